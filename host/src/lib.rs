@@ -1,1 +1,4 @@
-//! x
+//! The host of Coldstart.
+
+pub mod nearest;
+pub mod plugin;

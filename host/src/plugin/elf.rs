@@ -1,0 +1,174 @@
+//! Look at a library without loading it.
+
+use super::error::{PluginCode, PluginError};
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, elf};
+
+type Elf<'a> = ElfFile64<'a, Endianness>;
+
+/// Libraries that a plugin may be linked to: libc and its parts, and the unwinder.
+const ALLOWED_LIBRARIES: [&str; 9] = [
+    "libc.so.6",
+    "libm.so.6",
+    "libgcc_s.so.1",
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+];
+
+/// The two constructors that every Rust library has; one more runs foreign code inside `dlopen`.
+const CLEAN_INIT_ARRAY_BYTES: u64 = 16;
+
+/// The bytes of a section; errs if the file is no library, is cut off, or has no such section.
+pub fn section<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
+    let elf = parse(file, bytes)?;
+    let section = elf.section_by_name(name).ok_or_else(|| {
+        PluginError::new(PluginCode::Library, file, format!("has no section `{name}`: it exports no strategy"))
+    })?;
+    section.data().map_err(|error| damaged(file, &error))
+}
+
+/// Refuse a library that this machine cannot load or that must not be loaded into a process with libtorch in it.
+pub fn check(file: &str, bytes: &[u8], entry_symbol: &str, running_glibc: &str) -> Result<(), PluginError> {
+    let elf = parse(file, bytes)?;
+    let refuse = |message: String| Err(PluginError::new(PluginCode::Library, file, message));
+    let header = elf.elf_header();
+    if header.e_type(elf.endian()) != elf::ET_DYN {
+        return refuse("is not a dynamic library".to_owned());
+    }
+    if let Some(property) = banned_property(&elf).map_err(|error| damaged(file, &error))? {
+        return refuse(property);
+    }
+    let mut exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+    if !exported.any(|symbol| symbol.name() == Ok(entry_symbol)) {
+        return refuse(format!("does not export the entry symbol `{entry_symbol}`"));
+    }
+    let needed = needed_glibc(&elf).map_err(|error| damaged(file, &error))?;
+    match needed {
+        Some(needed) if version(&needed) > version(running_glibc) => {
+            let message = format!("needs glibc {needed}, this system has {running_glibc}");
+            Err(PluginError::new(PluginCode::Glibc, file, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
+    if !bytes.starts_with(&elf::ELFMAG) {
+        return Err(PluginError::new(PluginCode::Library, file, "is not an ELF file"));
+    }
+    // The machine first: a library for a 32-bit machine is whole, but of another class.
+    let is_64_bit = bytes.get(4) == Some(&elf::ELFCLASS64.0);
+    let machine = bytes.get(18..20).map(|machine| u16::from_le_bytes([machine[0], machine[1]]));
+    if !is_64_bit || machine.is_some_and(|machine| machine != native_machine().0) {
+        let machine = machine.map_or_else(|| "unknown".to_owned(), |machine| format!("{machine:#x}"));
+        let message = format!("is for ELF machine {machine}, this one is {}", std::env::consts::ARCH);
+        return Err(PluginError::new(PluginCode::Machine, file, message));
+    }
+    let elf = Elf::parse(bytes).map_err(|error| damaged(file, &error))?;
+    let end = elf.elf_section_table().iter().map(|section| section_end(&elf, section)).max().unwrap_or(0);
+    if end > bytes.len() as u64 {
+        let message = format!("is cut off: {} bytes of at least {end}", bytes.len());
+        return Err(PluginError::new(PluginCode::Library, file, message));
+    }
+    Ok(elf)
+}
+
+fn native_machine() -> elf::Machine {
+    if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 }
+}
+
+fn section_end(elf: &Elf<'_>, section: &elf::SectionHeader64<Endianness>) -> u64 {
+    use object::read::elf::SectionHeader;
+    section.file_range(elf.endian()).map_or(0, |(offset, size)| offset.saturating_add(size))
+}
+
+fn damaged(file: &str, error: &object::read::Error) -> PluginError {
+    PluginError::new(PluginCode::Library, file, format!("is damaged: {error}"))
+}
+
+/// What a plugin must not have, in words; `None` for a clean library.
+fn banned_property(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
+    let table = elf.elf_dynamic_table()?;
+    for entry in table.iter() {
+        let property = match entry.tag {
+            elf::DT_NEEDED => {
+                let library = String::from_utf8_lossy(table.string(entry)?).into_owned();
+                let banned = !ALLOWED_LIBRARIES.contains(&library.as_str());
+                banned.then(|| format!("is linked to `{library}`, which could clash with the host's libraries"))
+            }
+            elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
+            elf::DT_TEXTREL => Some("has text relocations".to_owned()),
+            elf::DT_FLAGS if entry.val & u64::from(elf::DF_STATIC_TLS.0) != 0 => {
+                Some("uses static thread-local storage, of which a process has little".to_owned())
+            }
+            elf::DT_INIT_ARRAYSZ if entry.val > CLEAN_INIT_ARRAY_BYTES => {
+                Some(format!("runs {} constructors of its own when it is loaded", (entry.val - 16) / 8))
+            }
+            _ => None,
+        };
+        if property.is_some() {
+            return Ok(property);
+        }
+    }
+    let stack = elf.elf_program_headers().iter().find(|header| header.p_type(elf.endian()) == elf::PT_GNU_STACK);
+    if stack.is_some_and(|stack| stack.p_flags(elf.endian()).0 & elf::PF_X.0 != 0) {
+        return Ok(Some("wants an executable stack".to_owned()));
+    }
+    let unique = elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE);
+    Ok(unique.then(|| "has unique symbols, which other libraries would share".to_owned()))
+}
+
+/// The newest `GLIBC_x.y` that the library is bound to.
+fn needed_glibc(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
+    use object::read::elf::SectionHeader;
+    let (sections, data, endian) = (elf.elf_section_table(), elf.data(), elf.endian());
+    let mut newest: Option<String> = None;
+    for section in sections.iter() {
+        let Some((mut needs, link)) = section.gnu_verneed(endian, data)? else { continue };
+        let strings = sections.strings(endian, data, link)?;
+        while let Some((_, mut versions)) = needs.next()? {
+            let versions: &mut VernauxIterator<'_, _> = &mut versions;
+            while let Some(version_need) = versions.next()? {
+                let name = String::from_utf8_lossy(version_need.name(endian, strings)?).into_owned();
+                let Some(needed) = name.strip_prefix("GLIBC_") else { continue };
+                if newest.as_deref().is_none_or(|newest| version(needed) > version(newest)) {
+                    newest = Some(needed.to_owned());
+                }
+            }
+        }
+    }
+    Ok(newest)
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic() {
+        let elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let head = &elf[..4096];
+        for length in [0, 1, 3, 4, 5, 16, 18, 19, 20, 63, 64, 65, 1000, 4096] {
+            assert!(section("x.so", &head[..length], ".coldstart_manifest").is_err(), "{length}");
+            assert!(check("x.so", &head[..length], "entry", "2.36").is_err(), "{length}");
+        }
+        for at in 0..64 {
+            let mut flipped = head.to_vec();
+            flipped[at] ^= 0xff;
+            assert!(check("x.so", &flipped, "entry", "2.36").is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn glibc_versions_compare_as_numbers() {
+        assert!(version("2.4") < version("2.28") && version("2.28") < version("2.28.1"));
+    }
+}

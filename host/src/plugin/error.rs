@@ -1,0 +1,172 @@
+//! The error of this room: a stable code, a sentence, a hint.
+
+use std::fmt;
+
+/// A stable code: scripts and tests match on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PluginCode {
+    /// No plugin of that name on the search path.
+    NotFound,
+    /// Several plugins answer to the name.
+    Ambiguous,
+    /// The name is there, but not in the version or role asked for.
+    Unmet,
+    /// Another file than the lock names.
+    LockMismatch,
+    /// The signature is missing, wrong or of an unknown signer.
+    Signature,
+    /// The file's bytes are not the ones announced.
+    Checksum,
+    /// Built for another machine.
+    Machine,
+    /// Needs a newer C library.
+    Glibc,
+    /// Not a plugin library, damaged, or with a property that a plugin must not have.
+    Library,
+    /// Needs an operation that this host does not offer.
+    Operation,
+    /// Built against another contract, or with another layout of its types.
+    Layout,
+    /// What it says when loaded differs from its manifest.
+    Descriptor,
+    /// The parameters do not fit the schema.
+    Params,
+    /// It could not be created.
+    Create,
+    /// It reported an error while choosing.
+    Select,
+    /// It panicked.
+    Panicked,
+    /// It panicked earlier and refuses further calls.
+    Poisoned,
+    /// It chose what it must not choose.
+    Selection,
+    /// It took too long.
+    Timeout,
+    /// Its worker process died.
+    WorkerDied,
+}
+
+/// Every code with its number, its meaning in a few words, and what to do about it.
+pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
+    (PluginCode::NotFound, "P001", "not found", "`coldstart plugin list` shows the plugins on the search path"),
+    (PluginCode::Ambiguous, "P002", "ambiguous name", "write `publisher/name`, or remove one of the files"),
+    (
+        PluginCode::Unmet,
+        "P003",
+        "version or role unmet",
+        "ask for a version and a role that `coldstart plugin list` shows",
+    ),
+    (PluginCode::LockMismatch, "P004", "lock mismatch", "restore the locked file, or run without the lock"),
+    (PluginCode::Signature, "P005", "signature missing, bad or untrusted", "get the file again from its author"),
+    (
+        PluginCode::Checksum,
+        "P006",
+        "content changed",
+        "the file changed while it was in use: build or copy it again, then rerun",
+    ),
+    (PluginCode::Machine, "P007", "built for another machine", "build the plugin for this machine's target"),
+    (
+        PluginCode::Glibc,
+        "P008",
+        "C library too old",
+        "build the plugin against an older glibc, or run on a newer system",
+    ),
+    (
+        PluginCode::Library,
+        "P009",
+        "not a loadable plugin",
+        "rebuild it as a `cdylib` with `export_plugin!`, against static dependencies only",
+    ),
+    (
+        PluginCode::Operation,
+        "P010",
+        "unsupported operation",
+        "use a newer host, or a plugin that does not need the operation",
+    ),
+    (PluginCode::Layout, "P011", "incompatible contract", "rebuild the plugin against coldstart-plugin-api 1.x"),
+    (PluginCode::Descriptor, "P012", "manifest lies", "do not use this file: it is not what it claims to be"),
+    (PluginCode::Params, "P013", "bad params", "`coldstart plugin info NAME` shows the parameters"),
+    (PluginCode::Create, "P014", "create failed", "check the parameters against the plugin's documentation"),
+    (PluginCode::Select, "P015", "select failed", "the sentence is the plugin's own: ask its author"),
+    (PluginCode::Panicked, "P016", "panicked", "this is a bug of the plugin: send its author the message"),
+    (PluginCode::Poisoned, "P017", "poisoned", "resume the run: a new instance starts clean"),
+    (
+        PluginCode::Selection,
+        "P018",
+        "invalid selection",
+        "this is a bug of the plugin: nothing was repaired, nothing was labelled",
+    ),
+    (PluginCode::Timeout, "P019", "timed out", "raise the limit, or ask the plugin's author"),
+    (PluginCode::WorkerDied, "P020", "worker died", "the last log lines may tell why"),
+];
+
+impl PluginCode {
+    fn row(self) -> &'static (PluginCode, &'static str, &'static str, &'static str) {
+        // The table lists the codes in the order of the enum; a test holds it to that.
+        &CODES[self as usize]
+    }
+
+    /// The code itself, such as `P001`.
+    pub fn id(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What it means, in a few words.
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        self.row().3
+    }
+}
+
+/// A plugin that cannot be found, loaded or trusted with the run.
+#[derive(Debug, Clone)]
+pub struct PluginError {
+    /// Which kind of failure.
+    pub code: PluginCode,
+    /// The plugin's name or file.
+    pub plugin: String,
+    /// One sentence on what happened.
+    pub message: String,
+    /// What to do: the code's own hint, or a better one.
+    pub hint: String,
+}
+
+impl PluginError {
+    /// An error with its code's hint.
+    pub fn new(code: PluginCode, plugin: impl Into<String>, message: impl Into<String>) -> PluginError {
+        PluginError { code, plugin: plugin.into(), message: message.into(), hint: code.hint().to_owned() }
+    }
+
+    /// The same error with a better hint.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> PluginError {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl fmt::Display for PluginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: `{}`: {}", self.code.id(), self.code.title(), self.plugin, self.message)
+    }
+}
+
+impl std::error::Error for PluginError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_codes() {
+        for (i, (code, id, title, hint)) in CODES.into_iter().enumerate() {
+            assert_eq!(code as usize, i);
+            assert_eq!(id, format!("P{:03}", i + 1));
+            assert!(!title.is_empty() && !hint.is_empty());
+        }
+    }
+}
