@@ -1,4 +1,14 @@
-//! The host of Coldstart.
+//! The host of Coldstart: images, the task model, the active-learning loop, and the strategies it loads by name.
+//!
+//! The rooms, in the order in which data flows through them; `ARCHITECTURE.md` says who may import whom.
 
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod engine;
+pub mod experiment;
 pub mod nearest;
+pub mod operations;
 pub mod plugin;
+pub mod report;
+pub mod session;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `coldstart` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    coldstart::cli::main()
+}

@@ -1,0 +1,144 @@
+//! What can be typed.
+
+use crate::config::Override;
+use clap::{Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
+#[derive(Debug, Parser)]
+#[command(name = "coldstart", version, max_term_width = 110)]
+pub struct Args {
+    /// Folder in which relative data paths begin
+    #[arg(long, global = true, env = "COLDSTART_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data: Option<PathBuf>,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment
+    Run(Run),
+    /// Go on with a run that was stopped or killed
+    Resume(Resume),
+    /// Write one HTML page about one or more runs
+    Report(Report),
+    /// Look at strategies; runs none of their code
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Look at data sets and fetch public ones
+    #[command(subcommand)]
+    Data(Data),
+    /// Say what works on this machine: libtorch, devices, threads, search path
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The experiment, a TOML file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Set one key, such as `initial.size=100`; may be repeated
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+    /// Folder of the run [default: runs/NAME-SEED]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Where the model runs: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// Arguments of `resume`.
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    /// The run's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub run: PathBuf,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, clap::Args)]
+pub struct Report {
+    /// Run folders
+    #[arg(required = true, value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// The page to write [default: report.html in the run, or here for several runs]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
+/// The commands under `plugin`.
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// List the strategies on the search path
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a strategy says of itself, and its parameters
+    Info {
+        /// Its name as in a config, or a library file
+        plugin: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the error codes of plugins
+    Codes,
+}
+
+/// The commands under `data`.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// List the kinds that can be read and the sets that can be fetched
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the data set of a config and say what is in it
+    Info {
+        /// The experiment, a TOML file
+        #[arg(value_hint = ValueHint::FilePath)]
+        config: PathBuf,
+        /// Set one key, such as `dataset.imbalance=100`; may be repeated
+        #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+        set: Vec<Override>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a public set into the data folder; goes on where a broken download stopped
+    Fetch {
+        /// Its name, from `data list`
+        name: String,
+        /// Take the files from here instead of the official address
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+    },
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,24 @@
+//! One file a command.
+
+pub mod data;
+pub mod doctor;
+pub mod plugin;
+pub mod report;
+pub mod run;
+
+use super::args::Args;
+use super::problem::Problem;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde::Serialize;
+
+/// Print a completion script.
+pub fn completions(shell: Shell) -> Result<(), Problem> {
+    clap_complete::generate(shell, &mut Args::command(), "coldstart", &mut std::io::stdout());
+    Ok(())
+}
+
+/// Data for scripts, on stdout.
+fn print_json<T: Serialize>(value: &T) {
+    println!("{}", serde_json::to_string_pretty(value).expect("plain data"));
+}

@@ -1,0 +1,52 @@
+//! `coldstart run` and `coldstart resume`.
+
+use super::report::write_report;
+use crate::cli::args::{Args, Resume, Run};
+use crate::cli::console::Console;
+use crate::cli::problem::Problem;
+use crate::config::{Config, ConfigError};
+use crate::experiment::{Outcome, RunError};
+use crate::session::{self, Options, SessionError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// `coldstart run CONFIG`.
+pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
+    let config = Config::read(&run.config, &run.set)?;
+    let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
+    let text = std::fs::read_to_string(&run.config).unwrap_or_default();
+    let at_key = |key: &str, message: String| ConfigError::at_key(&run.config, &text, &run.set, key, message);
+    console.say(&format!("{}: writing to {}", config.name, out.display()));
+    let outcome = session::start(config, &out, &options(args, console, &run.device), &mut console.clone(), &at_key);
+    finish(&out, outcome, console)
+}
+
+/// `coldstart resume RUN`.
+pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Problem> {
+    console.say(&format!("going on with {}", resume.run.display()));
+    // The device is the run's own.
+    let outcome = session::resume(&resume.run, &options(args, console, "auto"), &mut console.clone());
+    finish(&resume.run, outcome, console)
+}
+
+fn options(args: &Args, console: &Console, device: &str) -> Options {
+    Options {
+        data_root: args.data.clone(),
+        device: device.to_owned(),
+        cancelled: console.cancelled(),
+        meter: Arc::new(console.clone()),
+    }
+}
+
+fn finish(dir: &Path, outcome: Result<Outcome, SessionError>, console: &Console) -> Result<(), Problem> {
+    match outcome {
+        Ok(_) => {
+            console.clear();
+            write_report(&[dir.to_owned()], &dir.join("report.html"))
+        }
+        Err(SessionError::Run(RunError::Cancelled)) => {
+            Err(Problem::interrupted(format!("go on with: coldstart resume {}", dir.display())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

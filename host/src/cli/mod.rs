@@ -1,0 +1,41 @@
+//! The program: arguments in, the library's rooms at work, messages and exit codes out.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage or config, 3 plugin, 130
+//! interrupted.
+
+mod args;
+mod commands;
+mod console;
+mod problem;
+
+use args::{Args, Command};
+use clap::Parser;
+use console::Console;
+use problem::Problem;
+use std::process::ExitCode;
+
+/// Run the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let console = Console::new(&args);
+    match run(&args, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            console.clear();
+            problem.print();
+            problem.exit_code()
+        }
+    }
+}
+
+fn run(args: &Args, console: &Console) -> Result<(), Problem> {
+    match &args.command {
+        Command::Run(run) => commands::run::run(args, run, console),
+        Command::Resume(resume) => commands::run::resume(args, resume, console),
+        Command::Report(report) => commands::report::report(report),
+        Command::Plugin(plugin) => commands::plugin::plugin(plugin),
+        Command::Data(data) => commands::data::data(args, data, console),
+        Command::Doctor(doctor) => commands::doctor::doctor(args, doctor),
+        Command::Completions { shell } => commands::completions(*shell),
+    }
+}

@@ -1,0 +1,134 @@
+//! Errors as the user sees them, and their exit codes.
+
+use crate::config::ConfigError;
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::experiment::RunError;
+use crate::plugin::PluginError;
+use crate::report::ReportError;
+use crate::session::SessionError;
+use miette::Diagnostic;
+use std::error::Error;
+use std::process::ExitCode;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const PLUGIN: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+/// What went wrong: a sentence, its causes, a hint.
+pub struct Problem {
+    exit: u8,
+    report: miette::Report,
+}
+
+impl Problem {
+    /// Print it on stderr.
+    pub fn print(&self) {
+        eprintln!("{:?}", self.report);
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit)
+    }
+
+    /// A mistake in what was typed.
+    pub fn usage(message: impl Into<String>, hint: Option<String>) -> Problem {
+        Problem::plain(USAGE, message.into(), None, hint)
+    }
+
+    /// The run was stopped on purpose; the hint is how to go on.
+    pub fn interrupted(hint: String) -> Problem {
+        Problem::plain(INTERRUPTED, "interrupted".to_owned(), None, Some(hint))
+    }
+
+    /// Any other failure.
+    pub fn failed(error: &(dyn Error + 'static), hint: Option<String>) -> Problem {
+        Problem::plain(FAILED, error.to_string(), error.source().map(chain), hint)
+    }
+
+    fn plain(exit: u8, message: String, cause: Option<String>, hint: Option<String>) -> Problem {
+        let message = cause.map_or(message.clone(), |cause| format!("{message}: {cause}"));
+        let mut diagnostic = miette::MietteDiagnostic::new(message);
+        diagnostic.help = hint;
+        Problem { exit, report: diagnostic.into() }
+    }
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
+}
+
+impl From<ConfigError> for Problem {
+    fn from(error: ConfigError) -> Problem {
+        Problem { exit: USAGE, report: error.into() }
+    }
+}
+
+impl From<PluginError> for Problem {
+    fn from(error: PluginError) -> Problem {
+        Problem::plain(PLUGIN, error.to_string(), None, Some(error.hint))
+    }
+}
+
+impl From<DataError> for Problem {
+    fn from(error: DataError) -> Problem {
+        Problem::failed(&error, error.hint().map(str::to_owned))
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Problem {
+        Problem::failed(&error, error.hint().map(str::to_owned))
+    }
+}
+
+impl From<ReportError> for Problem {
+    fn from(error: ReportError) -> Problem {
+        Problem::failed(&error, None)
+    }
+}
+
+impl From<RunError> for Problem {
+    fn from(error: RunError) -> Problem {
+        // The failure that a step brought along decides: a plugin's is not the engine's.
+        let (hint, exit) = match &error {
+            RunError::Step { source, .. } => match (source.downcast_ref(), source.downcast_ref::<EngineError>()) {
+                (Some(PluginError { hint, .. }), _) => (Some(hint.clone()), PLUGIN),
+                (_, Some(engine)) => (engine.hint().map(str::to_owned), FAILED),
+                _ => (None, FAILED),
+            },
+            RunError::PoolTooSmall { .. } => (Some("lower `query.rounds`, `query.size` or `initial.size`".to_owned()), USAGE),
+            RunError::Directory { .. } => (Some("name another folder with `--out`, or go on with `coldstart resume`".to_owned()), USAGE),
+            _ => (None, FAILED),
+        };
+        Problem::plain(exit, error.to_string(), error.source().map(chain), hint)
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Problem {
+        match error {
+            SessionError::Config(error) => error.into(),
+            SessionError::Plugin(error) => error.into(),
+            SessionError::Data(error) => error.into(),
+            SessionError::Engine(error) => error.into(),
+            SessionError::Run(error) => error.into(),
+            SessionError::OtherData { .. } => {
+                Problem::failed(&error, Some("bring back the data set as it was, or start a new run".to_owned()))
+            }
+        }
+    }
+}
+
+/// So that tests can look at the text.
+impl std::fmt::Debug for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let help = self.report.help().map(|help| format!(" ({help})")).unwrap_or_default();
+        write!(f, "exit {}: {}{help}", self.exit, self.report)
+    }
+}

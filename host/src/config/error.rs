@@ -1,0 +1,126 @@
+//! The error of this room: file, line, key, the sentence, and the nearest name.
+
+use super::Override;
+use crate::nearest::nearest;
+use miette::{NamedSource, SourceSpan};
+use std::ops::Range;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong with a config.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("{message}")]
+pub struct ConfigError {
+    message: String,
+    #[help]
+    hint: Option<String>,
+    #[source_code]
+    source_code: NamedSource<String>,
+    #[label("here")]
+    span: Option<SourceSpan>,
+}
+
+impl ConfigError {
+    pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
+        let message = format!("cannot read `{}`: {error}", file.display());
+        ConfigError { message, hint: None, source_code: named(file, ""), span: None }
+    }
+
+    /// An error of the TOML itself or of a type, at its place in the file.
+    pub(super) fn in_text(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+        let key = error.span().and_then(|span| key_at(text, span.start)).unwrap_or_default();
+        let about = if key.is_empty() { String::new() } else { format!(", key `{key}`") };
+        let sentence = sentence(error);
+        ConfigError {
+            message: format!("{sentence} in `{}`{about}", file.display()),
+            hint: suggestion(&sentence),
+            source_code: named(file, text),
+            span: error.span().map(SourceSpan::from),
+        }
+    }
+
+    /// An error that an override brings in.
+    pub(super) fn in_override(file: &Path, culprit: &Override, error: &str) -> ConfigError {
+        ConfigError {
+            message: format!("{error} in the override `-s {culprit}` of `{}`", file.display()),
+            hint: suggestion(error),
+            source_code: named(file, ""),
+            span: None,
+        }
+    }
+
+    /// An error of one key's value, wherever it was set.
+    pub fn at_key(
+        file: &Path,
+        text: &str,
+        overrides: &[Override],
+        key: impl AsRef<str>,
+        message: impl AsRef<str>,
+    ) -> ConfigError {
+        let (key, message) = (key.as_ref(), message.as_ref());
+        if let Some(culprit) = overrides.iter().rev().find(|set| set.covers(key)) {
+            return ConfigError::in_override(file, culprit, &format!("`{key}` {message}"));
+        }
+        ConfigError {
+            message: format!("`{key}` {message} in `{}`", file.display()),
+            hint: suggestion(message),
+            source_code: named(file, text),
+            span: span_of(text, key).map(SourceSpan::from),
+        }
+    }
+
+    /// The same error with this hint.
+    pub fn with_hint(mut self, hint: String) -> ConfigError {
+        self.hint = Some(hint);
+        self
+    }
+}
+
+fn named(file: &Path, text: &str) -> NamedSource<String> {
+    NamedSource::new(file.display().to_string(), text.to_owned()).with_language("toml")
+}
+
+/// The parser's words in one line.
+fn sentence(error: &toml::de::Error) -> String {
+    error.message().lines().collect::<Vec<_>>().join(", ")
+}
+
+/// For "unknown field `epocs`, expected one of `epochs`, ...": the nearest of the known names.
+fn suggestion(message: &str) -> Option<String> {
+    let (unknown, known) = message.split_once(", expected ")?;
+    let in_backticks = |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let word = in_backticks(unknown).pop()?;
+    let known = in_backticks(known);
+    nearest(&word, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Where the value of a dotted key stands.
+fn span_of(text: &str, key: &str) -> Option<Range<usize>> {
+    let document = DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let value = table.get(part)?;
+        match value.get_ref() {
+            DeValue::Table(inner) if parts.peek().is_some() => table = inner,
+            _ => return Some(value.span()),
+        }
+    }
+    None
+}
+
+/// The dotted key whose name or value stands at a position.
+fn key_at(text: &str, position: usize) -> Option<String> {
+    fn find(table: &DeTable<'_>, position: usize) -> Option<String> {
+        table.iter().find_map(|(key, value)| {
+            let name = key.get_ref();
+            let inner = match value.get_ref() {
+                DeValue::Table(inner) => find(inner, position),
+                _ => None,
+            };
+            let here = key.span().contains(&position) || value.span().contains(&position);
+            inner.map(|inner| format!("{name}.{inner}")).or_else(|| here.then(|| name.to_string()))
+        })
+    }
+    find(DeTable::parse(text).ok()?.get_ref(), position)
+}

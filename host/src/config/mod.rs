@@ -1,0 +1,151 @@
+//! Configs: TOML in, a checked [`Config`] out, every mistake with file, line and key.
+//!
+//! The sections `[dataset]`, `[model]` and `[training]` belong to the rooms that act on them; this room reads, overrides,
+//! checks and writes them back with every default.
+
+mod error;
+mod overrides;
+
+pub use error::ConfigError;
+pub use overrides::Override;
+
+use crate::data;
+use crate::engine;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the run is called; also the name of its folder.
+    pub name: String,
+    /// Seed of everything that is drawn. Runs with the same seed are paired.
+    #[serde(default = "defaults::seed")]
+    pub seed: u64,
+    /// CPU threads; 0 takes all cores. A result on the CPU belongs to its number of threads.
+    #[serde(default)]
+    pub threads: usize,
+    /// The images.
+    pub dataset: data::Spec,
+    /// The task model.
+    #[serde(default)]
+    pub model: engine::ModelSettings,
+    /// How the task model is trained.
+    #[serde(default)]
+    pub training: engine::Training,
+    /// Round 0.
+    pub initial: Initial,
+    /// Rounds 1 and later.
+    pub query: Query,
+    /// Where strategies come from.
+    #[serde(default)]
+    pub plugins: Plugins,
+}
+
+/// The section `[initial]`: who chooses the initial set, and how many images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// `name`, `publisher/name` or `name@^1.2`.
+    pub strategy: String,
+    /// Images in the initial set.
+    pub size: usize,
+    /// The strategy's own parameters.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// `name`, `publisher/name` or `name@^1.2`.
+    pub strategy: String,
+    /// Images a round.
+    pub size: usize,
+    /// Rounds after round 0.
+    pub rounds: u32,
+    /// The strategy's own parameters.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The section `[plugins]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plugins {
+    /// Folders searched before all others, relative to the config's folder.
+    pub path: Vec<PathBuf>,
+    /// How strategies are run.
+    pub isolation: Isolation,
+}
+
+/// How strategies are run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// As the program sees fit; today always in-process.
+    #[default]
+    Auto,
+    /// Inside the program.
+    InProcess,
+}
+
+mod defaults {
+    pub fn seed() -> u64 {
+        1
+    }
+}
+
+impl Config {
+    /// Read a config file and apply the overrides in order.
+    pub fn read(file: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let mut config = overrides::parse(file, &text, overrides)?;
+        config.check().map_err(|(key, message)| ConfigError::at_key(file, &text, overrides, key, message))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        for path in &mut config.plugins.path {
+            *path = std::path::absolute(folder.join(&*path)).map_err(|error| ConfigError::unreadable(file, &error))?;
+        }
+        Ok(config)
+    }
+
+    /// The config as it is stored with a run: every default written out.
+    pub fn to_toml(&self) -> String {
+        let mut resolved = self.clone();
+        resolved.dataset = resolved.dataset.with_defaults();
+        toml::to_string(&resolved).expect("a config is made of what TOML can express")
+    }
+
+    /// Read a config written by [`Config::to_toml`].
+    pub fn read_resolved(file: &Path) -> Result<Config, ConfigError> {
+        Config::read(file, &[])
+    }
+
+    /// What the types alone do not say; the error is the key and the sentence.
+    fn check(&self) -> Result<(), (String, String)> {
+        let fits = |key: &str, fits: bool, rule: &str| {
+            if fits { Ok(()) } else { Err((key.to_owned(), format!("must be {rule}"))) }
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        fits("name", !self.name.is_empty() && self.name.chars().all(is_name), "made of letters, digits, `.`, `_` and `-`")?;
+        fits("initial.size", self.initial.size > 0, "at least 1")?;
+        fits("query.size", self.query.size > 0, "at least 1")?;
+        self.dataset.validate().map_err(of_section)?;
+        self.model.validate().map_err(of_section)?;
+        self.training.validate().map_err(of_section)
+    }
+}
+
+/// The sections' own errors begin with the key in backticks: `` `training.epochs` must be at least 1 ``.
+fn of_section(error: impl std::fmt::Display) -> (String, String) {
+    let text = error.to_string();
+    match text.strip_prefix('`').and_then(|rest| rest.split_once("` ")) {
+        Some((key, rule)) => (key.to_owned(), rule.to_owned()),
+        None => (String::new(), text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

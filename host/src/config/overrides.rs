@@ -1,0 +1,80 @@
+//! `-s key=value`: dotted keys laid over a config file.
+
+use super::{Config, ConfigError};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use toml::{Table, Value};
+
+/// One override: `initial.size=100`. The value is TOML, or else plain text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Override {
+    key: String,
+    value: Value,
+}
+
+impl FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Override, String> {
+        let (key, value) = text.split_once('=').ok_or("expected key=value, such as initial.size=100")?;
+        let (key, value) = (key.trim(), value.trim());
+        if key.split('.').any(str::is_empty) {
+            return Err(format!("`{key}` is no dotted key"));
+        }
+        let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+        Ok(Override { key: key.to_owned(), value: parsed.unwrap_or_else(|| Value::String(value.to_owned())) })
+    }
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+impl Override {
+    /// Whether it sets this key or a table around it.
+    pub(super) fn covers(&self, key: &str) -> bool {
+        key == self.key || key.strip_prefix(&self.key).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    fn apply(&self, config: &mut Table) -> Result<(), String> {
+        let (parents, last) = match self.key.rsplit_once('.') {
+            Some((parents, last)) => (parents.split('.').collect(), last),
+            None => (Vec::new(), self.key.as_str()),
+        };
+        let mut table = config;
+        for parent in parents {
+            let inner = table.entry(parent).or_insert_with(|| Value::Table(Table::new()));
+            table = inner.as_table_mut().ok_or_else(|| format!("`{parent}` is a value, not a section"))?;
+        }
+        table.insert(last.to_owned(), self.value.clone());
+        Ok(())
+    }
+}
+
+/// The config of a file with overrides. An error in the file is shown at its place; one that only an override brings in
+/// names the override.
+pub(super) fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+    let in_text = |error| ConfigError::in_text(file, text, &error);
+    if overrides.is_empty() {
+        return toml::from_str(text).map_err(in_text);
+    }
+    let mut table: Table = toml::from_str(text).map_err(in_text)?;
+    let mut without = toml::from_str::<Config>(text).err();
+    for set in overrides {
+        let in_override = |error: String| ConfigError::in_override(file, set, &error);
+        set.apply(&mut table).map_err(in_override)?;
+        let with = table.clone().try_into::<Config>().err();
+        match (&without, with) {
+            // What was wrong before may be put right by a later override.
+            (None, Some(error)) => return Err(in_override(error.message().lines().collect::<Vec<_>>().join(", "))),
+            (_, with) => without = with.and(without),
+        }
+    }
+    table.try_into().map_err(|error: toml::de::Error| match without {
+        Some(original) => in_text(original),
+        None => in_text(error),
+    })
+}

@@ -1,0 +1,92 @@
+use super::*;
+
+const MINIMAL: &str = r#"
+name = "toy"
+
+[dataset]
+kind = "synthetic"
+
+[training]
+epochs = 3
+
+[initial]
+strategy = "random"
+size = 10
+
+[query]
+strategy = "entropy"
+size = 5
+rounds = 2
+"#;
+
+fn read(text: &str, overrides: &[&str]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("toy.toml");
+    std::fs::write(&file, text).unwrap();
+    let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
+    Config::read(&file, &overrides).map_err(|error| {
+        let mut shown = String::new();
+        miette::NarratableReportHandler::new().render_report(&mut shown, &error).unwrap();
+        shown
+    })
+}
+
+#[test]
+fn what_is_not_said_has_defaults_and_is_written_out() {
+    let config = read(MINIMAL, &[]).unwrap();
+    assert_eq!((config.seed, config.training.epochs, config.training.batch_size), (1, 3, 128));
+    let written = config.to_toml();
+    assert!(written.contains("batch_size = 128") && written.contains("isolation = \"auto\""), "{written}");
+    assert_eq!(read(&written, &[]).unwrap().to_toml(), written);
+}
+
+#[test]
+fn overrides_are_dotted_and_typed() {
+    let config = read(
+        MINIMAL,
+        &["initial.size=100", "query.strategy=margin", "training.optimizer={ kind = \"adamw\", lr = 0.01 }", "seed = 7"],
+    )
+    .unwrap();
+    assert_eq!((config.initial.size, config.query.strategy.as_str(), config.seed), (100, "margin", 7));
+    assert_eq!(config.training.optimizer.lr(), 0.01);
+}
+
+#[test]
+fn mistakes_name_the_file_the_key_and_the_nearest_name() {
+    for (find, replace, expected) in [
+        ("epochs = 3", "epocs = 3", vec!["unknown field `epocs`", "training.epocs", "did you mean `epochs`?", "line 8"]),
+        ("epochs = 3", "epochs = \"three\"", vec!["invalid type", "training.epochs", "line 8"]),
+        ("epochs = 3", "epochs = 0", vec!["`training.epochs`", "line 8"]),
+        ("kind = \"synthetic\"", "kind = \"sythetic\"", vec!["dataset.kind", "did you mean `synthetic`?"]),
+        ("size = 10", "size = 0", vec!["`initial.size` must be at least 1"]),
+        ("name = \"toy\"", "name = \"../toy\"", vec!["`name` must be made of"]),
+        ("rounds = 2", "", vec!["missing field `rounds`", "query"]),
+        ("[query]", "[query", vec!["line 14"]),
+    ] {
+        let error = read(&MINIMAL.replacen(find, replace, 1), &[]).unwrap_err();
+        assert!(error.contains("toy.toml"), "{error}");
+        for part in expected {
+            assert!(error.contains(part), "{part} not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_override_is_the_one_named() {
+    for (given, culprit, expected) in [
+        (vec!["seed=2", "training.epocs=3"], "training.epocs=3", "did you mean `epochs`?"),
+        (vec!["initial.size=many", "seed=2"], "initial.size=\"many\"", "invalid type"),
+        (vec!["initial.size=0"], "initial.size=0", "must be at least 1"),
+        (vec!["name.first=x"], "name.first=\"x\"", "not a section"),
+    ] {
+        let error = read(MINIMAL, &given).unwrap_err();
+        assert!(error.contains(&format!("-s {culprit}")) && error.contains(expected), "{error}");
+    }
+    assert!("seed".parse::<Override>().is_err() && ".a=1".parse::<Override>().is_err());
+}
+
+#[test]
+fn an_override_can_supply_what_the_file_lacks() {
+    let file = MINIMAL.replacen("rounds = 2", "", 1);
+    assert_eq!(read(&file, &["seed=3", "query.rounds=4"]).unwrap().query.rounds, 4);
+}

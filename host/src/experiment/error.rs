@@ -1,0 +1,63 @@
+//! The error of this room.
+
+use super::Failure;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a run stopped.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A file of the run could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// `read`, `write`, `create` ...
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A folder that should hold a run does not, or one that should not does.
+    #[error("`{}` {problem}", path.display())]
+    Directory {
+        /// Which folder.
+        path: PathBuf,
+        /// What is the matter with it.
+        problem: String,
+    },
+    /// A file of the run holds what cannot be.
+    #[error("`{}` is damaged: {problem}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with the line where there is one.
+        problem: String,
+    },
+    /// The strategy, the learner or the data set failed in a round.
+    #[error("round {round}: {step} failed")]
+    Step {
+        /// In which round.
+        round: u32,
+        /// `selection`, `training` or `evaluation`.
+        step: &'static str,
+        /// Why.
+        source: Failure,
+    },
+    /// The configuration asks for more images than there are.
+    #[error("{rounds} rounds of {budget} after {initial} initial images need {needed} images, but the pool has {pool}")]
+    PoolTooSmall {
+        /// Query rounds.
+        rounds: u32,
+        /// Images a round.
+        budget: usize,
+        /// Size of the initial set.
+        initial: usize,
+        /// What they add up to.
+        needed: usize,
+        /// What there is.
+        pool: usize,
+    },
+    /// The user stopped the run.
+    #[error("interrupted")]
+    Cancelled,
+}

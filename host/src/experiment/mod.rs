@@ -1,0 +1,100 @@
+//! The active-learning loop: select, label, train, evaluate, record; and resume where a killed run stopped.
+//!
+//! The loop knows a data set, a [`Learner`] and two [`Selector`]s, all by trait or as plain data: no torch, no
+//! `dlopen`, and no strategy by name. Files are the truth: after every round all that matters lies in the run
+//! directory, and a round counts once its `round-finished` line is in the journal.
+
+mod error;
+mod files;
+mod journal;
+mod metrics;
+mod rounds;
+mod run_dir;
+mod seeds;
+
+pub use error::RunError;
+pub use files::write_atomically;
+pub use journal::{Event, Journal, now};
+pub use metrics::{Metrics, metrics};
+pub use rounds::{Budget, Experiment, Outcome};
+pub use run_dir::RunDir;
+pub use seeds::seed;
+
+use coldstart_plugin_api::Selection;
+use std::path::Path;
+use std::time::Duration;
+
+/// What trains the task model and asks it; rows and labels are the data set's, in the order of its parts.
+pub trait Learner {
+    /// Train on the images at these pool positions; their labels are bought by now.
+    ///
+    /// `warm` continues from the current weights. The same positions and seed give the same model.
+    fn train(&mut self, round: u32, labelled: &[usize], seed: [u8; 32], warm: bool) -> Result<Training, Failure>;
+
+    /// Class probabilities on the test part, row by row.
+    fn test_probabilities(&mut self, round: u32) -> Result<Vec<f32>, Failure>;
+
+    /// Store the model in a file that does not exist yet.
+    fn save(&self, file: &Path) -> Result<(), Failure>;
+
+    /// Take up a stored model.
+    fn load(&mut self, file: &Path) -> Result<(), Failure>;
+}
+
+/// What training says of itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Training {
+    /// Mean loss of the last epoch.
+    pub loss: f64,
+    /// Accuracy on the labelled images in the last epoch, as augmented.
+    pub accuracy: f64,
+}
+
+/// What chooses images.
+pub trait Selector {
+    /// Choose; the answer has been checked against the request.
+    fn select(&mut self, request: &Ask<'_>) -> Result<Selected, Failure>;
+
+    /// State to store after the round; empty if there is none.
+    fn save(&self) -> Result<Vec<u8>, Failure>;
+
+    /// Take up stored state.
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure>;
+}
+
+/// What a selector is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// 0 for the initial set.
+    pub round: u32,
+    /// How many images to choose.
+    pub budget: usize,
+    /// Dataset ids to choose from, ascending.
+    pub unlabelled: &'a [u64],
+    /// Dataset ids of the labelled images, ascending.
+    pub labelled: &'a [u64],
+}
+
+/// A selector's answer and where its time went.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// The chosen images.
+    pub selection: Selection,
+    /// Time that the model took to answer the strategy's questions.
+    pub predicting: Duration,
+}
+
+/// A failure of a learner or selector; the loop adds the round, and whoever built them knows its type.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the loop tells whoever watches.
+pub trait Watcher {
+    /// A round begins with this many labels and will choose `budget` more.
+    fn round_started(&mut self, round: u32, rounds: u32, labels: usize, budget: usize);
+
+    /// A round has ended.
+    fn round_finished(&mut self, metrics: &Metrics, took: Duration);
+
+    /// Whether the user wants to stop; asked between the steps of a round.
+    fn cancelled(&self) -> bool;
+}

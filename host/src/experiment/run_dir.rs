@@ -1,0 +1,161 @@
+//! A run on disk: which file lies where, and what each holds.
+//!
+//! ```text
+//! RUN/config.toml  plugins.lock  environment.json      what ran
+//! RUN/journal.jsonl                                    what happened
+//! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png
+//! RUN/artifacts/003/...                                what strategies put there
+//! RUN/checkpoints/003/...                              to resume from: the model and the strategies' states
+//! RUN/results.csv                                      a row per round
+//! ```
+
+use super::error::RunError;
+use super::files::{self, write_atomically};
+use super::journal::{Event, Journal};
+use super::metrics::Metrics;
+use coldstart_plugin_api::Selection;
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A run's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// Make a new run's folder; errs if there is anything in it.
+    pub fn create(root: &Path) -> Result<RunDir, RunError> {
+        let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            let problem = if root.join("journal.jsonl").exists() { "holds a run already" } else { "is not empty" };
+            return Err(RunError::Directory { path: root.to_owned(), problem: problem.to_owned() });
+        }
+        files::create_folder(root)?;
+        Ok(RunDir { root: root.to_owned() })
+    }
+
+    /// Open an existing run; errs if the folder holds none.
+    pub fn open(root: &Path) -> Result<RunDir, RunError> {
+        let missing = ["config.toml", "journal.jsonl"].into_iter().find(|file| !root.join(file).is_file());
+        match missing {
+            Some(file) => {
+                let problem = format!("is no run directory: it has no `{file}`");
+                Err(RunError::Directory { path: root.to_owned(), problem })
+            }
+            None => Ok(RunDir { root: root.to_owned() }),
+        }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file or folder of the run.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The folder of a round.
+    pub fn round(&self, round: u32) -> PathBuf {
+        self.root.join(format!("rounds/{round:03}"))
+    }
+
+    /// Where a round's strategies put artifacts.
+    pub fn artifacts(&self, round: u32) -> PathBuf {
+        self.root.join(format!("artifacts/{round:03}"))
+    }
+
+    /// Where a round's model and states lie.
+    pub fn checkpoint(&self, round: u32) -> PathBuf {
+        self.root.join(format!("checkpoints/{round:03}"))
+    }
+
+    /// How many rounds count, from the journal.
+    pub fn finished_rounds(&self) -> Result<u32, RunError> {
+        let events = Journal::read(&self.path("journal.jsonl"))?;
+        let finished = events.iter().filter_map(|event| match event {
+            Event::RoundFinished { round } => Some(round + 1),
+            _ => None,
+        });
+        Ok(finished.max().unwrap_or(0))
+    }
+
+    /// Forget what a killed process left of a round that does not count.
+    pub fn discard(&self, round: u32) -> Result<(), RunError> {
+        for folder in [self.round(round), self.artifacts(round), self.checkpoint(round)] {
+            remove_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Keep the checkpoints of the last round only: earlier ones are never read again.
+    pub fn drop_checkpoint_before(&self, round: u32) -> Result<(), RunError> {
+        match round.checked_sub(1) {
+            Some(previous) => remove_folder(&self.checkpoint(previous)),
+            None => Ok(()),
+        }
+    }
+
+    /// Store a selection with the labels that it bought.
+    pub fn write_selection(&self, round: u32, selection: &Selection, labels: &[u32]) -> Result<(), RunError> {
+        let mut text = String::from("rank,id,label,score\n");
+        for (rank, (id, label)) in selection.ids.iter().zip(labels).enumerate() {
+            let score = selection.scores.get(rank).map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!("{rank},{id},{label},{score}\n"));
+        }
+        files::create_folder(&self.round(round))?;
+        write_atomically(&self.round(round).join("selection.csv"), text.as_bytes())
+    }
+
+    /// The ids that a finished round chose, in order.
+    pub fn read_selection(&self, round: u32) -> Result<Vec<u64>, RunError> {
+        let path = self.round(round).join("selection.csv");
+        let bytes = files::read(&path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let id = |(i, line): (usize, &str)| {
+            let field = line.split(',').nth(1).and_then(|id| id.parse().ok());
+            let problem = format!("line {}: no image id", i + 1);
+            field.ok_or_else(|| RunError::Damaged { path: path.clone(), problem })
+        };
+        text.lines().enumerate().skip(1).map(id).collect()
+    }
+
+    /// Store a round's JSON file.
+    pub fn write_json<T: Serialize>(&self, round: u32, name: &str, value: &T) -> Result<(), RunError> {
+        let mut text = serde_json::to_string_pretty(value).expect("plain data");
+        text.push('\n');
+        write_atomically(&self.round(round).join(name), text.as_bytes())
+    }
+
+    /// A finished round's measures.
+    pub fn read_metrics(&self, round: u32) -> Result<Metrics, RunError> {
+        let path = self.round(round).join("metrics.json");
+        let bytes = files::read(&path)?;
+        serde_json::from_slice(&bytes).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
+    }
+
+    /// Write `results.csv` anew from the measures of all rounds so far.
+    pub fn write_results(&self, rounds: &[Metrics]) -> Result<(), RunError> {
+        let mut text = String::from(
+            "round,labels,labels_validation,accuracy,balanced_accuracy,macro_auc,nll,ece,class_coverage,min_class_recall\n",
+        );
+        for m in rounds {
+            let row = [m.accuracy, m.balanced_accuracy, m.macro_auc, m.nll, m.ece, m.class_coverage, m.min_class_recall()];
+            let row = row.map(|measure| format!("{measure:.6}")).join(",");
+            text.push_str(&format!("{},{},{},{row}\n", m.round, m.labels, m.labels_validation));
+        }
+        write_atomically(&self.path("results.csv"), text.as_bytes())
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<(), RunError> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RunError::File { action: "remove", path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! Operations: what the host does for plugins, answered by data and engine.
+//!
+//! A [`Services`] lives for a run; a [`Call`] for one call into a plugin, with its tensors and its view of the labels.
+//! No answer ever holds the label of an unlabelled image. This room knows no `dlopen` and no loop.
+
+mod call;
+
+pub use call::Call;
+
+use crate::data::Dataset;
+use crate::engine::{Images, Model};
+use coldstart_plugin_api::ops::EnvInfo;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What operations draw on, for the length of a run.
+pub struct Services {
+    /// The images and their classes.
+    pub data: Arc<Dataset>,
+    /// The pool on the device and the current model.
+    pub task: Arc<Task>,
+    /// Threads and device.
+    pub env: EnvInfo,
+    /// Set when the user wants to stop.
+    pub cancelled: Arc<AtomicBool>,
+    /// Hears how far long steps have come.
+    pub meter: Arc<dyn Meter>,
+}
+
+/// Hears of progress, from any thread.
+pub trait Meter: Send + Sync {
+    /// A step has come this far.
+    fn tick(&self, stage: &str, done: u64, total: u64);
+
+    /// A step is over; one sentence about it.
+    fn step(&self, message: &str);
+}
+
+/// The task model and what it looks at; shared by the learner, which trains it, and the operations, which ask it.
+///
+/// Tensors may move between threads but not be used by two at once: hence the lock.
+pub struct Task {
+    inner: Mutex<TaskState>,
+}
+
+/// What the lock of a [`Task`] guards.
+pub struct TaskState {
+    /// The pool's images on the device.
+    pub pool: Images,
+    /// The model, once one is trained.
+    pub model: Option<Model>,
+}
+
+impl Task {
+    /// A task without a model.
+    pub fn new(pool: Images) -> Task {
+        Task { inner: Mutex::new(TaskState { pool, model: None }) }
+    }
+
+    /// Wait for the task and hold it.
+    pub fn lock(&self) -> MutexGuard<'_, TaskState> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which call it is.
+pub struct Context<'a> {
+    /// The plugin's name, for messages.
+    pub plugin: &'a str,
+    /// The seed of the call.
+    pub seed: [u8; 32],
+    /// Dataset ids of the labelled images, ascending.
+    pub labelled: &'a [u64],
+    /// Where artifacts go; none before the run has a folder.
+    pub artifacts: Option<PathBuf>,
+}

@@ -1,0 +1,203 @@
+//! A session puts the rooms together: config in, a finished run directory out.
+//!
+//! The only place where plugins, data, engine and loop meet. Everything that can be known to be wrong is found before
+//! the run directory is made and before anything is trained.
+
+mod error;
+mod learner;
+mod record;
+mod selector;
+
+pub use error::SessionError;
+
+use crate::config::{Config, ConfigError};
+use crate::data::{self, Dataset};
+use crate::engine::{self, Device, Images, Restart};
+use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
+use crate::operations::{Meter, Services, Task};
+use crate::plugin::{Library, PluginCode, PluginError, SearchPath, with_defaults};
+use coldstart_plugin_api::Role;
+use coldstart_plugin_api::ops::EnvInfo;
+use learner::EngineLearner;
+use record::{Environment, Locked};
+use selector::PluginSelector;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What a user says beside the config.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where relative data paths begin.
+    pub data_root: Option<PathBuf>,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Set when the user wants to stop.
+    pub cancelled: Arc<AtomicBool>,
+    /// Hears of progress.
+    pub meter: Arc<dyn Meter>,
+}
+
+/// Run a config into a new folder.
+///
+/// `file` and `at_key` only serve messages: the config's file, and how to point at a key in it.
+pub fn start(
+    mut config: Config,
+    out: &Path,
+    options: &Options,
+    watcher: &mut dyn Watcher,
+    at_key: &dyn Fn(&str, String) -> ConfigError,
+) -> Result<Outcome, SessionError> {
+    let search = SearchPath::new(&config.plugins.path);
+    let initial = Strategy::find(&search, &config.initial.strategy, &mut config.initial.params, Role::Initial, at_key)?;
+    let query = Strategy::find(&search, &config.query.strategy, &mut config.query.params, Role::Query, at_key)?;
+    let data = load_data(&config, options)?;
+    let device = engine::open(&options.device, config.threads)?;
+    let session = Session { config, data, device, initial, query };
+    session.run(Place::New(out), options, watcher)
+}
+
+/// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
+pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
+    let dir = RunDir::open(dir)?;
+    let config = Config::read_resolved(&dir.path("config.toml"))?;
+    let environment = Environment::read(&dir)?;
+    let locked = Locked::read(&dir)?;
+    let search = SearchPath::new(&config.plugins.path);
+    let initial = Strategy::locked(&search, &config.initial.strategy, &config.initial.params, Role::Initial, &locked)?;
+    let query = Strategy::locked(&search, &config.query.strategy, &config.query.params, Role::Query, &locked)?;
+    let data = load_data(&config, options)?;
+    if data.fingerprint != environment.dataset.fingerprint {
+        return Err(SessionError::OtherData { dir: dir.root().to_owned() });
+    }
+    let device = engine::open(&environment.device, environment.threads)?;
+    let session = Session { config, data, device, initial, query };
+    session.run(Place::Old(dir), options, watcher)
+}
+
+fn load_data(config: &Config, options: &Options) -> Result<Arc<Dataset>, SessionError> {
+    tracing::info!("reading the data set `{}`", config.dataset.kind.name());
+    Ok(Arc::new(data::load(&config.dataset, options.data_root.as_deref(), config.seed)?))
+}
+
+/// A strategy that is loaded but has no instance yet.
+struct Strategy {
+    library: Library,
+    params_json: String,
+    role: Role,
+}
+
+impl Strategy {
+    /// Find, check and load by the name in the config; what a config can get wrong points at its key.
+    fn find(
+        search: &SearchPath,
+        name: &str,
+        params: &mut serde_json::Map<String, serde_json::Value>,
+        role: Role,
+        at_key: &dyn Fn(&str, String) -> ConfigError,
+    ) -> Result<Strategy, SessionError> {
+        let in_config = |key: &str, error: PluginError| {
+            let key = format!("{}.{key}", role.name());
+            let misnamed = [PluginCode::NotFound, PluginCode::Ambiguous, PluginCode::Unmet, PluginCode::Params];
+            match misnamed.contains(&error.code) {
+                true => SessionError::Config(at_key(&key, error.to_string()).with_hint(error.hint)),
+                false => SessionError::Plugin(error),
+            }
+        };
+        let file = search.resolve(name, role.name()).map_err(|error| in_config("strategy", error))?;
+        let library = Library::load(&file)?;
+        *params = with_defaults(&library.manifest, params).map_err(|error| in_config("params", error))?;
+        Ok(Strategy { library, params_json: as_json(params), role })
+    }
+
+    /// The very file that the run began with, where it was or wherever the name leads now.
+    fn locked(
+        search: &SearchPath,
+        name: &str,
+        params: &serde_json::Map<String, serde_json::Value>,
+        role: Role,
+        locked: &Locked,
+    ) -> Result<Strategy, SessionError> {
+        let entry = locked.of(role)?;
+        let same = |library: &Library| library.sha256 == entry.sha256;
+        let library = match Library::load(&entry.file).ok().filter(same) {
+            Some(library) => library,
+            None => Library::load(&search.resolve(name, role.name())?)?,
+        };
+        if !same(&library) {
+            let message = format!("the run began with {}, `{}` is {}", entry.sha256, library.file.display(), library.sha256);
+            return Err(PluginError::new(PluginCode::LockMismatch, name, message).into());
+        }
+        Ok(Strategy { library, params_json: as_json(params), role })
+    }
+}
+
+fn as_json(params: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::to_string(params).expect("JSON is JSON")
+}
+
+/// A run's folder: one to be made, or one to go on in.
+enum Place<'a> {
+    New(&'a Path),
+    Old(RunDir),
+}
+
+/// Everything that takes part, before the run has a folder.
+struct Session {
+    config: Config,
+    data: Arc<Dataset>,
+    device: Device,
+    initial: Strategy,
+    query: Strategy,
+}
+
+impl Session {
+    fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
+        let Session { config, data, device, initial, query } = self;
+        let budget = Budget { initial: config.initial.size, query: config.query.size, rounds: config.query.rounds };
+        budget.check(data.pool.len())?;
+        let shape = learner::image_shape(data.shape);
+        let pool = Images::new(&data.pool.pixels_nhwc, shape, &device)?;
+        let held_out = |split: &data::Split| pool.beside(&split.pixels_nhwc);
+        let (test, validation) = (held_out(&data.test)?, held_out(&data.validation)?);
+        let task = Arc::new(Task::new(pool));
+        let services = Arc::new(Services {
+            data: data.clone(),
+            task: task.clone(),
+            env: EnvInfo { threads: device.threads() as u32, device: kind_of(&device) },
+            cancelled: options.cancelled.clone(),
+            meter: options.meter.clone(),
+        });
+        let mut selector_of = |strategy: &Strategy| PluginSelector::create(strategy, services.clone(), config.seed);
+        let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
+        let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
+
+        let dir = match place {
+            Place::Old(dir) => dir,
+            Place::New(out) => {
+                let dir = RunDir::create(out)?;
+                record::write(&dir, &config, &data, &device, [&initial, &query])?;
+                dir
+            }
+        };
+        initial_selector.record_in(&dir);
+        query_selector.record_in(&dir);
+        let experiment = Experiment {
+            data: &data,
+            learner: &mut learner,
+            initial: &mut initial_selector,
+            query: &mut query_selector,
+            budget,
+            seed: config.seed,
+            warm: config.training.restart == Restart::Warm,
+            dir: &dir,
+            watcher,
+        };
+        Ok(experiment.run()?)
+    }
+}
+
+/// `cpu` or `cuda`, without the number.
+fn kind_of(device: &Device) -> String {
+    device.id().split(':').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,131 @@
+//! What ran: the files that are written once, before round 0, and read when a run is resumed.
+
+use super::Strategy;
+use crate::config::Config;
+use crate::data::{Dataset, Shape};
+use crate::engine::{self, Device};
+use crate::experiment::{RunDir, RunError, now, write_atomically};
+use crate::plugin::{PluginCode, PluginError};
+use coldstart_plugin_api::{API_VERSION, Role};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+
+/// `environment.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Environment {
+    pub coldstart: String,
+    pub plugin_api: String,
+    pub torch: String,
+    /// Where the model runs, as `--device` would say it.
+    pub device: String,
+    /// The device's own name.
+    pub device_name: String,
+    pub threads: usize,
+    pub started: String,
+    pub config_sha256: String,
+    pub dataset: DatasetRecord,
+}
+
+/// The data set, as far as a report needs it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DatasetRecord {
+    pub kind: String,
+    pub pool: usize,
+    pub validation: usize,
+    pub test: usize,
+    pub shape: Shape,
+    pub classes: Vec<String>,
+    pub fingerprint: String,
+}
+
+impl Environment {
+    pub fn read(dir: &RunDir) -> Result<Environment, RunError> {
+        let path = dir.path("environment.json");
+        let text = std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+        serde_json::from_slice(&text).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
+    }
+}
+
+/// `plugins.lock`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Locked {
+    plugin: Vec<LockedPlugin>,
+}
+
+/// The file that played a role.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LockedPlugin {
+    pub role: String,
+    pub name: String,
+    pub publisher: String,
+    pub version: semver::Version,
+    pub api: semver::Version,
+    pub mode: String,
+    pub sha256: String,
+    pub file: PathBuf,
+}
+
+impl Locked {
+    pub fn read(dir: &RunDir) -> Result<Locked, RunError> {
+        let path = dir.path("plugins.lock");
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+        toml::from_str(&text).map_err(|error| RunError::Damaged { path, problem: error.message().to_owned() })
+    }
+
+    pub fn of(&self, role: Role) -> Result<&LockedPlugin, PluginError> {
+        let found = self.plugin.iter().find(|plugin| plugin.role == role.name());
+        found.ok_or_else(|| PluginError::new(PluginCode::LockMismatch, role.name(), "the run's lock names no plugin for it"))
+    }
+}
+
+/// Write `config.toml`, `plugins.lock` and `environment.json`.
+pub fn write(
+    dir: &RunDir,
+    config: &Config,
+    data: &Dataset,
+    device: &Device,
+    strategies: [&Strategy; 2],
+) -> Result<(), RunError> {
+    let config_toml = config.to_toml();
+    let environment = Environment {
+        coldstart: env!("CARGO_PKG_VERSION").to_owned(),
+        plugin_api: API_VERSION.to_owned(),
+        torch: engine::TORCH_VERSION.to_owned(),
+        device: device.id(),
+        device_name: device.name().to_owned(),
+        threads: device.threads(),
+        started: now(),
+        config_sha256: Sha256::digest(&config_toml).iter().map(|byte| format!("{byte:02x}")).collect(),
+        dataset: DatasetRecord {
+            kind: data.kind.clone(),
+            pool: data.pool.len(),
+            validation: data.validation.len(),
+            test: data.test.len(),
+            shape: data.shape,
+            classes: data.classes.clone(),
+            fingerprint: data.fingerprint.clone(),
+        },
+    };
+    let lock = Locked { plugin: strategies.into_iter().map(locked).collect() };
+    let lock = toml::to_string(&lock).expect("plain data");
+    let environment = serde_json::to_string_pretty(&environment).expect("plain data");
+    write_atomically(&dir.path("plugins.lock"), lock.as_bytes())?;
+    write_atomically(&dir.path("environment.json"), environment.as_bytes())?;
+    write_atomically(&dir.path("config.toml"), config_toml.as_bytes())
+}
+
+fn locked(strategy: &Strategy) -> LockedPlugin {
+    let (library, manifest) = (&strategy.library, &strategy.library.manifest);
+    LockedPlugin {
+        role: strategy.role.name().to_owned(),
+        name: manifest.name.clone(),
+        publisher: manifest.publisher.clone(),
+        version: manifest.version.clone(),
+        api: manifest.api.clone(),
+        mode: "in-process".to_owned(),
+        sha256: library.sha256.clone(),
+        file: std::path::absolute(&library.file).unwrap_or_else(|_| library.file.clone()),
+    }
+}
