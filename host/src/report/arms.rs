@@ -101,11 +101,8 @@ mod tests {
     fn the_config_name_is_used_only_where_nothing_else_tells() {
         check(&[&[("name", "one"), ("q", "a")], &[("name", "two"), ("q", "b")]], &["a", "b"]);
         check(&[&[("name", "one")], &[("name", "two")]], &["one", "two"]);
-        let twins: [&[_]; 3] = [
-            &[("name", "one"), ("q", "a")],
-            &[("name", "two"), ("q", "a")],
-            &[("name", "two"), ("q", "b")],
-        ];
+        let twins: [&[_]; 3] =
+            [&[("name", "one"), ("q", "a")], &[("name", "two"), ("q", "a")], &[("name", "two"), ("q", "b")]];
         check(&twins, &["name = one, q = a", "name = two, q = a", "name = two, q = b"]);
     }
 }

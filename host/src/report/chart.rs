@@ -7,6 +7,7 @@ use plotly::common::{Fill, HoverInfo, Line, Marker, Mode, Title};
 use plotly::configuration::DisplayModeBar;
 use plotly::layout::{Axis, HoverMode, Margin};
 use plotly::{Configuration, Layout, Plot, Scatter};
+use plotters::style::{Color, HSLColor};
 
 use super::arms::Arm;
 use super::curve::{MeanPoint, Measure, Point, mean_curve, points};
@@ -29,9 +30,12 @@ const PALETTE: [Colour; 10] = [
     [0xa5, 0x6c, 0x48],
 ];
 
-/// The colour of an arm; beyond ten they repeat.
+/// The colour of an arm: from the palette, then hues that step round the circle by the golden section.
 pub(super) fn colour(arm: usize) -> Colour {
-    PALETTE[arm % PALETTE.len()]
+    PALETTE.get(arm).copied().unwrap_or_else(|| {
+        let (r, g, b) = HSLColor((arm as f64 * 0.618_034).fract(), 0.45, 0.5).to_backend_color().rgb;
+        [r, g, b]
+    })
 }
 
 /// The colour as CSS writes it.
@@ -125,7 +129,10 @@ fn run_trace(
     let hover = |point: &Point| {
         let (arm, run, seed) = (escape(&arm.name), escape(&run.name()), escape(run.seed()));
         let Point { round, labels, value } = point;
-        format!("<b>{arm}</b><br>{run}, seed {seed}<br>round {round}, {labels} labels<br>{} {value:.4}", measure.title())
+        format!(
+            "<b>{arm}</b><br>{run}, seed {seed}<br>round {round}, {labels} labels<br>{} {value:.4}",
+            measure.title()
+        )
     };
     let (mode, size) = if single { (Mode::LinesMarkers, 7) } else { (Mode::Markers, 5) };
     Scatter::new(points.iter().map(|p| p.labels as f64).collect(), points.iter().map(|p| p.value).collect())

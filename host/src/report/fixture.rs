@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 /// One class is hostile to HTML, one is never chosen by the strategy `entropy`.
-pub(super) const CLASSES: [&str; 6] = ["T-shirt/top", "Bag <b>&\"'", "Sandal", "Ankle boot", "<script>x()</script>", "Coat"];
+pub(super) const CLASSES: [&str; 6] =
+    ["T-shirt/top", "Bag <b>&\"'", "Sandal", "Ankle boot", "<script>x()</script>", "Coat"];
 const TILE: u32 = 28;
 const COLUMNS: u32 = 10;
 
@@ -69,7 +70,11 @@ impl Fixture {
             let score = if self.strategy == "random" { String::new() } else { format!("{}", 1.5 / (rank + 1) as f64) };
             format!("{rank},{id},{label},{score}\n")
         });
-        write(dir, &format!("{folder}/selection.csv"), &("rank,id,label,score\n".to_owned() + &rows.collect::<String>()));
+        write(
+            dir,
+            &format!("{folder}/selection.csv"),
+            &("rank,id,label,score\n".to_owned() + &rows.collect::<String>()),
+        );
         write(dir, &format!("{folder}/metrics.json"), &self.metrics(round).to_string());
         write(dir, &format!("{folder}/timings.json"), &timings(round).to_string());
         let labels: Vec<usize> = picks.iter().map(|(_, label)| *label).collect();
@@ -90,7 +95,8 @@ impl Fixture {
         }
         let seen = counts.iter().filter(|count| **count > 0).count();
         let accuracy = self.accuracy(round);
-        let recall = |class: usize| if counts[class] == 0 { json!(null) } else { json!(accuracy - 0.03 * class as f64) };
+        let recall =
+            |class: usize| if counts[class] == 0 { json!(null) } else { json!(accuracy - 0.03 * class as f64) };
         json!({
             "round": round, "labels": 20 * (round + 1), "labels_validation": 10,
             "accuracy": accuracy, "balanced_accuracy": accuracy - 0.02, "macro_auc": 0.9 + accuracy / 12.0,
@@ -116,7 +122,7 @@ pub(super) fn tear(dir: &Path) {
     let metrics = fs::read_to_string(last.join("metrics.json")).unwrap();
     fs::write(last.join("metrics.json"), &metrics[..metrics.len() / 2]).unwrap();
     let journal = fs::read_to_string(dir.join("journal.jsonl")).unwrap();
-    let whole = journal.rfind("{\"details\"").or(journal.rfind("{\"event\":\"run-finished\"")).unwrap();
+    let whole = journal.rfind("{\"event\":\"run-finished\"").unwrap();
     fs::write(dir.join("journal.jsonl"), &journal[..whole + 9]).unwrap();
 }
 

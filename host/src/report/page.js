@@ -2,6 +2,7 @@
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const measure = document.getElementById("measure");
 const arms = [...document.querySelectorAll(".chip input")];
+const allArms = document.getElementById("all-arms");
 
 function draw() {
   const hidden = new Set(arms.filter((arm) => !arm.checked).map((arm) => arm.value));
@@ -9,10 +10,17 @@ function draw() {
   const traces = data.map((trace) => ({ ...trace, visible: !hidden.has(trace.legendgroup) }));
   Plotly.react("curves", traces, layout, config);
   for (const part of document.querySelectorAll("[data-arm]")) part.hidden = hidden.has(part.dataset.arm);
+  if (allArms) allArms.textContent = hidden.size === arms.length ? "All" : "None";
 }
 
 for (const control of [measure, ...arms]) control.addEventListener("change", draw);
 draw();
+
+allArms?.addEventListener("click", () => {
+  const show = arms.every((arm) => !arm.checked);
+  for (const arm of arms) arm.checked = show;
+  draw();
+});
 
 const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 

@@ -121,11 +121,14 @@ fn seeds(runs: &[Run], arms: &[Arm]) -> String {
 
 fn seed_warning(arms: &[Arm]) -> Option<String> {
     let fewest = arms.iter().map(Arm::seeds).min()?;
-    (fewest < ENOUGH_SEEDS).then(|| {
-        let seeds = if fewest == 1 { "a single seed".to_owned() } else { format!("only {fewest} seeds") };
-        let where_ = if arms.len() == 1 { "This rests on" } else { "At least one arm rests on" };
-        format!("{where_} {seeds}: the curves show what happened, but no claim of a winner is supported.")
-    })
+    let subject = match arms {
+        [_] => "This rests",
+        _ if arms.iter().all(|arm| arm.seeds() == fewest) => "Each arm rests",
+        _ => "At least one arm rests",
+    };
+    let seeds = if fewest == 1 { "a single seed".to_owned() } else { format!("only {fewest} seeds") };
+    (fewest < ENOUGH_SEEDS)
+        .then(|| format!("{subject} on {seeds}: the curves show what happened, but no claim of a winner is supported."))
 }
 
 struct ArmView<'a> {

@@ -27,7 +27,7 @@ type DrawError = Box<dyn std::error::Error>;
 /// Draws the arms and returns the encoded PNG; `path` only names the file in an error.
 pub(super) fn draw(arms: &[Arm], path: &Path) -> Result<Vec<u8>, ReportError> {
     let failed = |error: DrawError| ReportError::Draw { path: path.to_owned(), reason: error.to_string() };
-    let height = CURVE_HEIGHT + LEGEND_ROW * (arms.len().div_ceil(LEGEND_COLUMNS) as u32 + 1);
+    let height = CURVE_HEIGHT + LEGEND_ROW * (arms.len().div_ceil(LEGEND_COLUMNS) as u32 + 1) + 12;
     let mut pixels_hwc = vec![0; (WIDTH * height * 3) as usize];
     paint(arms, &mut pixels_hwc, height).map_err(failed)?;
     let mut png = Vec::new();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::ReportError;
 use super::files::{
-    Config, Environment, Event, LockedPlugin, Metrics, Pick, Timings, parse_journal, parse_json, parse_lock, parse_selection,
+    Config, Environment, Event, LockedPlugin, Metrics, Pick, Timings, parse_journal, parse_json, parse_lock,
+    parse_selection,
 };
 
 /// Images in one row of `picks.png`.
