@@ -1,0 +1,109 @@
+//! Turns run directories into one HTML page that works offline and a PNG of the learning curve.
+//!
+//! Called by `coldstart report` and at the end of a run. It reads files only: no engine, no plugin, no running
+//! experiment. `files` says what lies in a run directory, `run` reads one, `arms` and `curve` do the arithmetic,
+//! `chart`, `png` and `page` draw.
+
+mod arms;
+mod chart;
+mod curve;
+mod files;
+#[cfg(test)]
+mod fixture;
+mod page;
+mod png;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use files::{Config, DatasetInfo, Environment, Event, LockedPlugin, Metrics, Pick, Shape, Timings};
+pub use run::{Round, Run, Sprite, Status, read_run};
+
+/// What [`write`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The page, complete in one file.
+    pub html: PathBuf,
+    /// The accuracy curve, beside the page and with the same stem.
+    pub png: PathBuf,
+    /// How many runs the page shows.
+    pub runs: usize,
+    /// What was unreadable or unfinished, one sentence each, beginning with the run's name; the page shows it too.
+    pub problems: Vec<String>,
+}
+
+/// Why no report could be written. An unfinished or broken run is not an error: see [`Report::problems`].
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The list of run directories was empty.
+    #[error("no run directory was given")]
+    NoRuns,
+    /// A folder is not a run directory.
+    #[error(
+        "`{dir}` is not a run directory: it has no {missing} (hint: name the folder that holds `config.toml` and \
+         `rounds/`)",
+        dir = dir.display()
+    )]
+    NotARun {
+        /// The folder.
+        dir: PathBuf,
+        /// The files looked for and not found.
+        missing: String,
+    },
+    /// A result could not be written.
+    #[error("cannot write `{path}`: {source}", path = path.display())]
+    Write {
+        /// The file to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The learning curve could not be drawn.
+    #[error("cannot draw `{path}`: {reason}", path = path.display())]
+    Draw {
+        /// The PNG to be drawn.
+        path: PathBuf,
+        /// What the drawing library said.
+        reason: String,
+    },
+    /// The page's template failed.
+    #[error("cannot fill the page's template: {0}")]
+    Page(#[from] askama::Error),
+}
+
+/// Reads every run directory and writes the page to `html` and the curve to the same path with the ending `png`.
+///
+/// Both files appear whole or not at all. Errs when a folder is not a run directory or a file cannot be written;
+/// unfinished and damaged runs are shown with what they have.
+pub fn write(run_dirs: &[PathBuf], html: &Path) -> Result<Report, ReportError> {
+    if run_dirs.is_empty() {
+        return Err(ReportError::NoRuns);
+    }
+    let runs = run_dirs.iter().map(|dir| read_run(dir)).collect::<Result<Vec<_>, _>>()?;
+    let arms = arms::group(&runs);
+    let png = html.with_extension("png");
+    write_whole(&png, &png::draw(&arms, &png)?)?;
+    write_whole(html, page::render(&runs, &arms)?.as_bytes())?;
+    Ok(Report { html: html.to_owned(), png, runs: runs.len(), problems: runs.iter().flat_map(Run::notes).collect() })
+}
+
+/// Writes through a temporary file in the same folder, so that a full disk leaves no half page.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        std::fs::create_dir_all(parent)?;
+        let mut file = tempfile::Builder::new().permissions(shared_file()).tempfile_in(parent)?;
+        file.write_all(bytes)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|source| ReportError::Write { path: path.to_owned(), source })
+}
+
+/// Temporary files are private by default; a report is meant to be shown, as far as the umask allows.
+fn shared_file() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}

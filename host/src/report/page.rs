@@ -1,0 +1,371 @@
+//! Prepares what `page.html` shows, and fills it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use askama::Template;
+use base64::Engine;
+
+use super::arms::Arm;
+use super::chart::{self, charts, colour, hex};
+use super::curve::{Measure, mean_curve};
+use super::files::Timings;
+use super::run::{Round, Run, SPRITE_COLUMNS, Status};
+
+/// Fewer seeds than this support no claim that one arm beats another.
+const ENOUGH_SEEDS: usize = 5;
+
+/// Phases in the order in which a round goes through them; others follow by name.
+const PHASES: [&str; 6] = ["select", "predict", "plugin", "train", "evaluate", "record"];
+
+/// The whole page as HTML.
+pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error> {
+    let page = Page {
+        title: distinct(runs, |run| run.config.get("name").to_owned()),
+        facts: facts(runs, arms),
+        seed_warning: seed_warning(arms),
+        notes: runs.iter().flat_map(Run::notes).collect(),
+        measures: &Measure::ALL,
+        arms: arms.iter().enumerate().map(|(index, arm)| ArmView::new(index, arm)).collect(),
+        runs: runs.iter().enumerate().map(|(index, run)| RunView::new(index, run, arms)).collect(),
+        charts: charts(arms),
+        script: chart::script(),
+    };
+    page.render()
+}
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'a> {
+    title: String,
+    facts: Vec<(&'static str, String)>,
+    seed_warning: Option<String>,
+    notes: Vec<String>,
+    measures: &'a [Measure],
+    arms: Vec<ArmView<'a>>,
+    runs: Vec<RunView<'a>>,
+    charts: BTreeMap<&'static str, plotly::Plot>,
+    script: String,
+}
+
+impl Page<'_> {
+    const CSS: &'static str = include_str!("page.css");
+    const JS: &'static str = include_str!("page.js");
+}
+
+/// What ran on what, when and with which versions, as pairs of term and description.
+fn facts(runs: &[Run], arms: &[Arm]) -> Vec<(&'static str, String)> {
+    let unique = |of: fn(&Run) -> String| distinct(runs, of);
+    let facts = [
+        ("Data", unique(dataset)),
+        ("Model", unique(|run| words(&[run.config.get("model.backbone"), run.config.get("training.learner")]))),
+        ("Runs", format!("{}, {}", count(runs.len(), "run"), count(arms.len(), "arm"))),
+        ("Seeds", seeds(runs, arms)),
+        ("Started", started(runs)),
+        ("Device", unique(device)),
+        ("Versions", unique(versions)),
+    ];
+    facts.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+}
+
+fn dataset(run: &Run) -> String {
+    let data = &run.environment.dataset;
+    if data.kind.is_empty() {
+        return run.config.get("dataset.kind").to_owned();
+    }
+    let (shape, classes) = (&data.shape, data.classes.len());
+    format!(
+        "{}: {} to choose from, {} test, {} validation; {}×{}×{}, {classes} classes",
+        data.kind,
+        thousands(data.pool),
+        thousands(data.test),
+        thousands(data.validation),
+        shape.height,
+        shape.width,
+        shape.channels
+    )
+}
+
+fn device(run: &Run) -> String {
+    let environment = &run.environment;
+    let threads = if environment.threads == 0 { String::new() } else { count(environment.threads, "thread") };
+    words(&[&environment.device, &threads, &environment.cpu])
+}
+
+fn versions(run: &Run) -> String {
+    let named = |name: &str, version: &str| match version {
+        "" => String::new(),
+        _ => format!("{name} {version}"),
+    };
+    let e = &run.environment;
+    words(&[&named("coldstart", &e.coldstart), &named("plugin API", &e.plugin_api), &named("PyTorch", &e.torch)])
+}
+
+fn started(runs: &[Run]) -> String {
+    let times: BTreeSet<&str> = runs.iter().map(|run| run.environment.started.as_str()).collect();
+    match (times.iter().find(|time| !time.is_empty()), times.last()) {
+        (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
+        (Some(only), _) => (*only).to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn seeds(runs: &[Run], arms: &[Arm]) -> String {
+    let per_arm: BTreeSet<usize> = arms.iter().map(Arm::seeds).collect();
+    let per_arm = match (per_arm.first(), per_arm.last()) {
+        (Some(low), Some(high)) if low != high => format!("{low} to {high} seeds per arm"),
+        (Some(n), _) => format!("{} per arm", count(*n, "seed")),
+        _ => String::new(),
+    };
+    format!("{per_arm} ({})", distinct(runs, |run| run.seed().to_owned()))
+}
+
+fn seed_warning(arms: &[Arm]) -> Option<String> {
+    let fewest = arms.iter().map(Arm::seeds).min()?;
+    let subject = match arms {
+        [_] => "This rests",
+        _ if arms.iter().all(|arm| arm.seeds() == fewest) => "Each arm rests",
+        _ => "At least one arm rests",
+    };
+    let seeds = if fewest == 1 { "a single seed".to_owned() } else { format!("only {fewest} seeds") };
+    (fewest < ENOUGH_SEEDS)
+        .then(|| format!("{subject} on {seeds}: the curves show what happened, but no claim of a winner is supported."))
+}
+
+struct ArmView<'a> {
+    arm: &'a Arm<'a>,
+    colour: String,
+    /// Labels bought at the end, how many runs got there, and each measure there.
+    last: Option<(f64, usize, Vec<String>)>,
+}
+
+impl<'a> ArmView<'a> {
+    fn new(index: usize, arm: &'a Arm<'a>) -> Self {
+        let last_of = |measure: &Measure| mean_curve(&arm.runs, *measure).last().copied();
+        let values = Measure::ALL.iter().map(|measure| match last_of(measure) {
+            Some(point) => match point.half_width {
+                Some(half) => format!("{:.3} ± {half:.3}", point.mean),
+                None => format!("{:.3}", point.mean),
+            },
+            None => MISSING.to_owned(),
+        });
+        let end = Measure::ALL.iter().find_map(last_of);
+        let last = end.map(|end| (end.labels, end.runs, values.collect()));
+        ArmView { arm, colour: hex(colour(index)), last }
+    }
+
+    fn seed_list(&self) -> String {
+        self.arm.runs.iter().map(|run| run.seed()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+struct RunView<'a> {
+    run: &'a Run,
+    name: String,
+    index: usize,
+    arm: usize,
+    arm_name: &'a str,
+    colour: String,
+    /// A row per class; empty when the classes are unknown.
+    heat: Vec<HeatRow>,
+    phases: Vec<String>,
+    timings: Vec<TimingRow>,
+    galleries: Vec<Gallery<'a>>,
+}
+
+impl<'a> RunView<'a> {
+    fn new(index: usize, run: &'a Run, arms: &'a [Arm]) -> Self {
+        // Grouping puts every run into one arm.
+        let arm = arms.iter().position(|arm| arm.indices.contains(&index)).unwrap_or_default();
+        let phases = phases(run);
+        RunView {
+            run,
+            name: run.name(),
+            index,
+            arm,
+            arm_name: &arms[arm].name,
+            colour: hex(colour(arm)),
+            heat: heat(run),
+            timings: timings(run, &phases),
+            phases,
+            galleries: run.rounds.iter().map(|round| Gallery::new(run, round)).collect(),
+        }
+    }
+
+    /// For the style of its badge.
+    fn status_class(&self) -> &'static str {
+        match self.run.status {
+            Status::Finished => "finished",
+            Status::Failed(_) => "failed",
+            Status::Unfinished => "stopped",
+        }
+    }
+}
+
+/// One class: labelled images after each round.
+struct HeatRow {
+    class: String,
+    cells: Vec<HeatCell>,
+    /// No image of it was ever labelled.
+    missed: bool,
+    recall: Option<f64>,
+}
+
+struct HeatCell {
+    count: u64,
+    /// Share of the largest count of the run, in percent.
+    shade: u64,
+}
+
+fn heat(run: &Run) -> Vec<HeatRow> {
+    let counts = |round: &Round, class: usize| round.metrics.class_counts.get(class).copied().unwrap_or_default();
+    let classes = run.rounds.iter().map(|round| round.metrics.class_counts.len()).max().unwrap_or_default();
+    let largest = run.rounds.iter().flat_map(|round| &round.metrics.class_counts).max().copied().unwrap_or(0).max(1);
+    let cell = |count: u64| HeatCell { count, shade: (100 * count).div_ceil(largest) };
+    let row = |class: usize| HeatRow {
+        class: run.class_name(&class.to_string()).to_owned(),
+        cells: run.rounds.iter().map(|round| cell(counts(round, class))).collect(),
+        missed: run.last_round().is_some_and(|round| counts(round, class) == 0),
+        recall: run.last_round().and_then(|round| round.metrics.recall.get(class).copied().flatten()),
+    };
+    (0..classes).map(row).collect()
+}
+
+struct TimingRow {
+    round: usize,
+    /// Seconds and share of the run's longest round in percent, in the order of the phases.
+    phases: Vec<(Option<f64>, f64)>,
+    total: f64,
+    peak_memory_bytes: u64,
+}
+
+fn phases(run: &Run) -> Vec<String> {
+    let recorded = run.rounds.iter().filter_map(|round| round.timings.as_ref());
+    let names: BTreeSet<&String> = recorded.flat_map(|timings| timings.seconds.keys()).collect();
+    let mut names: Vec<String> = names.into_iter().cloned().collect();
+    names.sort_by_key(|name| PHASES.iter().position(|phase| phase == name).unwrap_or(PHASES.len()));
+    names
+}
+
+fn timings(run: &Run, phases: &[String]) -> Vec<TimingRow> {
+    let recorded = || run.rounds.iter().filter_map(|round| Some((round.number, round.timings.as_ref()?)));
+    let spent = |timings: &Timings| timings.seconds.values().sum::<f64>().max(timings.total);
+    let longest = recorded().map(|(_, timings)| spent(timings)).fold(f64::MIN_POSITIVE, f64::max);
+    let row = |(round, timings): (usize, &Timings)| TimingRow {
+        round,
+        phases: phases
+            .iter()
+            .map(|phase| timings.seconds.get(phase).copied())
+            .map(|seconds| (seconds, 100.0 * seconds.unwrap_or(0.0) / longest))
+            .collect(),
+        total: timings.total,
+        peak_memory_bytes: timings.peak_memory_bytes,
+    };
+    recorded().map(row).collect()
+}
+
+struct Gallery<'a> {
+    round: usize,
+    sheet: Option<Sheet>,
+    tiles: Vec<Tile<'a>>,
+}
+
+/// How a sprite sheet is laid under the tiles.
+struct Sheet {
+    base64: String,
+    /// Width by height of one tile, as CSS writes a ratio.
+    ratio: String,
+    /// Height of the sheet in percent of a tile's.
+    height: usize,
+}
+
+struct Tile<'a> {
+    /// Offsets of the sheet, in percent as `background-position` counts them.
+    x: f64,
+    y: f64,
+    class: &'a str,
+    id: u64,
+    score: Option<f64>,
+}
+
+impl<'a> Gallery<'a> {
+    fn new(run: &'a Run, round: &'a Round) -> Self {
+        let rows = round.selection.len().div_ceil(SPRITE_COLUMNS).max(1);
+        let sheet = round.sprite.as_ref().map(|sprite| Sheet {
+            base64: base64::engine::general_purpose::STANDARD.encode(&sprite.png),
+            ratio: format!("{} / {}", sprite.width as usize * rows, sprite.height as usize * SPRITE_COLUMNS),
+            height: 100 * rows,
+        });
+        // Position p % puts p % of the sheet over p % of the tile, so that the last tile is at 100 %.
+        let share = |place: usize, of: usize| 100.0 * place as f64 / (of - 1).max(1) as f64;
+        let tiles = round.selection.iter().enumerate().map(|(place, pick)| Tile {
+            x: share(place % SPRITE_COLUMNS, SPRITE_COLUMNS),
+            y: share(place / SPRITE_COLUMNS, rows),
+            class: run.class_name(&pick.label),
+            id: pick.id,
+            score: pick.score,
+        });
+        Gallery { round: round.number, sheet, tiles: tiles.collect() }
+    }
+}
+
+const MISSING: &str = "–";
+
+fn distinct(runs: &[Run], of: impl Fn(&Run) -> String) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in runs.iter().map(of).filter(|text| !text.is_empty()) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.join(", ")
+}
+
+fn words(words: &[&str]) -> String {
+    words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(", ")
+}
+
+fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join("\u{202f}")
+}
+
+/// What the template calls to write numbers.
+mod filters {
+    use askama::{Result, Values, filter_fn};
+
+    /// A measure with three decimals, or a dash.
+    #[filter_fn]
+    pub fn measure(value: &Option<f64>, _: &dyn Values) -> Result<String> {
+        Ok(value.map_or(super::MISSING.to_owned(), |value| format!("{value:.3}")))
+    }
+
+    /// A score with its significant digits: scores have no common scale.
+    #[filter_fn]
+    pub fn score(value: &f64, _: &dyn Values) -> Result<String> {
+        let plain = (1e-3..1e5).contains(&value.abs()) || *value == 0.0;
+        Ok(if plain { format!("{value:.3}") } else { format!("{value:.2e}") })
+    }
+
+    /// Seconds, minutes or hours.
+    #[filter_fn]
+    pub fn duration(seconds: &f64, _: &dyn Values) -> Result<String> {
+        Ok(match *seconds {
+            s if s < 10.0 => format!("{s:.2} s"),
+            s if s < 600.0 => format!("{s:.1} s"),
+            s if s < 36000.0 => format!("{:.1} min", s / 60.0),
+            s => format!("{:.1} h", s / 3600.0),
+        })
+    }
+
+    /// Bytes in MiB or GiB.
+    #[filter_fn]
+    pub fn memory(bytes: &u64, _: &dyn Values) -> Result<String> {
+        let mib = *bytes as f64 / f64::from(1 << 20);
+        Ok(if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.2} GiB", mib / 1024.0) })
+    }
+}

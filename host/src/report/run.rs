@@ -1,0 +1,223 @@
+//! Reads one run directory, whole or broken.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use super::ReportError;
+use super::files::{
+    Config, Environment, Event, LockedPlugin, Metrics, Pick, Timings, parse_journal, parse_json, parse_lock,
+    parse_selection,
+};
+
+/// Images in one row of `picks.png`.
+pub(super) const SPRITE_COLUMNS: usize = 10;
+
+/// One run directory, with everything that could be read.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The resolved config.
+    pub config: Config,
+    /// Where it ran.
+    pub environment: Environment,
+    /// The strategies it loaded.
+    pub plugins: Vec<LockedPlugin>,
+    /// What happened, in order.
+    pub journal: Vec<Event>,
+    /// The rounds that count, in order: those whose selection and metrics are both whole.
+    pub rounds: Vec<Round>,
+    /// How it ended.
+    pub status: Status,
+    /// What could not be read, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// How a run ended, by its journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// All rounds are there.
+    Finished,
+    /// It ended with this error.
+    Failed(String),
+    /// It was interrupted or killed, or is still under way.
+    Unfinished,
+}
+
+/// One round that counts.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// 0 chooses the initial set.
+    pub number: usize,
+    /// The images chosen, in that order.
+    pub selection: Vec<Pick>,
+    /// What the model reached afterwards.
+    pub metrics: Metrics,
+    /// What it took, if recorded.
+    pub timings: Option<Timings>,
+    /// Thumbnails of the selection, if there are any.
+    pub sprite: Option<Sprite>,
+}
+
+/// A PNG with the chosen images as equal tiles, ten in a row, in the order of the selection.
+#[derive(Debug, Clone)]
+pub struct Sprite {
+    /// The file.
+    pub png: Vec<u8>,
+    /// Width of the sheet in pixels.
+    pub width: u32,
+    /// Height of the sheet in pixels.
+    pub height: u32,
+}
+
+/// Reads a run directory.
+///
+/// Errs only when `dir` is not a run directory at all. Whatever else is missing or damaged is left out and named in
+/// [`Run::problems`].
+pub fn read_run(dir: &Path) -> Result<Run, ReportError> {
+    check_is_run(dir)?;
+    let mut reader = Reader { dir, problems: Vec::new() };
+    let journal = reader.journal();
+    let config = reader.note("config.toml", Config::parse).unwrap_or_else(|| reader.unparsed_config());
+    let environment = reader.note("environment.json", parse_json).unwrap_or_default();
+    let plugins = reader.note("plugins.lock", parse_lock).unwrap_or_default();
+    let rounds = reader.rounds();
+    let status = status(&journal);
+    Ok(Run { dir: dir.to_owned(), config, environment, plugins, journal, rounds, status, problems: reader.problems })
+}
+
+impl Run {
+    /// The name of its folder.
+    pub fn name(&self) -> String {
+        let folder = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+        folder.file_name().map_or_else(|| self.dir.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Its seed as text; empty when the config does not say.
+    pub fn seed(&self) -> &str {
+        self.config.get("seed")
+    }
+
+    /// The last round that counts.
+    pub fn last_round(&self) -> Option<&Round> {
+        self.rounds.last()
+    }
+
+    /// How it ended, in a few words.
+    pub fn status_line(&self) -> String {
+        let reached = match self.last_round() {
+            Some(round) => format!("after round {}", round.number),
+            None => "before a round was finished".to_owned(),
+        };
+        match &self.status {
+            Status::Finished => "finished".to_owned(),
+            Status::Failed(error) => format!("failed {reached}: {error}"),
+            Status::Unfinished => format!("stopped {reached}"),
+        }
+    }
+
+    /// What a reader must know before trusting the numbers: how it ended unless it finished, and what was unreadable.
+    pub fn notes(&self) -> Vec<String> {
+        let ended = (self.status != Status::Finished).then(|| self.status_line());
+        ended.iter().chain(&self.problems).map(|note| format!("{}: {note}", self.name())).collect()
+    }
+
+    /// The name of the class with this label, or the label itself where the names are unknown.
+    pub fn class_name<'a>(&'a self, label: &'a str) -> &'a str {
+        let index = label.parse::<usize>().ok();
+        index.and_then(|index| self.environment.dataset.classes.get(index)).map_or(label, String::as_str)
+    }
+}
+
+fn check_is_run(dir: &Path) -> Result<(), ReportError> {
+    let has = |name: &str| dir.join(name).exists();
+    let missing = match (has("config.toml"), has("journal.jsonl") || has("rounds") || has("environment.json")) {
+        (true, true) => return Ok(()),
+        (false, true) => "`config.toml`",
+        (true, false) => "`journal.jsonl`, `environment.json` or `rounds/`",
+        (false, false) => "`config.toml` and no `journal.jsonl`, `environment.json` or `rounds/`",
+    };
+    Err(ReportError::NotARun { dir: dir.to_owned(), missing: missing.to_owned() })
+}
+
+/// The last word of the journal counts: a failed run may have been resumed.
+fn status(journal: &[Event]) -> Status {
+    journal.iter().fold(Status::Unfinished, |status, event| match event.event.as_str() {
+        "run-finished" => Status::Finished,
+        "run-failed" => Status::Failed(event.error()),
+        "run-started" | "resumed" | "round-started" => Status::Unfinished,
+        _ => status,
+    })
+}
+
+/// Reads files of one run and collects what went wrong.
+struct Reader<'a> {
+    dir: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// Reads and parses one file, or says in a sentence why not.
+    fn parse<T, E: Display>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+        let text = fs::read_to_string(self.dir.join(name)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => format!("{name} is missing"),
+            _ => format!("{name}: {error}"),
+        })?;
+        parse(&text).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// Like `parse`, with the sentence noted as a problem.
+    fn note<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        self.parse(name, parse).map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    fn journal(&mut self) -> Vec<Event> {
+        let parse = |text: &str| Ok::<_, std::convert::Infallible>(parse_journal(text));
+        let (events, problems) = self.note("journal.jsonl", parse).unwrap_or_default();
+        self.problems.extend(problems);
+        events
+    }
+
+    /// A config that is not valid TOML is still shown as it stands.
+    fn unparsed_config(&self) -> Config {
+        let text = fs::read_to_string(self.dir.join("config.toml")).unwrap_or_default();
+        Config { text, ..Config::default() }
+    }
+
+    fn rounds(&mut self) -> Vec<Round> {
+        let entries = fs::read_dir(self.dir.join("rounds")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut numbered: Vec<(usize, String)> =
+            names.filter_map(|name| Some((name.parse().ok()?, format!("rounds/{name}")))).collect();
+        numbered.sort();
+        numbered.into_iter().filter_map(|(number, folder)| self.round(number, &folder)).collect()
+    }
+
+    fn round(&mut self, number: usize, folder: &str) -> Option<Round> {
+        let whole = (|| {
+            let selection = self.parse(&format!("{folder}/selection.csv"), parse_selection)?;
+            let metrics = self.parse(&format!("{folder}/metrics.json"), parse_json)?;
+            Ok::<_, String>((selection, metrics))
+        })();
+        let (selection, metrics) = whole
+            .map_err(|problem| self.problems.push(format!("round {number} is unfinished and left out: {problem}")))
+            .ok()?;
+        let timings = self.note(&format!("{folder}/timings.json"), parse_json);
+        let sprite = self.sprite(&format!("{folder}/picks.png"));
+        Some(Round { number, selection, metrics, timings, sprite })
+    }
+
+    fn sprite(&mut self, name: &str) -> Option<Sprite> {
+        let png = fs::read(self.dir.join(name)).ok()?;
+        let size = image::ImageReader::with_format(Cursor::new(&png), image::ImageFormat::Png).into_dimensions();
+        match size {
+            Ok((width, height)) => Some(Sprite { png, width, height }),
+            Err(error) => {
+                self.problems.push(format!("{name}: {error}"));
+                None
+            }
+        }
+    }
+}
