@@ -1,0 +1,74 @@
+//! `coldstart data ...`.
+
+use super::print_json;
+use crate::cli::args::{Args, Data};
+use crate::cli::console::Console;
+use crate::cli::problem::Problem;
+use crate::config::Config;
+use crate::data::fetch::{PUBLIC_SETS, fetch};
+use crate::data::{self, Description, Kind};
+use crate::nearest::nearest;
+use crate::operations::Meter;
+use serde_json::json;
+
+/// The commands under `data`.
+pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Problem> {
+    match command {
+        Data::List { json } => {
+            list(*json);
+            Ok(())
+        }
+        Data::Info { config, set, json } => {
+            let config = Config::read(config, set)?;
+            let described = data::load(&config.dataset, args.data.as_deref(), config.seed)?.describe();
+            if *json { print_json(&described) } else { print_description(&described) }
+            Ok(())
+        }
+        Data::Fetch { name, mirror } => fetch_set(args, name, mirror.as_deref(), console),
+    }
+}
+
+fn list(as_json: bool) {
+    if as_json {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| json!({"kind": kind.name(), "summary": kind.summary()})).collect();
+        let sets: Vec<_> =
+            PUBLIC_SETS.iter().map(|set| json!({"name": set.name, "about": set.about, "cite": set.cite})).collect();
+        return print_json(&json!({"kinds": kinds, "public": sets}));
+    }
+    println!("kinds of `[dataset]`");
+    Kind::ALL.iter().for_each(|kind| println!("  {:<14} {}", kind.name(), kind.summary()));
+    println!("\n`coldstart data fetch NAME`");
+    PUBLIC_SETS.iter().for_each(|set| println!("  {:<14} {}", set.name, set.about));
+}
+
+fn print_description(set: &Description) {
+    let data::Shape { height, width, channels } = set.shape;
+    println!("{}: {height} x {width} pixels, {channels} channels, {} classes", set.kind, set.classes.len());
+    println!("{}\n", set.fingerprint);
+    println!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
+    let row = |name: &str, counts: [usize; 3]| {
+        println!("{name:<24} {:>8} {:>10} {:>8}", counts[0], counts[1], counts[2]);
+    };
+    set.classes.iter().for_each(|class| row(&class.name, [class.pool, class.validation, class.test]));
+    let sum = |count: fn(&data::ClassCounts) -> usize| set.classes.iter().map(count).sum();
+    row("all", [sum(|class| class.pool), sum(|class| class.validation), sum(|class| class.test)]);
+}
+
+fn fetch_set(args: &Args, name: &str, mirror: Option<&str>, console: &Console) -> Result<(), Problem> {
+    let Some(set) = PUBLIC_SETS.iter().find(|set| set.name == name) else {
+        let known = PUBLIC_SETS.iter().map(|set| set.name);
+        let hint = nearest(name, known).map_or("see `coldstart data list`".to_owned(), |near| format!("did you mean `{near}`?"));
+        return Err(Problem::usage(format!("there is no public set `{name}`"), Some(hint)));
+    };
+    let Some(root) = &args.data else {
+        let hint = "pass `--data DIR` or set COLDSTART_DATA".to_owned();
+        return Err(Problem::usage("no data folder to put it in", Some(hint)));
+    };
+    console.say(&format!("{}\n{}", set.about, set.cite));
+    let fetched = fetch(set, root, mirror, &mut |progress| console.tick(progress.file, progress.done, progress.total))?;
+    console.clear();
+    fetched.downloaded.iter().for_each(|file| console.say(&format!("  {file}: downloaded")));
+    fetched.kept.iter().for_each(|file| console.say(&format!("  {file}: was there")));
+    println!("{}", fetched.folder.display());
+    Ok(())
+}
