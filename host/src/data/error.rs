@@ -1,0 +1,136 @@
+//! The one error type of this room: what is wrong, in which file, where in it, and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a data set could not be read, fetched or described.
+#[derive(Debug, Error)]
+pub enum DataError {
+    /// A key of the `[dataset]` section is missing, out of range or does not belong to the kind.
+    #[error("`dataset.{key}` {why}")]
+    Key {
+        /// The key, without the section.
+        key: &'static str,
+        /// The rest of the sentence.
+        why: String,
+    },
+    /// A file that the kind needs is not there.
+    #[error("nothing to read in `{}`: looked for {}", .looked_in.display(), .names.join(", "))]
+    Missing {
+        /// The folder (or file) that was searched.
+        looked_in: PathBuf,
+        /// Every name that would have done.
+        names: Vec<String>,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The operating system refused.
+    #[error("`{}`: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is truncated, corrupt or mislabelled.
+    #[error("`{}`{place}: {why}", .path.display())]
+    Malformed {
+        /// The file; for a member of an archive the archive's path with the member's path after it.
+        path: PathBuf,
+        /// Where in the file.
+        place: Place,
+        /// What was expected and what is there.
+        why: String,
+    },
+    /// A download did not come through.
+    #[error("cannot download `{url}`: {why}")]
+    Download {
+        /// The address.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// A downloaded file is not the published one. The partial file has been deleted.
+    #[error("`{url}` has md5 {got}, expected {expected}")]
+    Checksum {
+        /// The address.
+        url: String,
+        /// The published md5.
+        expected: String,
+        /// The md5 of what came.
+        got: String,
+    },
+}
+
+/// Where in a file something is wrong. Lines and columns count from 1, bytes from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The file as a whole.
+    Whole,
+    /// A byte offset; in a compressed file, of the decompressed bytes.
+    Byte(u64),
+    /// A line.
+    Line(u64),
+    /// A cell of a table.
+    Cell {
+        /// The line.
+        line: u64,
+        /// The column, as a count of cells.
+        column: u64,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Whole => Ok(()),
+            Place::Byte(offset) => write!(f, ", byte {offset}"),
+            Place::Line(line) => write!(f, ", line {line}"),
+            Place::Cell { line, column } => write!(f, ", line {line}, column {column}"),
+        }
+    }
+}
+
+impl DataError {
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            DataError::Missing { hint, .. } => Some(hint.clone()),
+            DataError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`dataset.path` is relative to `--data` or COLDSTART_DATA; see `coldstart data list`".into())
+            }
+            DataError::Download { .. } => {
+                Some("what has arrived is kept: the same command continues from there".into())
+            }
+            DataError::Checksum { .. } => Some("fetch it again; if the sum stays wrong, the mirror has changed".into()),
+            _ => None,
+        }
+    }
+
+    /// The key of the `[dataset]` section at fault, if it is one.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            DataError::Key { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    pub(super) fn key_error(key: &'static str, why: impl Into<String>) -> Self {
+        DataError::Key { key, why: why.into() }
+    }
+
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        DataError::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(super) fn malformed(path: &Path, place: Place, why: impl Into<String>) -> Self {
+        DataError::Malformed { path: path.to_path_buf(), place, why: why.into() }
+    }
+
+    pub(super) fn at_byte(path: &Path, offset: u64, why: impl Into<String>) -> Self {
+        Self::malformed(path, Place::Byte(offset), why)
+    }
+}

@@ -1,0 +1,225 @@
+//! Files in, labelled images in memory out.
+//!
+//! [`load`] reads one of the layouts of [`Kind`], applies the long tail and the validation part that a [`Spec`]
+//! asks for, and hands over a [`Dataset`]. [`fetch`] downloads the public sets. This room knows nothing about
+//! models, plugins or the loop; it decodes, checks and counts. A file that is wrong anywhere ends the load with
+//! one [`DataError`], so a `Dataset` is always whole.
+
+mod archive;
+mod cifar;
+mod csv;
+mod error;
+pub mod fetch;
+mod folder;
+mod idx;
+mod images;
+mod npz;
+mod spec;
+mod split;
+mod synthetic;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use error::{DataError, Place};
+pub use spec::{Kind, Spec};
+
+/// Height, width and channels of every image of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Bytes per pixel: 1 grey, 3 red-green-blue.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Bytes of one image.
+    pub fn bytes(self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
+impl From<[usize; 3]> for Shape {
+    fn from([height, width, channels]: [usize; 3]) -> Self {
+        Shape { height, width, channels }
+    }
+}
+
+/// One part of a data set, in ascending order of id.
+///
+/// `pixels_nhwc.len() == ids.len() * shape.bytes()`, `labels.len() == ids.len()`, and every label is below the number
+/// of classes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Split {
+    /// The dataset id of each image; unique within a set's pool and validation parts together.
+    pub ids: Vec<u64>,
+    /// The images, one after the other.
+    pub pixels_nhwc: Vec<u8>,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+}
+
+impl Split {
+    /// How many images the part has.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether the part has no images.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The part whose ids are the positions of its images.
+    fn numbered(pixels_nhwc: Vec<u8>, labels: Vec<u32>) -> Self {
+        Split { ids: (0..labels.len() as u64).collect(), pixels_nhwc, labels }
+    }
+}
+
+/// A data set in memory.
+#[derive(Debug)]
+pub struct Dataset {
+    /// The kind that it was read as, in a config's spelling.
+    pub kind: String,
+    /// The shape of every image.
+    pub shape: Shape,
+    /// The name of each class, by label.
+    pub classes: Vec<String>,
+    /// What may be labelled. An image's id is its position in the official (else sorted) order of the training part,
+    /// whatever `imbalance` and `validation` have removed around it.
+    pub pool: Split,
+    /// Labelled images held out of the pool; they keep their ids.
+    pub validation: Split,
+    /// The test part; ids are positions in the test part.
+    pub test: Split,
+    /// `sha256:` and the hex digest of shape, classes, ids, labels and pixels of all parts.
+    pub fingerprint: String,
+}
+
+/// What a reader hands over: whole parts in official order, before anything is drawn from them.
+struct Parts {
+    shape: Shape,
+    classes: Vec<String>,
+    train: Split,
+    /// `None` where the files have no test part.
+    test: Option<Split>,
+}
+
+/// Reads the data set that `spec` describes.
+///
+/// `spec.path` is taken relative to `root`, or to the working directory without one. `seed` draws the members of a
+/// long tail and the validation images; nothing else depends on it.
+///
+/// # Errors
+/// The first thing wrong with the section ([`DataError::Key`]) or with the files.
+pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, DataError> {
+    spec.validate()?;
+    let spec = spec.clone().with_defaults();
+    let Parts { shape, classes, mut train, test } = read(&spec, root)?;
+    let test = match test {
+        Some(test) => test,
+        None => split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction)),
+    };
+    split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
+    let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
+    let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test]);
+    Ok(Dataset { kind: spec.kind.name().into(), shape, classes, pool: train, validation, test, fingerprint })
+}
+
+fn read(spec: &Spec, root: Option<&Path>) -> Result<Parts, DataError> {
+    let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
+    let path = || in_root(required(spec.path.as_ref()));
+    match spec.kind {
+        Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind),
+        Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind),
+        Kind::Npz => npz::read(&path()),
+        Kind::Folder => folder::read(&path(), required(spec.shape).into()),
+        Kind::Csv => csv::read(&csv::Table {
+            train: path(),
+            test: spec.test_path.as_ref().map(in_root),
+            shape: required(spec.shape).into(),
+            label: required(spec.label.as_deref()),
+            max_value: required(spec.max_value),
+        }),
+        Kind::Synthetic => Ok(synthetic::draw(required(spec.size), required(spec.test_size))),
+    }
+}
+
+/// A key that the kind has: [`Spec::validate`] and [`Spec::with_defaults`] leave none of them out.
+fn required<T>(key: Option<T>) -> T {
+    key.expect("a validated section with its defaults has every key of its kind")
+}
+
+/// Digest of everything in a data set; lengths go first, so that no two different sets feed it the same bytes.
+fn fingerprint(shape: Shape, classes: &[String], parts: [&Split; 3]) -> String {
+    let mut digest = Sha256::new();
+    let number = |digest: &mut Sha256, n: usize| digest.update((n as u64).to_le_bytes());
+    for n in [shape.height, shape.width, shape.channels, classes.len()] {
+        number(&mut digest, n);
+    }
+    for class in classes {
+        number(&mut digest, class.len());
+        digest.update(class);
+    }
+    for part in parts {
+        number(&mut digest, part.len());
+        digest.update(part.ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
+        digest.update(part.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
+        digest.update(&part.pixels_nhwc);
+    }
+    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// What `data info` says about a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// The kind, in a config's spelling.
+    pub kind: String,
+    /// The shape of every image.
+    pub shape: Shape,
+    /// How many images of each class each part has, by label.
+    pub classes: Vec<ClassCounts>,
+    /// The set's fingerprint.
+    pub fingerprint: String,
+}
+
+/// How many images of one class each part has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassCounts {
+    /// The class.
+    pub name: String,
+    /// Images in the pool.
+    pub pool: usize,
+    /// Images held out for validation.
+    pub validation: usize,
+    /// Images in the test part.
+    pub test: usize,
+}
+
+impl Dataset {
+    /// Counts the images of every class in every part.
+    pub fn describe(&self) -> Description {
+        let [pool, validation, test] =
+            [&self.pool, &self.validation, &self.test].map(|part| split::counts(&part.labels, self.classes.len()));
+        let classes = self.classes.iter().enumerate().map(|(c, name)| ClassCounts {
+            name: name.clone(),
+            pool: pool[c],
+            validation: validation[c],
+            test: test[c],
+        });
+        Description {
+            kind: self.kind.clone(),
+            shape: self.shape,
+            classes: classes.collect(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The `[dataset]` section of a config: its keys, which kind takes which, and every default.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+
+/// What a `[dataset]` section says. Keys that are left out take the defaults of [`Spec::with_defaults`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// How the files are laid out.
+    pub kind: Kind,
+    /// The folder or file, relative to the data root unless absolute. Default: the kind's name, for the
+    /// four public sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// `csv`: the file of the test part, relative to the data root unless absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
+    /// Long-tail ratio: how many times rarer the last class is than the first; 1 leaves the set as it is.
+    #[serde(default = "default_imbalance")]
+    pub imbalance: f64,
+    /// How many labelled images are held out of the pool for validation.
+    #[serde(default)]
+    pub validation: usize,
+    /// Height, width, channels. `folder`: what images are resized to (channels 1 or 3); `csv`: how the pixel
+    /// columns of a row are read, in this axis order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[usize; 3]>,
+    /// `csv`: the label column: `first`, `last` or a name from the header line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// `csv`: the pixel value that is white; values 0..=max_value are scaled to 0..=255.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_value: Option<f64>,
+    /// The share of each class that becomes the test part, used only where a set has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
+    /// `synthetic`: how many images the pool has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// `synthetic`: how many images the test part has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_size: Option<usize>,
+}
+
+// Every default of the section.
+const IMBALANCE: f64 = 1.0;
+const FOLDER_SHAPE: [usize; 3] = [32, 32, 3];
+const LABEL: &str = "last";
+const MAX_VALUE: f64 = 255.0;
+const TEST_FRACTION: f64 = 0.2;
+const SYNTHETIC_SIZE: usize = 4000;
+const SYNTHETIC_TEST_SIZE: usize = 1000;
+
+// Every limit of the section.
+const MAX_IMBALANCE: f64 = 1e6;
+const MAX_SIDE: usize = 4096;
+const MAX_SYNTHETIC: usize = 1_000_000;
+
+fn default_imbalance() -> f64 {
+    IMBALANCE
+}
+
+/// The layouts that can be read, by the name that a config gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Handwritten digits, IDX files.
+    Mnist,
+    /// Articles of clothing, IDX files.
+    FashionMnist,
+    /// Ten classes of small photographs, binary or pickled batches.
+    Cifar10,
+    /// A hundred classes of small photographs, binary or pickled batches.
+    Cifar100,
+    /// NumPy arrays in one archive.
+    Npz,
+    /// Class folders of JPEG and PNG files, on disk or in a tar archive.
+    Folder,
+    /// One image per row.
+    Csv,
+    /// Drawn by the program itself.
+    Synthetic,
+}
+
+impl Kind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Kind; 8] = [
+        Kind::Mnist,
+        Kind::FashionMnist,
+        Kind::Cifar10,
+        Kind::Cifar100,
+        Kind::Npz,
+        Kind::Folder,
+        Kind::Csv,
+        Kind::Synthetic,
+    ];
+
+    /// The name in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Mnist => "mnist",
+            Kind::FashionMnist => "fashion-mnist",
+            Kind::Cifar10 => "cifar10",
+            Kind::Cifar100 => "cifar100",
+            Kind::Npz => "npz",
+            Kind::Folder => "folder",
+            Kind::Csv => "csv",
+            Kind::Synthetic => "synthetic",
+        }
+    }
+
+    /// What the kind is, in one sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Kind::Mnist => "handwritten digits, 28x28 grey: a folder of IDX files, gzipped or not",
+            Kind::FashionMnist => "articles of clothing, 28x28 grey: a folder of IDX files, gzipped or not",
+            Kind::Cifar10 => "ten classes of 32x32 colour images: binary or pickled batches, or the official archive",
+            Kind::Cifar100 => "a hundred classes of 32x32 colour images: as cifar10, with the fine labels",
+            Kind::Npz => {
+                "a NumPy archive: train_images, train_labels, test_images, test_labels, or x_train, y_train, ..."
+            }
+            Kind::Folder => "class folders of JPEG and PNG images, on disk or in a tar archive, resized to `shape`",
+            Kind::Csv => "one image per row: pixel columns and a label column",
+            Kind::Synthetic => "ten classes of drawn 24x24 grey signs; needs no files",
+        }
+    }
+
+    /// The keys that the kind takes beside `kind`, `imbalance` and `validation`.
+    pub fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => &["path"],
+            Kind::Npz => &["path", "test_fraction"],
+            Kind::Folder => &["path", "shape", "test_fraction"],
+            Kind::Csv => &["path", "test_path", "shape", "label", "max_value", "test_fraction"],
+            Kind::Synthetic => &["size", "test_size"],
+        }
+    }
+
+    /// The folder that the kind is looked for in when `path` is not given; `data fetch` places it there.
+    fn default_path(self) -> Option<PathBuf> {
+        match self {
+            Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => Some(self.name().into()),
+            Kind::Npz | Kind::Folder | Kind::Csv | Kind::Synthetic => None,
+        }
+    }
+}
+
+impl Spec {
+    /// A section that says only `kind`.
+    pub fn of(kind: Kind) -> Self {
+        Spec {
+            kind,
+            path: None,
+            test_path: None,
+            imbalance: IMBALANCE,
+            validation: 0,
+            shape: None,
+            label: None,
+            max_value: None,
+            test_fraction: None,
+            size: None,
+            test_size: None,
+        }
+    }
+
+    /// The same section with every default of its kind written out.
+    pub fn with_defaults(self) -> Self {
+        let takes = |key: &str| self.kind.keys().contains(&key);
+        Spec {
+            path: self.path.or(self.kind.default_path()),
+            shape: self.shape.or((self.kind == Kind::Folder).then_some(FOLDER_SHAPE)),
+            label: self.label.or(takes("label").then(|| LABEL.into())),
+            max_value: self.max_value.or(takes("max_value").then_some(MAX_VALUE)),
+            test_fraction: self.test_fraction.or(takes("test_fraction").then_some(TEST_FRACTION)),
+            size: self.size.or(takes("size").then_some(SYNTHETIC_SIZE)),
+            test_size: self.test_size.or(takes("test_size").then_some(SYNTHETIC_TEST_SIZE)),
+            ..self
+        }
+    }
+
+    /// Checks what can be checked without reading a file.
+    ///
+    /// # Errors
+    /// [`DataError::Key`] with the first key that does not belong to the kind, is missing, or is out of range.
+    pub fn validate(&self) -> Result<(), DataError> {
+        self.check_keys_belong()?;
+        self.check_keys_are_there()?;
+        within("imbalance", Some(self.imbalance), 1.0, MAX_IMBALANCE)?;
+        within("max_value", self.max_value, 1.0, 65535.0)?;
+        within("test_fraction", self.test_fraction, 0.01, 0.9)?;
+        within("size", self.size.map(|n| n as f64), 10.0, MAX_SYNTHETIC as f64)?;
+        within("test_size", self.test_size.map(|n| n as f64), 10.0, MAX_SYNTHETIC as f64)?;
+        self.shape.map_or(Ok(()), check_shape)
+    }
+
+    fn check_keys_belong(&self) -> Result<(), DataError> {
+        let given = [
+            ("path", self.path.is_some()),
+            ("test_path", self.test_path.is_some()),
+            ("shape", self.shape.is_some()),
+            ("label", self.label.is_some()),
+            ("max_value", self.max_value.is_some()),
+            ("test_fraction", self.test_fraction.is_some()),
+            ("size", self.size.is_some()),
+            ("test_size", self.test_size.is_some()),
+        ];
+        let keys = self.kind.keys();
+        match given.iter().find(|(key, given)| *given && !keys.contains(key)) {
+            None => Ok(()),
+            Some((key, _)) => Err(DataError::key_error(
+                key,
+                format!(
+                    "does not apply to kind `{}`, whose keys are kind, imbalance, validation, {}",
+                    self.kind.name(),
+                    keys.join(", ")
+                ),
+            )),
+        }
+    }
+
+    fn check_keys_are_there(&self) -> Result<(), DataError> {
+        let needs_path = self.kind.keys().contains(&"path") && self.kind.default_path().is_none();
+        if needs_path && self.path.is_none() {
+            return Err(DataError::key_error("path", format!("is needed by kind `{}`", self.kind.name())));
+        }
+        if self.kind == Kind::Csv && self.shape.is_none() {
+            let why = "is needed by kind `csv`: [height, width, channels] of the image that a row holds";
+            return Err(DataError::key_error("shape", why));
+        }
+        Ok(())
+    }
+}
+
+fn within(key: &'static str, value: Option<f64>, low: f64, high: f64) -> Result<(), DataError> {
+    match value {
+        Some(value) if !(low..=high).contains(&value) => {
+            Err(DataError::key_error(key, format!("is {value}, outside {low} to {high}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_shape([height, width, channels]: [usize; 3]) -> Result<(), DataError> {
+    let sides_fit = [height, width].iter().all(|side| (1..=MAX_SIDE).contains(side));
+    if sides_fit && (channels == 1 || channels == 3) {
+        return Ok(());
+    }
+    Err(DataError::key_error(
+        "shape",
+        format!("is [{height}, {width}, {channels}], but must be [1 to {MAX_SIDE}, 1 to {MAX_SIDE}, 1 or 3]"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Spec, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn defaults_survive_a_round_trip_through_toml() {
+        for kind in Kind::ALL {
+            let spec = Spec::of(kind).with_defaults();
+            let text = toml::to_string(&spec).unwrap();
+            assert_eq!(parse(&text).unwrap(), spec, "{text}");
+            assert_eq!(kind.name(), text.split('"').nth(1).unwrap());
+        }
+        let text = toml::to_string(&Spec::of(Kind::Synthetic).with_defaults()).unwrap();
+        assert!(text.contains("size = 4000") && text.contains("imbalance = 1.0"), "{text}");
+    }
+
+    #[test]
+    fn unknown_keys_and_kinds_are_refused_by_name() {
+        for (text, word) in [("kind = \"mnist\"\nimbalence = 2", "imbalence"), ("kind = \"cifar11\"", "cifar11")] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn validation_names_the_key() {
+        let rows = [
+            ("kind = \"mnist\"\nsize = 3", Some("size")),
+            ("kind = \"synthetic\"\npath = \"x\"", Some("path")),
+            ("kind = \"npz\"", Some("path")),
+            ("kind = \"csv\"\npath = \"x\"", Some("shape")),
+            ("kind = \"mnist\"\nimbalance = 0.5", Some("imbalance")),
+            ("kind = \"mnist\"\nimbalance = nan", Some("imbalance")),
+            ("kind = \"folder\"\npath = \"x\"\nshape = [32, 32, 2]", Some("shape")),
+            ("kind = \"folder\"\npath = \"x\"\nshape = [0, 32, 3]", Some("shape")),
+            ("kind = \"folder\"\npath = \"x\"\ntest_fraction = 1.0", Some("test_fraction")),
+            ("kind = \"csv\"\npath = \"x\"\nshape = [8, 8, 1]\nmax_value = 0", Some("max_value")),
+            ("kind = \"synthetic\"\nsize = 0", Some("size")),
+            ("kind = \"mnist\"\nimbalance = 100", None),
+        ];
+        for (text, key) in rows {
+            let verdict = parse(text).unwrap().validate();
+            assert_eq!(verdict.as_ref().err().and_then(DataError::key), key, "{text}: {verdict:?}");
+        }
+    }
+}
