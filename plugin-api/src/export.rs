@@ -1,0 +1,255 @@
+//! The glue between a [`Strategy`] and the binary surface: what `export_plugin!` writes into a plugin.
+//!
+//! No panic crosses the border: every entry runs under `catch_unwind` here, inside the plugin, because a panic in one
+//! library is a foreign exception to every other.
+
+use crate::abi::std_types::{RErr, ROk, RResult, RSlice, RStr, RVec};
+use crate::abi::{self, Fault, HostRef, LibHeader, Root, RootModuleResult, RootRef, SelectorBox};
+use crate::{Code, Error, Host, Params, Request, Result, Strategy, host, log_bridge};
+use abi_stable::library::CheckTypeLayout;
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::type_level::downcasting::TD_Opaque;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+#[cfg(panic = "abort")]
+compile_error!("a plugin must unwind: set `panic = \"unwind\"` in its profile, or a panic ends the whole run");
+
+/// What `export_plugin!` says of a plugin.
+pub trait Plugin: 'static {
+    /// The manifest's JSON, the same bytes as the ELF section.
+    const MANIFEST: &'static str;
+    /// The plugin's name.
+    const NAME: &'static str;
+    /// What it offers.
+    type Strategy: Strategy;
+}
+
+/// The header that the plugin exports under abi_stable's symbol.
+pub const fn header<P: Plugin>() -> LibHeader {
+    // SAFETY: `module::<P>` returns a `RootRef` through `__call_root_module_loader`, the module type named here.
+    unsafe { LibHeader::from_constructor::<RootRef>(module::<P>, CheckTypeLayout::Yes) }
+}
+
+extern "C" fn module<P: Plugin>() -> RootModuleResult {
+    abi_stable::library::__call_root_module_loader(|| {
+        Root { descriptor: descriptor::<P>, create: create::<P> }.leak_into_prefix()
+    })
+}
+
+extern "C" fn descriptor<P: Plugin>() -> RStr<'static> {
+    RStr::from(P::MANIFEST)
+}
+
+extern "C" fn create<P: Plugin>(
+    name: RStr<'_>,
+    params_json: RStr<'_>,
+    host: HostRef<'_>,
+) -> RResult<SelectorBox, Fault> {
+    if name.as_str() != P::NAME {
+        let message = format!("this plugin offers `{}`, not `{name}`", P::NAME);
+        return RErr(Error::new(Code::UNSUPPORTED, message).into());
+    }
+    answer(instance::<P::Strategy>(params_json.as_str(), host))
+}
+
+/// A new instance of a strategy, behind the border.
+pub(crate) fn instance<S: Strategy>(params_json: &str, host: HostRef<'_>) -> Result<SelectorBox> {
+    with_log(&host, || {
+        caught(|| {
+            let strategy = S::new(S::Params::from_json(params_json)?, &Host::new(host.sabi_reborrow()))?;
+            let instance = Instance { strategy: ManuallyDrop::new(strategy), poisoned: false };
+            Ok(SelectorBox::from_value(instance, TD_Opaque))
+        })
+    })
+}
+
+/// One instance of a strategy behind the border. After a panic its state is unknown: it refuses every further call.
+struct Instance<S> {
+    strategy: ManuallyDrop<S>,
+    poisoned: bool,
+}
+
+impl<S> Drop for Instance<S> {
+    fn drop(&mut self) {
+        // SAFETY: the field is taken once, here, and nothing reads it after `drop`.
+        let strategy = unsafe { ManuallyDrop::take(&mut self.strategy) };
+        // A strategy that panics while it is dropped has nobody left to tell: what it held is leaked.
+        let _ = caught(|| {
+            drop(strategy);
+            Ok(())
+        });
+    }
+}
+
+impl<S: Strategy> Instance<S> {
+    fn call<T>(&mut self, body: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
+        if self.poisoned {
+            return Err(Error::new(Code::POISONED, "this instance panicked in an earlier call"));
+        }
+        let result = caught(|| body(&mut self.strategy));
+        self.poisoned = matches!(&result, Err(error) if error.code == Code::PANICKED);
+        result
+    }
+}
+
+impl<S: Strategy> abi::Selector for Instance<S> {
+    fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> RResult<abi::Selection, Fault> {
+        answer(with_log(&host, || {
+            self.call(|strategy| {
+                let host = Host::new(host.sabi_reborrow());
+                let request = Request {
+                    round: request.round,
+                    budget: request.budget as usize,
+                    seed: request.seed,
+                    unlabelled: host::read_request_ids(&host, request.unlabelled)?,
+                    labelled: host::read_request_ids(&host, request.labelled)?,
+                };
+                let selection = strategy.select(&request, &host)?;
+                Ok(abi::Selection { ids: selection.ids.into(), scores: selection.scores.into(), report: RVec::new() })
+            })
+        }))
+    }
+
+    fn save(&self) -> RResult<RVec<u8>, Fault> {
+        if self.poisoned {
+            return RErr(Error::new(Code::POISONED, "this instance panicked in an earlier call").into());
+        }
+        answer(caught(|| self.strategy.save().map(RVec::from)))
+    }
+
+    fn load(&mut self, state: RSlice<'_, u8>) -> RResult<(), Fault> {
+        answer(self.call(|strategy| strategy.load(state.as_slice())))
+    }
+
+    fn invoke(&mut self, op: RStr<'_>, _: RSlice<'_, u8>, _: HostRef<'_>) -> RResult<RVec<u8>, Fault> {
+        RErr(Error::new(Code::UNSUPPORTED, format!("this plugin has no entry `{op}`")).into())
+    }
+}
+
+fn answer<T>(result: Result<T>) -> RResult<T, Fault> {
+    match result {
+        Ok(value) => ROk(value),
+        Err(error) => RErr(error.into()),
+    }
+}
+
+fn with_log<T>(host: &HostRef<'_>, body: impl FnOnce() -> T) -> T {
+    log_bridge::start(host);
+    let value = body();
+    log_bridge::flush(host);
+    value
+}
+
+thread_local! {
+    static IN_CALL: Cell<bool> = const { Cell::new(false) };
+    static BACKTRACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Run `body`; a panic becomes an error with its message, place and backtrace.
+fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    install_hook();
+    let outer = IN_CALL.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(body));
+    IN_CALL.set(outer);
+    result.unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        // A payload may panic when it is dropped; leaking the few bytes of a broken instance is the safer end.
+        std::mem::forget(payload);
+        let message = format!("panicked: {}", text.unwrap_or_else(|| "(no message)".to_owned()));
+        Err(Error::new(Code::PANICKED, message).with("backtrace", BACKTRACE.take()))
+    })
+}
+
+/// The plugin's own panic hook: quiet during a call of the host's, which reports the panic itself.
+fn install_hook() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IN_CALL.get() {
+                let place = info.location().map(ToString::to_string).unwrap_or_default();
+                BACKTRACE.set(format!("at {place}\n{}", std::backtrace::Backtrace::capture()));
+            } else {
+                previous(info);
+            }
+        }));
+    });
+}
+
+/// Export a strategy as a plugin.
+///
+/// ```text
+/// export_plugin! {
+///     name: "entropy",
+///     roles: [Query],
+///     strategy: Entropy,
+///     needs: [PREDICT_1],
+///     cite: "Shannon 1948, A Mathematical Theory of Communication",
+/// }
+/// ```
+///
+/// Version, description, licence and authors come from the crate's `Cargo.toml`. `needs` lists the operations without
+/// which the strategy cannot work: the host checks them before anything is trained. `publisher: "lab"` may follow
+/// `name`, so that a config can say `lab/entropy`. Use it once in a crate.
+#[macro_export]
+macro_rules! export_plugin {
+    (
+        name: $name:literal,
+        $(publisher: $publisher:literal,)?
+        roles: [$role:ident $(, $more_roles:ident)* $(,)?],
+        strategy: $strategy:ty,
+        needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
+        cite: $cite:literal $(,)?
+    ) => {
+        const _: () = {
+            use $crate::manifest::{Piece, Piece::Json, Piece::Text, json, json_len, role, text};
+            #[allow(unused_imports, reason = "a plugin may need no operation")]
+            use $crate::ops::*;
+
+            const PIECES: &[Piece] = &[
+                Json("{\"format\":1,\"name\":"), Text($name),
+                Json(",\"publisher\":"), Text(concat!($($publisher)?)),
+                Json(",\"version\":"), Text(env!("CARGO_PKG_VERSION")),
+                Json(",\"api\":"), Text($crate::API_VERSION),
+                Json(",\"panic\":\"unwind\""),
+                Json(",\"summary\":"), Text(env!("CARGO_PKG_DESCRIPTION")),
+                Json(",\"license\":"), Text(env!("CARGO_PKG_LICENSE")),
+                Json(",\"authors\":"), Text(env!("CARGO_PKG_AUTHORS")),
+                Json(",\"cite\":"), Text($cite),
+                Json(",\"roles\":["), role($crate::Role::$role) $(, Json(","), role($crate::Role::$more_roles))*,
+                Json("],\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
+                Json("],\"params\":"),
+                Json(<<$strategy as $crate::Strategy>::Params as $crate::Params>::SCHEMA),
+                Json("}"),
+            ];
+            const LEN: usize = json_len(PIECES);
+
+            #[used]
+            #[unsafe(link_section = ".coldstart_manifest")]
+            static SECTION: [u8; LEN] = json(PIECES);
+
+            struct Exported;
+            impl $crate::export::Plugin for Exported {
+                const MANIFEST: &'static str = text(&SECTION);
+                const NAME: &'static str = $name;
+                type Strategy = $strategy;
+            }
+
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            static HEADER: $crate::abi::LibHeader = $crate::export::header::<Exported>();
+        };
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// The macro needs the symbol as a literal.
+    #[test]
+    fn the_exported_symbol_is_the_one_that_abi_stable_looks_up() {
+        assert_eq!(abi_stable::library::ROOT_MODULE_LOADER_NAME, "_1as_0lib_1header_0root_bmodule_bloader");
+    }
+}

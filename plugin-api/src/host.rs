@@ -1,0 +1,277 @@
+//! What a strategy sees of the program: typed wrappers over the operations of [`crate::ops`].
+
+use crate::abi::std_types::{RSlice, RSliceMut, RStr, RVec};
+use crate::abi::{DType, HostRef, TensorId};
+use crate::ops::{self, Op, Output};
+use crate::{Code, Error, Result, log_bridge, wire};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The host, for the length of one call.
+pub struct Host<'a> {
+    raw: HostRef<'a>,
+}
+
+impl<'a> Host<'a> {
+    pub(crate) fn new(raw: HostRef<'a>) -> Host<'a> {
+        Host { raw }
+    }
+
+    /// Whether the host offers an operation; what the manifest lists under `needs` it does.
+    pub fn supports(&self, op: Op) -> bool {
+        self.raw.supports(RStr::from(op.0))
+    }
+
+    /// The pool: its size, the images' shape, the classes.
+    pub fn pool(&self) -> Result<ops::PoolInfo> {
+        self.message(ops::POOL_INFO_1, &ops::Empty {})
+    }
+
+    /// Threads and device.
+    pub fn env(&self) -> Result<ops::EnvInfo> {
+        self.message(ops::ENV_INFO_1, &ops::Empty {})
+    }
+
+    /// Ask the current model about images (`ids` of the pool, in any order; answers keep that order).
+    ///
+    /// Nothing is computed before an output is asked for. Errs with [`Code::UNSUPPORTED`] in round 0, when no model is
+    /// trained, and when an id is not in the pool.
+    pub fn predict(&self, ids: &[u64]) -> Result<Predict<'_, 'a>> {
+        Ok(Predict { host: self, ids: self.put_ids(ids)? })
+    }
+
+    /// The class of each labelled image in `ids`; errs if one of them is not labelled.
+    pub fn labels(&self, ids: &[u64]) -> Result<Vec<u64>> {
+        let ids = self.put_ids(ids)?;
+        let labels = self.tensor(ops::LABELS_GET_1, &ops::Empty {}, &[&ids])?;
+        labels.read_u64()
+    }
+
+    /// The pixels of pool images: `pixels[i * height * width * channels ..]` is image `ids[i]`, row by row, channels last.
+    pub fn pixels(&self, ids: &[u64]) -> Result<Vec<u8>> {
+        let ids = self.put_ids(ids)?;
+        let pixels = self.tensor(ops::POOL_PIXELS_1, &ops::Empty {}, &[&ids])?;
+        pixels.read_bytes()
+    }
+
+    /// Keep a small file with the run (`name` without folders): tables and images that the report or a person reads.
+    pub fn put_artifact(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let args = ops::ArtifactArgs { name: name.to_owned(), bytes };
+        self.message(ops::ARTIFACT_PUT_1, &args).map(|ops::Empty {}| ())
+    }
+
+    /// Tell the user how far a long call has come.
+    pub fn progress(&self, stage: &str, done: u64, total: u64) {
+        self.raw.progress(RStr::from(stage), done, total);
+    }
+
+    /// Errs with [`Code::CANCELLED`] once the user has cancelled; call it in long loops and pass the error on with `?`.
+    pub fn check(&self) -> Result<()> {
+        log_bridge::flush(&self.raw);
+        if self.raw.cancelled() {
+            return Err(Error::new(Code::CANCELLED, "cancelled"));
+        }
+        Ok(())
+    }
+
+    /// Call any operation by its name: message in, message and tensors out.
+    ///
+    /// This is how an operation is reached that this version of the kit has no wrapper for.
+    pub fn invoke<A: Serialize, R: DeserializeOwned>(
+        &self,
+        op: Op,
+        args: &A,
+        inputs: &[&Tensor<'_, '_>],
+    ) -> Result<(R, Vec<Tensor<'_, 'a>>)> {
+        self.check()?;
+        let inputs: Vec<TensorId> = inputs.iter().map(|tensor| tensor.id).collect();
+        let args = wire::encode(args);
+        let mut outputs = RVec::new();
+        let answer = self.raw.invoke(
+            RStr::from(op.0),
+            RSlice::from(args.as_slice()),
+            RSlice::from(inputs.as_slice()),
+            &mut outputs,
+        );
+        let outputs = outputs.into_iter().map(|id| Tensor { host: self, id }).collect();
+        let answer = answer.into_result().map_err(|fault| context(op, fault.into()))?;
+        Ok((wire::decode(&answer)?, outputs))
+    }
+
+    fn message<A: Serialize, R: DeserializeOwned>(&self, op: Op, args: &A) -> Result<R> {
+        Ok(self.invoke(op, args, &[])?.0)
+    }
+
+    fn tensor<A: Serialize>(&self, op: Op, args: &A, inputs: &[&Tensor<'_, '_>]) -> Result<Tensor<'_, 'a>> {
+        let (ops::Empty {}, outputs) = self.invoke(op, args, inputs)?;
+        outputs.into_iter().next().ok_or_else(|| missing_output(op))
+    }
+
+    fn put_ids(&self, ids: &[u64]) -> Result<Tensor<'_, 'a>> {
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let shape = [ids.len() as u64];
+        let id =
+            self.raw.tensor_put(DType::U64, RSlice::from(&shape[..]), RSlice::from(bytes.as_slice())).into_result()?;
+        Ok(Tensor { host: self, id })
+    }
+}
+
+fn context(op: Op, mut error: Error) -> Error {
+    error.message = format!("{}: {}", op.0, error.message);
+    error
+}
+
+fn missing_output(op: Op) -> Error {
+    Error::new(Code::HOST, format!("{}: the host answered without the tensor it promises", op.0))
+}
+
+/// A question to the model, before it says which outputs it wants.
+pub struct Predict<'h, 'a> {
+    host: &'h Host<'a>,
+    ids: Tensor<'h, 'a>,
+}
+
+impl<'h, 'a> Predict<'h, 'a> {
+    /// Class probabilities, a row per id.
+    pub fn probabilities(self) -> Result<Matrix> {
+        self.only(Output::Probabilities)
+    }
+
+    /// Class scores before the softmax, a row per id.
+    pub fn logits(self) -> Result<Matrix> {
+        self.only(Output::Logits)
+    }
+
+    /// Features before the last layer, a row per id.
+    pub fn embeddings(self) -> Result<Matrix> {
+        self.only(Output::Embeddings)
+    }
+
+    /// Several outputs from one pass over the images, in the order asked.
+    pub fn outputs<const N: usize>(self, wanted: [Output; N]) -> Result<[Matrix; N]> {
+        let args = ops::PredictArgs { outputs: wanted.to_vec() };
+        let (ops::Empty {}, tensors) = self.host.invoke(ops::PREDICT_1, &args, &[&self.ids])?;
+        let matrices = tensors.iter().map(Tensor::read_matrix).collect::<Result<Vec<_>>>()?;
+        matrices.try_into().map_err(|_| missing_output(ops::PREDICT_1))
+    }
+
+    fn only(self, output: Output) -> Result<Matrix> {
+        let [matrix] = self.outputs([output])?;
+        Ok(matrix)
+    }
+}
+
+/// A tensor that the host keeps until this handle is dropped.
+pub struct Tensor<'h, 'a> {
+    host: &'h Host<'a>,
+    id: TensorId,
+}
+
+impl Tensor<'_, '_> {
+    /// The elements of a f32 tensor \[n, m\]; errs if it is anything else or holds a NaN or an infinity.
+    pub fn read_matrix(&self) -> Result<Matrix> {
+        let shape = self.shape(DType::F32)?;
+        let [n_rows, n_cols] = shape[..] else {
+            return Err(Error::new(Code::HOST, format!("expected a matrix, got the shape {shape:?}")));
+        };
+        let bytes = self.read_bytes()?;
+        let elements: Vec<f32> = bytes.as_chunks().0.iter().map(|element| f32::from_le_bytes(*element)).collect();
+        if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
+            let message = format!("the model's output holds {} at row {}", elements[at], at / n_cols.max(1) as usize);
+            return Err(Error::new(Code::HOST, message));
+        }
+        Ok(Matrix { elements, n_rows: n_rows as usize, n_cols: n_cols as usize })
+    }
+
+    /// The elements of a u64 tensor.
+    pub fn read_u64(&self) -> Result<Vec<u64>> {
+        self.shape(DType::U64)?;
+        let bytes = self.read_bytes()?;
+        Ok(bytes.as_chunks().0.iter().map(|element| u64::from_le_bytes(*element)).collect())
+    }
+
+    /// All bytes, little-endian, row-major.
+    pub fn read_bytes(&self) -> Result<Vec<u8>> {
+        let info = self.host.raw.tensor_info(self.id).into_result()?;
+        let n_elements: u64 = info.shape.iter().product();
+        let mut bytes = vec![0; (n_elements * info.dtype.size()) as usize];
+        let read = self.host.raw.tensor_read(self.id, 0, RSliceMut::from(bytes.as_mut_slice())).into_result()?;
+        if read != bytes.len() as u64 {
+            let message = format!("the host gave {read} of a tensor's {} bytes", bytes.len());
+            return Err(Error::new(Code::HOST, message));
+        }
+        Ok(bytes)
+    }
+
+    fn shape(&self, dtype: DType) -> Result<Vec<u64>> {
+        let info = self.host.raw.tensor_info(self.id).into_result()?;
+        if info.dtype != dtype {
+            let message = format!("expected elements of type {}, got {}", dtype.0, info.dtype.0);
+            return Err(Error::new(Code::HOST, message));
+        }
+        Ok(info.shape.into_vec())
+    }
+}
+
+impl Drop for Tensor<'_, '_> {
+    fn drop(&mut self) {
+        self.host.raw.tensor_release(self.id);
+    }
+}
+
+/// Reads a u64 tensor that the request names, without taking it over.
+pub(crate) fn read_request_ids(host: &Host<'_>, id: TensorId) -> Result<Vec<u64>> {
+    // The host owns the request's tensors: a handle that is never dropped never releases them.
+    std::mem::ManuallyDrop::new(Tensor { host, id }).read_u64()
+}
+
+/// A dense matrix of f32 in row-major order; every element is finite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    elements: Vec<f32>,
+    n_rows: usize,
+    n_cols: usize,
+}
+
+impl Matrix {
+    /// How many rows.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// How many columns.
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// The rows in order, each a slice of `n_cols` elements.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        (0..self.n_rows).map(|i| self.row(i))
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.elements[i * self.n_cols..][..self.n_cols]
+    }
+}
+
+impl DType {
+    /// 32-bit float.
+    pub const F32: DType = DType(0);
+    /// 64-bit unsigned integer.
+    pub const U64: DType = DType(1);
+    /// Byte.
+    pub const U8: DType = DType(2);
+
+    /// Bytes of one element; 0 for a type that this version does not know.
+    pub fn size(self) -> u64 {
+        match self {
+            DType::F32 => 4,
+            DType::U64 => 8,
+            DType::U8 => 1,
+            _ => 0,
+        }
+    }
+}

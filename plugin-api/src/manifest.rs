@@ -1,0 +1,124 @@
+//! What a plugin says of itself without being run: canonical JSON in the ELF section `.coldstart_manifest`.
+//!
+//! The text is put together at compile time (`export_plugin!` calls [`json`] in a constant), because the section's
+//! bytes must exist before any code runs.
+
+use crate::Role;
+
+/// The ELF section that holds the manifest.
+pub const SECTION: &str = ".coldstart_manifest";
+
+/// One piece of a JSON text under construction.
+#[derive(Clone, Copy)]
+pub enum Piece {
+    /// JSON, copied as it is.
+    Json(&'static str),
+    /// Plain text, written as a JSON string with quotes and escapes.
+    Text(&'static str),
+}
+
+/// How many bytes [`json`] makes of these pieces.
+pub const fn json_len(pieces: &[Piece]) -> usize {
+    let mut writer = Writer::<0> { bytes: [], len: 0 };
+    writer.write(pieces);
+    writer.len
+}
+
+/// The JSON text of these pieces; `N` must be [`json_len`] of them.
+pub const fn json<const N: usize>(pieces: &[Piece]) -> [u8; N] {
+    let mut writer = Writer { bytes: [0; N], len: 0 };
+    writer.write(pieces);
+    assert!(writer.len == N, "N is not json_len of the pieces");
+    writer.bytes
+}
+
+/// The text of a manifest made by [`json`].
+pub const fn text(json: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(json) {
+        Ok(text) => text,
+        Err(_) => panic!("pieces are UTF-8"),
+    }
+}
+
+/// Writes what fits and counts everything: with `N = 0` it only measures.
+struct Writer<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Writer<N> {
+    const fn write(&mut self, pieces: &[Piece]) {
+        let mut i = 0;
+        while i < pieces.len() {
+            match pieces[i] {
+                Piece::Json(json) => self.copy(json),
+                Piece::Text(text) => self.quote(text),
+            }
+            i += 1;
+        }
+    }
+
+    const fn copy(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        let mut i = 0;
+        while i < bytes.len() {
+            self.push(bytes[i]);
+            i += 1;
+        }
+    }
+
+    const fn quote(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        self.push(b'"');
+        let mut i = 0;
+        while i < bytes.len() {
+            match bytes[i] {
+                b'"' | b'\\' => {
+                    self.push(b'\\');
+                    self.push(bytes[i]);
+                }
+                control if control < 0x20 => {
+                    self.copy("\\u00");
+                    self.push(HEX[(control >> 4) as usize]);
+                    self.push(HEX[(control & 15) as usize]);
+                }
+                plain => self.push(plain),
+            }
+            i += 1;
+        }
+        self.push(b'"');
+    }
+
+    const fn push(&mut self, byte: u8) {
+        if self.len < N {
+            self.bytes[self.len] = byte;
+        }
+        self.len += 1;
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The JSON name of a role, for `export_plugin!`.
+pub const fn role(role: Role) -> Piece {
+    Piece::Text(role.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_as_json_demands() {
+        for text in ["", "plain", "a \"quote\"", "back\\slash", "line\nbreak\ttab", "Schröder 李"] {
+            let pieces = [Piece::Text(Box::leak(text.to_owned().into_boxed_str()))];
+            let json: [u8; 64] = {
+                let mut writer = Writer { bytes: [0; 64], len: 0 };
+                writer.write(&pieces);
+                writer.bytes
+            };
+            let read: String = serde_json::from_slice(&json[..json_len(&pieces)]).unwrap();
+            assert_eq!(read, text);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The table of tensors that a host keeps for plugins, shared by the program and by [`crate::testing::TestHost`].
+
+use crate::abi::std_types::{RErr, ROk, RResult, RSliceMut};
+use crate::abi::{DType, Fault, TensorId, TensorInfo};
+use crate::{Code, Error, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The tensors of one call, by slot and generation: an id that was released never finds another tensor.
+#[derive(Default)]
+pub struct Tensors {
+    slots: Mutex<Vec<Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    tensor: Option<Arc<HostTensor>>,
+}
+
+/// A tensor in the host's memory: little-endian, row-major.
+#[derive(Debug, PartialEq)]
+pub struct HostTensor {
+    /// The type of the elements.
+    pub dtype: DType,
+    /// The length of each axis.
+    pub shape: Vec<u64>,
+    /// `shape`'s product times the element's size.
+    pub bytes: Vec<u8>,
+}
+
+impl HostTensor {
+    /// A vector of ids or class numbers.
+    pub fn of_u64(values: &[u64]) -> HostTensor {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        HostTensor { dtype: DType::U64, shape: vec![values.len() as u64], bytes }
+    }
+
+    /// A matrix of `values.len() / n_cols` rows.
+    pub fn of_f32(values: &[f32], n_cols: usize) -> HostTensor {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let n_rows = values.len().checked_div(n_cols).unwrap_or(0);
+        HostTensor { dtype: DType::F32, shape: vec![n_rows as u64, n_cols as u64], bytes }
+    }
+
+    /// The elements of a u64 tensor; errs on any other.
+    pub fn as_u64(&self) -> Result<Vec<u64>> {
+        if self.dtype != DType::U64 {
+            return Err(Error::new(Code::BAD_PARAMS, "expected a tensor of u64"));
+        }
+        Ok(self.bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    }
+}
+
+impl Tensors {
+    /// Keep a tensor.
+    pub fn insert(&self, tensor: HostTensor) -> TensorId {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = slots.iter().position(|slot| slot.tensor.is_none()).unwrap_or_else(|| {
+            slots.push(Slot::default());
+            slots.len() - 1
+        });
+        slots[free].generation += 1;
+        slots[free].tensor = Some(Arc::new(tensor));
+        TensorId(u64::from(slots[free].generation) << 32 | free as u64)
+    }
+
+    /// The tensor of an id; errs if it was released or never existed.
+    pub fn get(&self, id: TensorId) -> Result<Arc<HostTensor>> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let (generation, index) = ((id.0 >> 32) as u32, id.0 as u32 as usize);
+        slots
+            .get(index)
+            .filter(|slot| slot.generation == generation)
+            .and_then(|slot| slot.tensor.clone())
+            .ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("there is no tensor {:#x} (released?)", id.0)))
+    }
+
+    /// Forget a tensor; unknown ids are ignored.
+    pub fn release(&self, id: TensorId) {
+        if self.get(id).is_ok() {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots[id.0 as u32 as usize].tensor = None;
+        }
+    }
+
+    /// How many tensors are kept.
+    pub fn len(&self) -> usize {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().filter(|slot| slot.tensor.is_some()).count()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The border's `tensor_info`.
+    pub fn info(&self, id: TensorId) -> RResult<TensorInfo, Fault> {
+        match self.get(id) {
+            Ok(tensor) => ROk(TensorInfo { dtype: tensor.dtype, shape: tensor.shape.clone().into() }),
+            Err(error) => RErr(error.into()),
+        }
+    }
+
+    /// The border's `tensor_read`: copies what fits from `byte_offset` on and says how many bytes.
+    pub fn read(&self, id: TensorId, byte_offset: u64, mut into: RSliceMut<'_, u8>) -> RResult<u64, Fault> {
+        match self.get(id) {
+            Ok(tensor) => {
+                let start = (byte_offset as usize).min(tensor.bytes.len());
+                let count = into.len().min(tensor.bytes.len() - start);
+                into.as_mut_slice()[..count].copy_from_slice(&tensor.bytes[start..start + count]);
+                ROk(count as u64)
+            }
+            Err(error) => RErr(error.into()),
+        }
+    }
+
+    /// The border's `tensor_put`; errs when the shape and the number of bytes disagree.
+    pub fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> RResult<TensorId, Fault> {
+        let n_bytes = shape.iter().try_fold(dtype.size(), |product, length| product.checked_mul(*length));
+        if dtype.size() == 0 || n_bytes != Some(bytes.len() as u64) {
+            let message = format!("{} bytes do not make a tensor of type {} and shape {shape:?}", bytes.len(), dtype.0);
+            return RErr(Error::new(Code::BAD_PARAMS, message).into());
+        }
+        ROk(self.insert(HostTensor { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_released_id_never_finds_another_tensor() {
+        let tensors = Tensors::default();
+        let first = tensors.insert(HostTensor::of_u64(&[1, 2]));
+        tensors.release(first);
+        let second = tensors.insert(HostTensor::of_u64(&[3]));
+        assert!(tensors.get(first).is_err());
+        tensors.release(first);
+        assert_eq!(tensors.get(second).unwrap().as_u64().unwrap(), [3]);
+        assert_eq!(tensors.len(), 1);
+    }
+
+    #[test]
+    fn a_shape_that_lies_is_refused() {
+        let tensors = Tensors::default();
+        for (dtype, shape, n_bytes) in
+            [(DType::F32, vec![2, 3], 23), (DType::U64, vec![u64::MAX, 2], 16), (DType(99), vec![1], 1)]
+        {
+            assert!(tensors.put(dtype, &shape, &vec![0; n_bytes]).is_err());
+        }
+    }
+}
