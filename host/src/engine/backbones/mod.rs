@@ -1,0 +1,56 @@
+//! The backbones by name: each maps images to embeddings, the features under the classifier.
+
+mod convnet;
+mod resnet;
+
+use tch::Tensor;
+
+use super::error::{EngineError, TorchResult};
+use super::layers::{Pass, Plan};
+
+/// The names that `model.backbone` may have.
+pub const BACKBONES: &[&str] = &["resnet18", "resnet20", "convnet"];
+
+/// A network without its classifier.
+pub(super) trait Backbone: Send {
+    /// Images, n x channels x height x width, to embeddings, n x [`n_features`](Backbone::n_features).
+    fn forward(&self, pass: &Pass, x_nchw: &Tensor) -> TorchResult<Tensor>;
+
+    /// The width of the embeddings.
+    fn n_features(&self) -> usize;
+}
+
+/// How to build a backbone.
+pub(super) struct Spec {
+    pub(super) default_width: usize,
+    build: fn(&mut Plan, n_channels: usize, width: usize) -> Box<dyn Backbone>,
+}
+
+impl Spec {
+    /// Adds the layers to `plan`, for images of `n_channels` and `width` channels after the first convolution.
+    pub(super) fn build(&self, plan: &mut Plan, n_channels: usize, width: usize) -> Box<dyn Backbone> {
+        (self.build)(plan, n_channels, width)
+    }
+}
+
+/// The backbone of that name, or an error that offers the nearest known one.
+pub(super) fn find(name: &str) -> Result<Spec, EngineError> {
+    match name {
+        "resnet18" => Ok(Spec { default_width: 64, build: resnet::resnet18 }),
+        "resnet20" => Ok(Spec { default_width: 16, build: resnet::resnet20 }),
+        "convnet" => Ok(Spec { default_width: 32, build: convnet::convnet }),
+        _ => Err(unknown(name)),
+    }
+}
+
+fn unknown(name: &str) -> EngineError {
+    let nearest = BACKBONES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let nearest = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+    let problem = format!("names an unknown backbone `{name}`; known are {}{nearest}", BACKBONES.join(", "));
+    EngineError::Setting { key: "model.backbone", problem }
+}
+
+/// The mean over height and width: n x c x h x w to n x c.
+fn global_average(x_nchw: &Tensor) -> TorchResult<Tensor> {
+    x_nchw.f_mean_dim([2, 3].as_slice(), false, None)
+}

@@ -1,0 +1,85 @@
+//! What can go wrong in the engine, as values.
+
+use std::path::PathBuf;
+
+use tch::TchError;
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A setting that no training could use, by its config key.
+    #[error("`{key}` {problem}")]
+    Setting {
+        /// The dotted key in the config, such as `training.epochs`.
+        key: &'static str,
+        /// What is wrong with its value, including the value.
+        problem: String,
+    },
+    /// A device that cannot be opened here.
+    #[error("cannot use device `{wanted}`: {problem}")]
+    Device {
+        /// What was asked for, such as `cuda:1`.
+        wanted: String,
+        /// What is missing.
+        problem: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// Images, labels or rows that do not fit each other or the model.
+    #[error("{0}")]
+    Input(String),
+    /// The loss stopped being a number.
+    #[error("training diverged: the loss is not finite in epoch {epoch} of {n_epochs}")]
+    Diverged {
+        /// The first such epoch, from 1.
+        epoch: usize,
+        /// How many epochs were planned.
+        n_epochs: usize,
+    },
+    /// The observer asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// A weight file that could not be written, read or understood.
+    #[error("weights in `{}`: {problem}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch failed while {doing}: {source}")]
+    Torch {
+        /// What the engine was doing.
+        doing: &'static str,
+        /// libtorch's own words.
+        source: TchError,
+    },
+}
+
+impl EngineError {
+    /// What to try next, where there is something better than reading the message.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            EngineError::Device { hint, .. } => Some(hint),
+            EngineError::Diverged { .. } => Some("lower `training.optimizer.lr` or add `training.warmup_epochs`"),
+            _ => None,
+        }
+    }
+}
+
+/// A result of libtorch before the caller has said what it was doing.
+pub(super) type TorchResult<T> = Result<T, TchError>;
+
+/// Names what was being done when libtorch failed.
+pub(super) trait While<T> {
+    /// Wraps libtorch's error as [`EngineError::Torch`].
+    fn doing(self, doing: &'static str) -> Result<T, EngineError>;
+}
+
+impl<T> While<T> for TorchResult<T> {
+    fn doing(self, doing: &'static str) -> Result<T, EngineError> {
+        self.map_err(|source| EngineError::Torch { doing, source })
+    }
+}

@@ -1,0 +1,206 @@
+//! The layers that backbones are made of, and the two flat buffers that hold everything a network learns.
+//!
+//! All trainable parameters lie in one flat f32 tensor, all running statistics of batch-norm in another. Each
+//! forward pass takes views of them (one `split`, whose gradient is one `cat`), so an optimizer step, a change of
+//! number format or a copy of the best epoch is a few operations on one tensor instead of on sixty.
+//! Convolution weights lie as output x kernel x kernel x input, which is the channels_last layout.
+
+use coldstart_plugin_api::Rng;
+use tch::{Device, Kind, Tensor};
+
+use super::error::TorchResult;
+
+const BATCH_NORM_EPS: f64 = 1e-5;
+const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// How a parameter or statistic starts.
+#[derive(Clone, Copy)]
+enum Start {
+    Zeros,
+    Ones,
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform from minus to plus this bound.
+    Uniform(f64),
+}
+
+/// One named tensor of a network: its shape in memory and how it starts.
+pub(super) struct Slot {
+    pub(super) name: String,
+    shape: Vec<i64>,
+    start: Start,
+}
+
+impl Slot {
+    fn n_values(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// The parameters and statistics of a network, in the order in which its layers asked for them.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) params: Vec<Slot>,
+    pub(super) stats: Vec<Slot>,
+    conv_bns: Vec<ConvBn>,
+}
+
+/// A convolution without bias, followed by batch-norm.
+#[derive(Clone, Copy)]
+pub(super) struct ConvBn {
+    /// Its place in [`Plan::conv_bns`].
+    index: usize,
+    weight: usize,
+    gamma: usize,
+    mean: usize,
+    stride: i64,
+    padding: i64,
+}
+
+/// The classifier on top of the embeddings.
+pub(super) struct Linear {
+    weight: usize,
+}
+
+impl Plan {
+    /// Adds a `kernel` x `kernel` convolution named `conv` with its batch-norm named `bn`.
+    ///
+    /// Weights start Kaiming normal over the outputs (He et al., 2015, and torchvision's ResNets).
+    pub(super) fn conv_bn(&mut self, conv: &str, bn: &str, io: (usize, usize), kernel: usize, stride: i64) -> ConvBn {
+        let (n_in, n_out) = io;
+        let gain = Start::Normal((2.0 / (n_out * kernel * kernel) as f64).sqrt());
+        let weight = add(&mut self.params, format!("{conv}.weight"), &[n_out, kernel, kernel, n_in], gain);
+        let gamma = add(&mut self.params, format!("{bn}.weight"), &[n_out], Start::Ones);
+        add(&mut self.params, format!("{bn}.bias"), &[n_out], Start::Zeros);
+        let mean = add(&mut self.stats, format!("{bn}.running_mean"), &[n_out], Start::Zeros);
+        add(&mut self.stats, format!("{bn}.running_var"), &[n_out], Start::Ones);
+        let layer = ConvBn { index: self.conv_bns.len(), weight, gamma, mean, stride, padding: kernel as i64 / 2 };
+        self.conv_bns.push(layer);
+        layer
+    }
+
+    /// Adds a linear layer with bias, started uniformly within 1 / sqrt(`n_in`), as PyTorch does.
+    pub(super) fn linear(&mut self, name: &str, n_in: usize, n_out: usize) -> Linear {
+        let bound = Start::Uniform(1.0 / (n_in as f64).sqrt());
+        let weight = add(&mut self.params, format!("{name}.weight"), &[n_out, n_in], bound);
+        add(&mut self.params, format!("{name}.bias"), &[n_out], bound);
+        Linear { weight }
+    }
+}
+
+fn add(slots: &mut Vec<Slot>, name: String, shape: &[usize], start: Start) -> usize {
+    let shape = shape.iter().map(|&size| size as i64).collect();
+    slots.push(Slot { name, shape, start });
+    slots.len() - 1
+}
+
+/// A new flat buffer for `slots`, drawn value by value in their order, so the same on every platform.
+pub(super) fn start(slots: &[Slot], rng: &mut Rng, device: Device) -> TorchResult<Tensor> {
+    let n_values: i64 = slots.iter().map(Slot::n_values).sum();
+    let mut values = Vec::with_capacity(n_values as usize);
+    for slot in slots {
+        values.extend((0..slot.n_values()).map(|_| match slot.start {
+            Start::Zeros => 0.0,
+            Start::Ones => 1.0,
+            Start::Normal(std) => (rng.normal() * std) as f32,
+            Start::Uniform(bound) => ((2.0 * rng.uniform() - 1.0) * bound) as f32,
+        }));
+    }
+    Tensor::f_from_slice(&values)?.f_to_device(device)
+}
+
+/// The tensors of a flat buffer, one per slot; convolution weights as output x input x kernel x kernel.
+pub(super) fn views(flat: &Tensor, slots: &[Slot]) -> TorchResult<Vec<Tensor>> {
+    let sizes: Vec<i64> = slots.iter().map(Slot::n_values).collect();
+    let pieces = flat.f_split_with_sizes(sizes, 0)?;
+    let shaped = pieces.iter().zip(slots).map(|(piece, slot)| {
+        let view = piece.f_view(slot.shape.as_slice())?;
+        if slot.shape.len() == 4 { view.f_permute([0, 3, 1, 2]) } else { Ok(view) }
+    });
+    shaped.collect()
+}
+
+/// One way through a network: the views of its weights, and what batch-norm does.
+pub(super) struct Pass {
+    params: Vec<Tensor>,
+    norm: Norm,
+}
+
+/// What stands for batch-norm; gamma is followed by beta, and a running mean by its variance.
+enum Norm {
+    /// Normalises by the batch, and moves the running statistics towards it.
+    Batch { affine: Vec<Tensor>, stats: Vec<Tensor> },
+    /// Is already folded into these weights and biases, one pair per [`ConvBn`].
+    Folded(Vec<(Tensor, Tensor)>),
+    /// Normalises by the running statistics, unfolded: the reference for folding.
+    #[cfg(test)]
+    Running { stats: Vec<Tensor> },
+}
+
+impl Pass {
+    /// A training pass over flat buffers; convolutions and the classifier compute in `kind`.
+    pub(super) fn training(plan: &Plan, params: &Tensor, stats: &Tensor, kind: Kind) -> TorchResult<Self> {
+        let affine = views(params, &plan.params)?;
+        let stats = views(stats, &plan.stats)?;
+        let params = views(&params.f_to_kind(kind)?, &plan.params)?;
+        Ok(Self { params, norm: Norm::Batch { affine, stats } })
+    }
+
+    /// An inference pass in f32 with every batch-norm folded into the convolution before it.
+    pub(super) fn folded(plan: &Plan, params: &Tensor, stats: &Tensor) -> TorchResult<Self> {
+        let params = views(params, &plan.params)?;
+        let stats = views(stats, &plan.stats)?;
+        let folded = plan.conv_bns.iter().map(|layer| layer.fold(&params, &stats)).collect::<TorchResult<_>>()?;
+        Ok(Self { params, norm: Norm::Folded(folded) })
+    }
+
+    /// An inference pass that applies batch-norm as its own step.
+    #[cfg(test)]
+    pub(super) fn unfolded(plan: &Plan, params: &Tensor, stats: &Tensor) -> TorchResult<Self> {
+        let stats = views(stats, &plan.stats)?;
+        Ok(Self { params: views(params, &plan.params)?, norm: Norm::Running { stats } })
+    }
+
+    /// Applies `layer` to `x_nchw`.
+    pub(super) fn conv_bn(&self, layer: &ConvBn, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        let convolve = |weight, bias: Option<&Tensor>| {
+            x_nchw.f_conv2d(weight, bias, layer.stride, layer.padding, 1, 1)
+        };
+        let weight = &self.params[layer.weight];
+        match &self.norm {
+            Norm::Batch { affine, stats } => layer.normalise(&convolve(weight, None)?, affine, stats, true),
+            Norm::Folded(folded) => {
+                let (weight, bias) = &folded[layer.index];
+                convolve(weight, Some(bias))
+            }
+            #[cfg(test)]
+            Norm::Running { stats } => layer.normalise(&convolve(weight, None)?, &self.params, stats, false),
+        }
+    }
+
+    /// Applies the classifier to `embeds_nd`, of shape n x d; gives logits, n x classes, in f32.
+    pub(super) fn linear(&self, layer: &Linear, embeds_nd: &Tensor) -> TorchResult<Tensor> {
+        let (weight, bias) = (&self.params[layer.weight], &self.params[layer.weight + 1]);
+        embeds_nd.f_linear(weight, Some(bias))?.f_to_kind(Kind::Float)
+    }
+}
+
+impl ConvBn {
+    fn normalise(&self, x: &Tensor, affine: &[Tensor], stats: &[Tensor], training: bool) -> TorchResult<Tensor> {
+        let (gamma, beta) = (&affine[self.gamma], &affine[self.gamma + 1]);
+        let (mean, var) = (&stats[self.mean], &stats[self.mean + 1]);
+        let cudnn = x.device().is_cuda();
+        let (momentum, eps) = (BATCH_NORM_MOMENTUM, BATCH_NORM_EPS);
+        x.f_batch_norm(Some(gamma), Some(beta), Some(mean), Some(var), training, momentum, eps, cudnn)
+    }
+
+    /// The weight and bias of the one convolution that does what this layer does at inference.
+    fn fold(&self, params: &[Tensor], stats: &[Tensor]) -> TorchResult<(Tensor, Tensor)> {
+        let (gamma, beta) = (&params[self.gamma], &params[self.gamma + 1]);
+        let (mean, var) = (&stats[self.mean], &stats[self.mean + 1]);
+        let scale = gamma.f_mul(&var.f_add_scalar(BATCH_NORM_EPS)?.f_rsqrt()?)?;
+        let weight = params[self.weight].f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+        let bias = beta.f_sub(&mean.f_mul(&scale)?)?;
+        Ok((weight, bias))
+    }
+}

@@ -1,0 +1,35 @@
+//! The engine: models, training and prediction with libtorch.
+//!
+//! The loop and the operations call it. It knows nothing of plugins, config text, runs or file formats of data sets: images
+//! come as bytes, labels as numbers, settings as structs, randomness as a generator, and answers are plain numbers.
+//!
+//! Panics: tch's plain methods panic when libtorch refuses, so the engine calls only the `f_` methods that return an
+//! error, and wraps it as [`EngineError::Torch`] with what was being done. Shapes, rows and labels are checked before.
+//! Exceptions are calls that cannot fail on a defined tensor (`size`, `kind`, `device`, `shallow_clone`), the
+//! gradient guard, and the process-wide calls in [`open`].
+//!
+//! Determinism: on the CPU the same inputs, seed and number of threads give the same weights and predictions, bit for bit,
+//! in every process on the same kind of processor. libtorch's own generator is never used. A GPU promises no such thing.
+
+mod backbones;
+mod device;
+mod error;
+mod images;
+mod layers;
+mod model;
+mod optimizer;
+mod predict;
+mod settings;
+mod train;
+
+pub use backbones::BACKBONES;
+pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, open};
+pub use error::EngineError;
+pub use images::{Augmentation, ImageShape, Images, MIN_SIDE, Normalisation};
+pub use model::Model;
+pub use predict::{Matrix, Outputs, PredictObserver, PredictProgress, Predictions, predict};
+pub use settings::{AdamW, Init, Learner, ModelSettings, Optimizer, Precision, Restart, Schedule, Sgd, Training};
+pub use train::{EpochRecord, Labelled, TrainObserver, TrainProgress, TrainRecord, train};
+
+#[cfg(test)]
+mod tests;

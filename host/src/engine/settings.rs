@@ -1,0 +1,298 @@
+//! The `[model]` and `[training]` sections: what may be set, the defaults, and what is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::EngineError;
+use super::backbones;
+use super::images::Augmentation;
+
+/// The task model, section `[model]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// A name in [`BACKBONES`](super::BACKBONES).
+    pub backbone: String,
+    /// Channels after the first convolution; absent, the backbone's published width.
+    pub width: Option<usize>,
+    /// Where the weights start.
+    pub init: Init,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self { backbone: "resnet18".to_owned(), width: None, init: Init::Scratch }
+    }
+}
+
+/// Where the weights of a new model come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Random weights (Kaiming) from the run's seed.
+    Scratch,
+}
+
+/// How a model is trained, section `[training]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Training {
+    /// The kind of learning.
+    pub learner: Learner,
+    /// Passes over the labelled images; more when `min_steps` asks for them.
+    pub epochs: usize,
+    /// Optimizer steps that even the smallest labelled set gets: epochs are added until they are reached.
+    pub min_steps: usize,
+    /// Images per optimizer step; fewer when fewer are labelled.
+    pub batch_size: usize,
+    /// The update rule and its peak learning rate.
+    pub optimizer: Optimizer,
+    /// How the learning rate falls from its peak.
+    pub schedule: Schedule,
+    /// Fractions of the training at which the `step` schedule multiplies the learning rate by 0.1.
+    pub milestones: Vec<f64>,
+    /// Epochs (of `epochs`) in which the learning rate first rises linearly to its peak.
+    pub warmup_epochs: usize,
+    /// Random changes to the training images.
+    pub augmentation: Augmentation,
+    /// The number format of convolutions and the classifier; weights are always kept in f32.
+    pub precision: Precision,
+    /// Where each round's training starts.
+    pub restart: Restart,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            learner: Learner::Supervised,
+            epochs: 60,
+            min_steps: 200,
+            batch_size: 128,
+            optimizer: Optimizer::Sgd(Sgd::default()),
+            schedule: Schedule::Cosine,
+            milestones: vec![0.5, 0.75],
+            warmup_epochs: 0,
+            augmentation: Augmentation::CropFlip,
+            precision: Precision::Auto,
+            restart: Restart::Scratch,
+        }
+    }
+}
+
+/// The kind of learning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learner {
+    /// Cross-entropy on the labelled images.
+    Supervised,
+}
+
+/// The update rule, `{ kind = "sgd", ... }` or `{ kind = "adamw", ... }`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with Nesterov momentum.
+    Sgd(Sgd),
+    /// Adam with decoupled weight decay (Loshchilov & Hutter, 2019), betas 0.9 and 0.999, epsilon 1e-8.
+    AdamW(AdamW),
+}
+
+impl Optimizer {
+    /// The peak learning rate.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Optimizer::Sgd(sgd) => sgd.lr,
+            Optimizer::AdamW(adamw) => adamw.lr,
+        }
+    }
+}
+
+/// Settings of `kind = "sgd"`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sgd {
+    /// The peak learning rate.
+    pub lr: f64,
+    /// Nesterov momentum.
+    pub momentum: f64,
+    /// L2 penalty, added to the gradient of every parameter.
+    pub weight_decay: f64,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { lr: 0.1, momentum: 0.9, weight_decay: 5e-4 }
+    }
+}
+
+/// Settings of `kind = "adamw"`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamW {
+    /// The peak learning rate.
+    pub lr: f64,
+    /// Decay per unit of learning rate, applied to every parameter.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { lr: 1e-3, weight_decay: 0.01 }
+    }
+}
+
+/// How the learning rate falls from its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine, down to zero at the last step.
+    Cosine,
+    /// Times 0.1 at each of `milestones`.
+    Step,
+    /// Not at all.
+    Constant,
+}
+
+/// The number format of convolutions and the classifier in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bf16 where the hardware multiplies in it, else f32.
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// 16-bit brain floats; slow where the hardware lacks them.
+    Bf16,
+}
+
+/// Where each round's training starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// From new random weights.
+    Scratch,
+    /// From the weights of the round before.
+    Warm,
+}
+
+impl ModelSettings {
+    /// The channels after the first convolution: `width`, or the backbone's published width.
+    ///
+    /// Errs when the backbone is unknown or the width is 0 or above 1024.
+    pub fn resolved_width(&self) -> Result<usize, EngineError> {
+        let width = self.width.unwrap_or(backbones::find(&self.backbone)?.default_width);
+        require((1..=1024).contains(&width), "model.width", || format!("must be 1 to 1024, not {width}"))?;
+        Ok(width)
+    }
+
+    /// Checks every value; the error names the key.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        self.resolved_width().map(drop)
+    }
+}
+
+impl Training {
+    /// Checks every value; the error names the key.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let at_least = |key, value: usize, least: usize| {
+            require(value >= least, key, || format!("must be at least {least}, not {value}"))
+        };
+        at_least("training.epochs", self.epochs, 1)?;
+        at_least("training.batch_size", self.batch_size, 2)?;
+        require(self.warmup_epochs < self.epochs, "training.warmup_epochs", || {
+            format!("must be less than `training.epochs` ({}), not {}", self.epochs, self.warmup_epochs)
+        })?;
+        let ascending = self.milestones.is_sorted_by(|a, b| a < b);
+        let inside = self.milestones.iter().all(|at| (0.0..1.0).contains(at));
+        require(ascending && inside, "training.milestones", || {
+            format!("must be ascending fractions from 0 up to, but without, 1, not {:?}", self.milestones)
+        })?;
+        self.optimizer.validate()
+    }
+}
+
+impl Optimizer {
+    fn validate(&self) -> Result<(), EngineError> {
+        let (momentum, weight_decay) = match self {
+            Optimizer::Sgd(sgd) => (sgd.momentum, sgd.weight_decay),
+            Optimizer::AdamW(adamw) => (0.0, adamw.weight_decay),
+        };
+        let (lr, up_to_1) = (self.lr(), 0.0..=1.0);
+        require(lr > 0.0 && lr.is_finite(), "training.optimizer.lr", || format!("must be above 0, not {lr}"))?;
+        require((0.0..1.0).contains(&momentum), "training.optimizer.momentum", || {
+            format!("must be at least 0 and below 1, not {momentum}")
+        })?;
+        require(up_to_1.contains(&weight_decay), "training.optimizer.weight_decay", || {
+            format!("must be 0 to 1, not {weight_decay}")
+        })
+    }
+}
+
+fn require(holds: bool, key: &'static str, problem: impl FnOnce() -> String) -> Result<(), EngineError> {
+    if holds { Ok(()) } else { Err(EngineError::Setting { key, problem: problem() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn training(text: &str) -> Result<Training, String> {
+        let training: Training = toml::from_str(text).map_err(|error| error.to_string())?;
+        training.validate().map_err(|error| error.to_string())?;
+        Ok(training)
+    }
+
+    #[test]
+    fn empty_section_is_the_default() {
+        assert_eq!(training("").unwrap(), Training::default());
+        assert_eq!(toml::from_str::<ModelSettings>("").unwrap(), ModelSettings::default());
+    }
+
+    #[test]
+    fn resolved_settings_read_back_as_themselves() {
+        let adamw = Training { optimizer: Optimizer::AdamW(AdamW::default()), ..Training::default() };
+        for settings in [Training::default(), adamw] {
+            assert_eq!(training(&toml::to_string(&settings).unwrap()).unwrap(), settings);
+        }
+    }
+
+    #[test]
+    fn optimizer_keys_default_by_kind() {
+        let sgd = training("optimizer = { kind = \"sgd\", lr = 0.05 }").unwrap().optimizer;
+        assert_eq!(sgd, Optimizer::Sgd(Sgd { lr: 0.05, ..Sgd::default() }));
+        let adamw = training("optimizer = { kind = \"adamw\" }").unwrap().optimizer;
+        assert_eq!(adamw, Optimizer::AdamW(AdamW::default()));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_its_key() {
+        let rows = [
+            ("epochs = 0", "training.epochs"),
+            ("batch_size = 1", "training.batch_size"),
+            ("warmup_epochs = 60", "training.warmup_epochs"),
+            ("milestones = [0.7, 0.5]", "training.milestones"),
+            ("milestones = [0.5, 1.0]", "training.milestones"),
+            ("optimizer = { kind = \"sgd\", lr = 0.0 }", "training.optimizer.lr"),
+            ("optimizer = { kind = \"sgd\", momentum = 1.0 }", "training.optimizer.momentum"),
+            ("optimizer = { kind = \"adamw\", weight_decay = -1.0 }", "training.optimizer.weight_decay"),
+            ("optimizer = { kind = \"adamw\", momentum = 0.9 }", "unknown field `momentum`"),
+            ("optimizer = { kind = \"adam\" }", "unknown variant `adam`"),
+            ("epoch = 3", "unknown field `epoch`"),
+            ("schedule = \"cosin\"", "unknown variant `cosin`"),
+        ];
+        for (text, expected) in rows {
+            let error = training(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn model_settings_are_checked() {
+        let model = |backbone: &str, width| ModelSettings { backbone: backbone.into(), width, init: Init::Scratch };
+        assert_eq!(model("resnet20", None).resolved_width().unwrap(), 16);
+        assert_eq!(model("resnet18", Some(8)).resolved_width().unwrap(), 8);
+        let error = model("resnet18", Some(0)).validate().unwrap_err().to_string();
+        assert!(error.contains("model.width"), "{error}");
+        let error = model("resnet81", None).validate().unwrap_err().to_string();
+        assert!(error.contains("model.backbone") && error.contains("resnet18"), "{error}");
+    }
+}
