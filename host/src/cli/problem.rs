@@ -7,7 +7,6 @@ use crate::experiment::RunError;
 use crate::plugin::PluginError;
 use crate::report::ReportError;
 use crate::session::SessionError;
-use miette::Diagnostic;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -77,7 +76,7 @@ impl From<PluginError> for Problem {
 
 impl From<DataError> for Problem {
     fn from(error: DataError) -> Problem {
-        Problem::failed(&error, error.hint().map(str::to_owned))
+        Problem::failed(&error, error.hint())
     }
 }
 
@@ -102,8 +101,12 @@ impl From<RunError> for Problem {
                 (_, Some(engine)) => (engine.hint().map(str::to_owned), FAILED),
                 _ => (None, FAILED),
             },
-            RunError::PoolTooSmall { .. } => (Some("lower `query.rounds`, `query.size` or `initial.size`".to_owned()), USAGE),
-            RunError::Directory { .. } => (Some("name another folder with `--out`, or go on with `coldstart resume`".to_owned()), USAGE),
+            RunError::PoolTooSmall { .. } => {
+                (Some("lower `query.rounds`, `query.size` or `initial.size`".to_owned()), USAGE)
+            }
+            RunError::Directory { .. } => {
+                (Some("name another folder with `--out`, or go on with `coldstart resume`".to_owned()), USAGE)
+            }
             _ => (None, FAILED),
         };
         Problem::plain(exit, error.to_string(), error.source().map(chain), hint)

@@ -129,7 +129,11 @@ impl Config {
             if fits { Ok(()) } else { Err((key.to_owned(), format!("must be {rule}"))) }
         };
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        fits("name", !self.name.is_empty() && self.name.chars().all(is_name), "made of letters, digits, `.`, `_` and `-`")?;
+        fits(
+            "name",
+            !self.name.is_empty() && self.name.chars().all(is_name),
+            "made of letters, digits, `.`, `_` and `-`",
+        )?;
         fits("initial.size", self.initial.size > 0, "at least 1")?;
         fits("query.size", self.query.size > 0, "at least 1")?;
         self.dataset.validate().map_err(of_section)?;

@@ -44,7 +44,12 @@ fn what_is_not_said_has_defaults_and_is_written_out() {
 fn overrides_are_dotted_and_typed() {
     let config = read(
         MINIMAL,
-        &["initial.size=100", "query.strategy=margin", "training.optimizer={ kind = \"adamw\", lr = 0.01 }", "seed = 7"],
+        &[
+            "initial.size=100",
+            "query.strategy=margin",
+            "training.optimizer={ kind = \"adamw\", lr = 0.01 }",
+            "seed = 7",
+        ],
     )
     .unwrap();
     assert_eq!((config.initial.size, config.query.strategy.as_str(), config.seed), (100, "margin", 7));
@@ -54,7 +59,11 @@ fn overrides_are_dotted_and_typed() {
 #[test]
 fn mistakes_name_the_file_the_key_and_the_nearest_name() {
     for (find, replace, expected) in [
-        ("epochs = 3", "epocs = 3", vec!["unknown field `epocs`", "training.epocs", "did you mean `epochs`?", "line 8"]),
+        (
+            "epochs = 3",
+            "epocs = 3",
+            vec!["unknown field `epocs`", "training.epocs", "did you mean `epochs`?", "line 8"],
+        ),
         ("epochs = 3", "epochs = \"three\"", vec!["invalid type", "training.epochs", "line 8"]),
         ("epochs = 3", "epochs = 0", vec!["`training.epochs`", "line 8"]),
         ("kind = \"synthetic\"", "kind = \"sythetic\"", vec!["dataset.kind", "did you mean `synthetic`?"]),

@@ -14,6 +14,7 @@ mod folder;
 mod idx;
 mod images;
 mod npz;
+mod sheet;
 mod spec;
 mod split;
 mod synthetic;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::{DataError, Place};
+pub use sheet::contact_sheet;
 pub use spec::{Kind, Spec};
 
 /// Height, width and channels of every image of a set.

@@ -184,7 +184,12 @@ impl<'a> Run<'a> {
         Ok(Self { model, settings, labelled, steps, update, kind, step: 0 })
     }
 
-    fn epoch(&mut self, epoch: usize, rng: &mut Rng, observer: &mut TrainObserver<'_>) -> Result<EpochRecord, EngineError> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        rng: &mut Rng,
+        observer: &mut TrainObserver<'_>,
+    ) -> Result<EpochRecord, EngineError> {
         let doing = "training";
         let mut order: Vec<usize> = (0..self.labelled.rows.len()).collect();
         rng.shuffle(&mut order);
@@ -192,7 +197,8 @@ impl<'a> Run<'a> {
         let labels: Vec<i64> = order.iter().map(|&i| self.labelled.labels[i] as i64).collect();
         let images = self.labelled.images;
         let draws = images.epoch(&self.settings.augmentation.draw(&rows, rng)).doing(doing)?;
-        let labels_n = Tensor::f_from_slice(&labels).and_then(|labels| labels.f_to_device(images.device())).doing(doing)?;
+        let labels_n =
+            Tensor::f_from_slice(&labels).and_then(|labels| labels.f_to_device(images.device())).doing(doing)?;
         let mut tally = Tally::new(images.device()).doing(doing)?;
         let (mut n_seen, mut lr) = (0, 0.0);
         for index in 0..self.steps.per_epoch {
@@ -225,7 +231,12 @@ impl<'a> Run<'a> {
         tally.add(&loss, &logits_nc, labels_n)
     }
 
-    fn tell(&self, epoch: usize, record: Option<&EpochRecord>, observer: &mut TrainObserver<'_>) -> Result<(), EngineError> {
+    fn tell(
+        &self,
+        epoch: usize,
+        record: Option<&EpochRecord>,
+        observer: &mut TrainObserver<'_>,
+    ) -> Result<(), EngineError> {
         let (n_epochs, n_steps) = (self.steps.n_epochs, self.steps.total());
         match observer(TrainProgress { epoch, n_epochs, step: self.step, n_steps, record }) {
             ControlFlow::Continue(()) => Ok(()),
@@ -257,7 +268,8 @@ impl Tally {
 /// The mean negative log-likelihood of the labels, in f64 from the f32 logits.
 fn mean_nll(model: &Model, labelled: Labelled<'_>) -> Result<f64, EngineError> {
     let wanted = predict::Outputs { logits: true, ..predict::Outputs::default() };
-    let predictions = predict::predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
+    let predictions =
+        predict::predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
     let logits_nc = predictions.logits_nc.map(|logits| logits.values).unwrap_or_default();
     let nll = |(logits_c, &label): (&[f32], &usize)| {
         let highest = logits_c.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -72,9 +72,8 @@ pub fn metrics(probs_nc: &[f32], labels: &[u32], n_classes: usize) -> TestMetric
     let predicted: Vec<usize> = rows.iter().map(|row| argmax(row)).collect();
     let correct: Vec<bool> = predicted.iter().zip(labels).map(|(guess, label)| *guess == *label as usize).collect();
     let recall = recall(&correct, labels, n_classes);
-    let log_likelihood = rows.iter().zip(labels).map(|(row, label)| {
-        f64::from(row[*label as usize]).max(LEAST_PROBABILITY).ln()
-    });
+    let log_likelihood =
+        rows.iter().zip(labels).map(|(row, label)| f64::from(row[*label as usize]).max(LEAST_PROBABILITY).ln());
     TestMetrics {
         accuracy: mean(correct.iter().map(|hit| f64::from(u8::from(*hit)))),
         balanced_accuracy: mean(recall.iter().flatten().copied()),

@@ -143,7 +143,8 @@ impl RunDir {
             "round,labels,labels_validation,accuracy,balanced_accuracy,macro_auc,nll,ece,class_coverage,min_class_recall\n",
         );
         for m in rounds {
-            let row = [m.accuracy, m.balanced_accuracy, m.macro_auc, m.nll, m.ece, m.class_coverage, m.min_class_recall()];
+            let row =
+                [m.accuracy, m.balanced_accuracy, m.macro_auc, m.nll, m.ece, m.class_coverage, m.min_class_recall()];
             let row = row.map(|measure| format!("{measure:.6}")).join(",");
             text.push_str(&format!("{},{},{},{row}\n", m.round, m.labels, m.labels_validation));
         }

@@ -2,9 +2,9 @@
 
 use super::{Context, Services};
 use crate::engine::{self, Outputs, Predictions};
+use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
-use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::ops::{self, Output};
 use coldstart_plugin_api::tensors::{HostTensor, Tensors};
 use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
@@ -138,7 +138,8 @@ impl<'a> Call<'a> {
             return Err(bad("larger than 64 MiB"));
         }
         let folder = self.context.artifacts.as_ref().ok_or_else(|| bad("the run has no folder yet"))?;
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(folder.join(&args.name), &args.bytes));
+        let written =
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(folder.join(&args.name), &args.bytes));
         written.map_err(|error| Error::new(Code::HOST, format!("artifact `{}`: {error}", args.name)))
     }
 

@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::StableAbi;
+use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{ROOT_MODULE_LOADER_NAME, lib_header_from_path};
 
 /// A loaded plugin. It is never unloaded: threads and thread-locals of its own may outlive every use.

@@ -31,7 +31,7 @@ impl EngineLearner {
     fn fresh_model(&self, round: u32) -> Result<Model, EngineError> {
         let data = &self.services.data;
         let mut rng = Rng::from_seed(seed(self.run_seed, round, "initialisation"));
-        Model::new(&self.model, image_shape(data.shape), data.classes.len(), &self.device, &mut rng)
+        Model::new(&self.model, image_shape(data.shape), data.classes.len(), &mut rng, &self.device)
     }
 
     fn tick(&self, stage: &str, done: usize, total: usize) -> ControlFlow<()> {
@@ -52,17 +52,22 @@ impl Learner for EngineLearner {
         };
         let data = &self.services.data;
         let labels: Vec<usize> = labelled.iter().map(|row| data.pool.labels[*row] as usize).collect();
+        let n = labelled.len();
         let labelled = Labelled { images: &task.pool, rows: labelled, labels: &labels };
         let (rows, labels) = all_of(&data.validation);
         let validation = Labelled { images: &self.validation, rows: &rows, labels: &labels };
         let validation = (!rows.is_empty()).then_some(validation);
-        let record =
-            engine::train(&mut model, &self.training, labelled, validation, &mut Rng::from_seed(seed), &mut |progress| {
-                self.tick("training", progress.step, progress.n_steps)
-            })?;
+        let record = engine::train(
+            &mut model,
+            &self.training,
+            labelled,
+            validation,
+            &mut Rng::from_seed(seed),
+            &mut |progress| self.tick("training", progress.step, progress.n_steps),
+        )?;
         task.model = Some(model);
         let kept = &record.epochs[record.kept_epoch - 1];
-        let (n, epochs, loss) = (labelled.rows.len(), record.epochs.len(), kept.loss);
+        let (epochs, loss) = (record.epochs.len(), kept.loss);
         self.services.meter.step(&format!("trained on {n} images for {epochs} epochs, loss {loss:.3}"));
         Ok(Training { loss, accuracy: kept.accuracy })
     }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What a user says beside the config.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Where relative data paths begin.
     pub data_root: Option<PathBuf>,
@@ -125,7 +125,8 @@ impl Strategy {
             None => Library::load(&search.resolve(name, role.name())?)?,
         };
         if !same(&library) {
-            let message = format!("the run began with {}, `{}` is {}", entry.sha256, library.file.display(), library.sha256);
+            let message =
+                format!("the run began with {}, `{}` is {}", entry.sha256, library.file.display(), library.sha256);
             return Err(PluginError::new(PluginCode::LockMismatch, name, message).into());
         }
         Ok(Strategy { library, params_json: as_json(params), role })
@@ -168,7 +169,7 @@ impl Session {
             cancelled: options.cancelled.clone(),
             meter: options.meter.clone(),
         });
-        let mut selector_of = |strategy: &Strategy| PluginSelector::create(strategy, services.clone(), config.seed);
+        let selector_of = |strategy: &Strategy| PluginSelector::create(strategy, services.clone(), config.seed);
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
 

@@ -42,7 +42,8 @@ pub struct DatasetRecord {
 impl Environment {
     pub fn read(dir: &RunDir) -> Result<Environment, RunError> {
         let path = dir.path("environment.json");
-        let text = std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+        let text =
+            std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
         serde_json::from_slice(&text).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
     }
 }
@@ -69,14 +70,19 @@ pub struct LockedPlugin {
 impl Locked {
     pub fn read(dir: &RunDir) -> Result<Locked, RunError> {
         let path = dir.path("plugins.lock");
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| RunError::File {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
         toml::from_str(&text).map_err(|error| RunError::Damaged { path, problem: error.message().to_owned() })
     }
 
     pub fn of(&self, role: Role) -> Result<&LockedPlugin, PluginError> {
         let found = self.plugin.iter().find(|plugin| plugin.role == role.name());
-        found.ok_or_else(|| PluginError::new(PluginCode::LockMismatch, role.name(), "the run's lock names no plugin for it"))
+        found.ok_or_else(|| {
+            PluginError::new(PluginCode::LockMismatch, role.name(), "the run's lock names no plugin for it")
+        })
     }
 }
 

@@ -21,7 +21,11 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
         Data::Info { config, set, json } => {
             let config = Config::read(config, set)?;
             let described = data::load(&config.dataset, args.data.as_deref(), config.seed)?.describe();
-            if *json { print_json(&described) } else { print_description(&described) }
+            if *json {
+                print_json(&described)
+            } else {
+                print_description(&described)
+            }
             Ok(())
         }
         Data::Fetch { name, mirror } => fetch_set(args, name, mirror.as_deref(), console),
@@ -30,7 +34,8 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
 
 fn list(as_json: bool) {
     if as_json {
-        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| json!({"kind": kind.name(), "summary": kind.summary()})).collect();
+        let kinds: Vec<_> =
+            Kind::ALL.iter().map(|kind| json!({"kind": kind.name(), "summary": kind.summary()})).collect();
         let sets: Vec<_> =
             PUBLIC_SETS.iter().map(|set| json!({"name": set.name, "about": set.about, "cite": set.cite})).collect();
         return print_json(&json!({"kinds": kinds, "public": sets}));
@@ -57,7 +62,8 @@ fn print_description(set: &Description) {
 fn fetch_set(args: &Args, name: &str, mirror: Option<&str>, console: &Console) -> Result<(), Problem> {
     let Some(set) = PUBLIC_SETS.iter().find(|set| set.name == name) else {
         let known = PUBLIC_SETS.iter().map(|set| set.name);
-        let hint = nearest(name, known).map_or("see `coldstart data list`".to_owned(), |near| format!("did you mean `{near}`?"));
+        let hint = nearest(name, known)
+            .map_or("see `coldstart data list`".to_owned(), |near| format!("did you mean `{near}`?"));
         return Err(Problem::usage(format!("there is no public set `{name}`"), Some(hint)));
     };
     let Some(root) = &args.data else {

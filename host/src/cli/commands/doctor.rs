@@ -42,7 +42,11 @@ fn findings(args: &Args) -> Vec<Finding> {
         device("cuda", "CUDA"),
         finding("data", data_works, data),
         finding("plugins", !good.is_empty(), format!("{} readable, {} broken", good.len(), bad.len())),
-        finding("search path", true, search.folders().iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(":")),
+        finding(
+            "search path",
+            true,
+            search.folders().iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(":"),
+        ),
     ]
 }
 

@@ -30,7 +30,8 @@ fn list(as_json: bool) {
     if as_json {
         return print_json(&candidates.iter().map(candidate_json).collect::<Vec<_>>());
     }
-    let row = |name: &str, version: &str, roles: &str, rest: &str| println!("{name:<28} {version:<9} {roles:<15} {rest}");
+    let row =
+        |name: &str, version: &str, roles: &str, rest: &str| println!("{name:<28} {version:<9} {roles:<15} {rest}");
     row("NAME", "VERSION", "ROLES", "SUMMARY");
     for Candidate { file, manifest } in &candidates {
         match manifest {
@@ -50,7 +51,9 @@ fn shown(folders: &[PathBuf]) -> String {
 fn candidate_json(candidate: &Candidate) -> Value {
     match &candidate.manifest {
         Ok(manifest) => json!({"file": candidate.file, "manifest": manifest}),
-        Err(error) => json!({"file": candidate.file, "error": error.to_string(), "code": error.code.id(), "hint": error.hint}),
+        Err(error) => {
+            json!({"file": candidate.file, "error": error.to_string(), "code": error.code.id(), "hint": error.hint})
+        }
     }
 }
 
