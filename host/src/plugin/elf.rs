@@ -31,6 +31,11 @@ pub fn section<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], 
     section.data().map_err(|error| damaged(file, &error))
 }
 
+/// Whether the bytes are a sound library of this machine without that section.
+pub fn lacks_section(bytes: &[u8], name: &str) -> bool {
+    parse("", bytes).is_ok_and(|elf| elf.section_by_name(name).is_none())
+}
+
 /// Refuse a library that this machine cannot load or that must not be loaded into a process with libtorch in it.
 pub fn check(file: &str, bytes: &[u8], entry_symbol: &str, running_glibc: &str) -> Result<(), PluginError> {
     let elf = parse(file, bytes)?;

@@ -1,8 +1,10 @@
 //! The search path: which plugin does a name mean?
 
+use super::elf;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use crate::nearest::nearest;
+use coldstart_plugin_api::manifest::SECTION;
 use semver::VersionReq;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,8 @@ pub struct Candidate {
     pub file: PathBuf,
     /// What it says of itself, or why that cannot be read.
     pub manifest: Result<Manifest, PluginError>,
+    /// A sound library that does not even claim to be a plugin.
+    foreign: bool,
 }
 
 /// The folders that are searched, first match first.
@@ -79,9 +83,10 @@ impl SearchPath {
         &self.folders
     }
 
-    /// Every candidate, folder by folder, sorted by file name. Reads files; runs nothing.
+    /// Every candidate, folder by folder, sorted by file name. Reads files; runs nothing. Sound libraries that are no
+    /// plugins are left out.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.folders.iter().flat_map(|folder| in_folder(folder)).collect()
+        self.folders.iter().flat_map(|folder| in_folder(folder)).filter(|candidate| !candidate.foreign).collect()
     }
 
     /// The plugin that a name means: the first folder with a match decides, and in it the highest version.
@@ -185,10 +190,11 @@ fn is_safe(folder: &Path) -> Result<(), String> {
 
 fn candidate(file: PathBuf) -> Candidate {
     let name = file.display().to_string();
-    let manifest = std::fs::read(&file)
-        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))
-        .and_then(|bytes| Ok(Manifest::read(&name, &bytes)?.0));
-    Candidate { file, manifest }
+    let bytes = std::fs::read(&file)
+        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")));
+    let foreign = bytes.as_ref().is_ok_and(|bytes| elf::lacks_section(bytes, SECTION));
+    let manifest = bytes.and_then(|bytes| Ok(Manifest::read(&name, &bytes)?.0));
+    Candidate { file, manifest, foreign }
 }
 
 #[cfg(test)]

@@ -18,12 +18,18 @@ pub struct EngineLearner {
     services: Arc<Services>,
     device: Device,
     test: Images,
-    validation: Images,
+    validation: Option<Images>,
 }
 
 impl EngineLearner {
     /// A learner without a model; `test` and `validation` are the data set's parts on the device.
-    pub fn new(config: &Config, services: Arc<Services>, device: Device, test: Images, validation: Images) -> Self {
+    pub fn new(
+        config: &Config,
+        services: Arc<Services>,
+        device: Device,
+        test: Images,
+        validation: Option<Images>,
+    ) -> Self {
         let (model, training) = (config.model.clone(), config.training.clone());
         EngineLearner { model, training, run_seed: config.seed, services, device, test, validation }
     }
@@ -55,8 +61,8 @@ impl Learner for EngineLearner {
         let n = labelled.len();
         let labelled = Labelled { images: &task.pool, rows: labelled, labels: &labels };
         let (rows, labels) = all_of(&data.validation);
-        let validation = Labelled { images: &self.validation, rows: &rows, labels: &labels };
-        let validation = (!rows.is_empty()).then_some(validation);
+        let validation = self.validation.as_ref();
+        let validation = validation.map(|images| Labelled { images, rows: &rows, labels: &labels });
         let record = engine::train(
             &mut model,
             &self.training,

@@ -159,8 +159,11 @@ impl Session {
         budget.check(data.pool.len())?;
         let shape = learner::image_shape(data.shape);
         let pool = Images::new(&data.pool.pixels_nhwc, shape, &device)?;
-        let held_out = |split: &data::Split| pool.beside(&split.pixels_nhwc);
-        let (test, validation) = (held_out(&data.test)?, held_out(&data.validation)?);
+        let test = pool.beside(&data.test.pixels_nhwc)?;
+        let validation = match data.validation.is_empty() {
+            true => None,
+            false => Some(pool.beside(&data.validation.pixels_nhwc)?),
+        };
         let task = Arc::new(Task::new(pool));
         let services = Arc::new(Services {
             data: data.clone(),

@@ -33,7 +33,7 @@ fn list(as_json: bool) {
     let row =
         |name: &str, version: &str, roles: &str, rest: &str| println!("{name:<28} {version:<9} {roles:<15} {rest}");
     row("NAME", "VERSION", "ROLES", "SUMMARY");
-    for Candidate { file, manifest } in &candidates {
+    for Candidate { file, manifest, .. } in &candidates {
         match manifest {
             Ok(m) => row(&m.full_name(), &m.version.to_string(), &m.roles.join(", "), &m.summary),
             Err(error) => row("-", "-", "-", &format!("{} {} ({})", error.code.id(), error.message, file.display())),
