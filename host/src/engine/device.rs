@@ -115,7 +115,10 @@ fn cpu(threads: usize) -> Device {
 
 /// The first value of `key` in /proc/cpuinfo.
 fn field<'a>(info: &'a str, key: &str) -> Option<&'a str> {
-    info.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
+    info.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim() == key)
+        .map(|(_, value)| value.trim())
 }
 
 fn multiplies_bf16(flags: &str) -> bool {
@@ -130,7 +133,8 @@ fn open_cuda(wanted: &str, index: usize, threads: usize) -> Result<Device, Engin
     };
     load_torch_cuda(wanted)?;
     if !tch::Cuda::is_available() {
-        let problem = format!("{CUDA_LIBRARY} is loaded and the driver knows `{}`, but libtorch cannot use it", gpu.name);
+        let problem =
+            format!("{CUDA_LIBRARY} is loaded and the driver knows `{}`, but libtorch cannot use it", gpu.name);
         return Err(missing(wanted, problem, "the driver may be too old for this PyTorch's CUDA; see `nvidia-smi`"));
     }
     // All batches but the last of an epoch have one shape, so searching for the best algorithm pays.

@@ -46,7 +46,8 @@ impl Normalisation {
         let moments = |channel: usize| {
             let mut counts = [0u64; 256];
             pixels_nhwc.iter().skip(channel).step_by(channels).for_each(|&byte| counts[byte as usize] += 1);
-            let sum_of = |f: fn(u64) -> u64| (0u64..).zip(&counts).map(|(byte, n)| u128::from(f(byte) * n)).sum::<u128>();
+            let sum_of =
+                |f: fn(u64) -> u64| (0u64..).zip(&counts).map(|(byte, n)| u128::from(f(byte) * n)).sum::<u128>();
             let (n, sum, sum_of_squares) = (sum_of(|_| 1), sum_of(|byte| byte), sum_of(|byte| byte * byte));
             let spread = n * sum_of_squares - sum * sum;
             let std = if spread == 0 { 1.0 } else { (spread as f64).sqrt() / n as f64 };
@@ -196,7 +197,8 @@ impl Images {
         let (height, width, channels) = (height as i64, width as i64, channels as i64);
         let padding = epoch.padding;
         let (padded_height, padded_width) = (height + 2 * padding, width + 2 * padding);
-        let pixels = bytes_nhwc.f_constant_pad_nd([0, 0, padding, padding, padding, padding])?.f_view([-1, channels])?;
+        let pixels =
+            bytes_nhwc.f_constant_pad_nd([0, 0, padding, padding, padding, padding])?.f_view([-1, channels])?;
         let images = Tensor::f_arange(n, (Kind::Int64, self.device()))?.f_mul_scalar(padded_height * padded_width)?;
         let places_nhw = images
             .f_view([-1, 1, 1])?
@@ -273,9 +275,9 @@ mod tests {
         let epoch = images.epoch(&draws).unwrap();
         let batch = images.batch(&epoch, 1, 4).unwrap();
         for i in 0..4 {
-            for (y, x, c) in (0..shape.height).flat_map(|y| {
-                (0..shape.width).flat_map(move |x| (0..shape.channels).map(move |c| (y, x, c)))
-            }) {
+            for (y, x, c) in (0..shape.height)
+                .flat_map(|y| (0..shape.width).flat_map(move |x| (0..shape.channels).map(move |c| (y, x, c))))
+            {
                 let got = batch.double_value(&[i, c as i64, y as i64, x as i64]) as f32;
                 let expected = reference(&pixels, &images, &draws, i as usize + 1, (y, x, c));
                 assert_eq!(got, expected, "{augmentation:?}, image {i}, pixel {y} {x}, channel {c}");

@@ -163,9 +163,7 @@ impl Pass {
 
     /// Applies `layer` to `x_nchw`.
     pub(super) fn conv_bn(&self, layer: &ConvBn, x_nchw: &Tensor) -> TorchResult<Tensor> {
-        let convolve = |weight, bias: Option<&Tensor>| {
-            x_nchw.f_conv2d(weight, bias, layer.stride, layer.padding, 1, 1)
-        };
+        let convolve = |weight, bias: Option<&Tensor>| x_nchw.f_conv2d(weight, bias, layer.stride, layer.padding, 1, 1);
         let weight = &self.params[layer.weight];
         match &self.norm {
             Norm::Batch { affine, stats } => layer.normalise(&convolve(weight, None)?, affine, stats, true),

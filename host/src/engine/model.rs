@@ -120,9 +120,10 @@ impl Model {
     fn named_tensors(&self) -> TorchResult<Vec<(String, Tensor)>> {
         let _no_grad = tch::no_grad_guard();
         let named = |flat: &Tensor, slots: &[Slot]| -> TorchResult<Vec<(String, Tensor)>> {
-            let named = layers::views(flat, slots)?.into_iter().zip(slots).map(|(view, slot)| {
-                Ok((slot.name.clone(), view.f_to_device(tch::Device::Cpu)?.f_contiguous()?))
-            });
+            let named = layers::views(flat, slots)?
+                .into_iter()
+                .zip(slots)
+                .map(|(view, slot)| Ok((slot.name.clone(), view.f_to_device(tch::Device::Cpu)?.f_contiguous()?)));
             named.collect()
         };
         let mut tensors = named(&self.params, &self.plan.params)?;
