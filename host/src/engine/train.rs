@@ -235,11 +235,7 @@ impl<'a> Run<'a> {
     fn tell(
         &self,
         epoch: usize,
-<<<<<<< HEAD
-        record: Option<&EpochRecord>,
-=======
         record: Option<EpochRecord>,
->>>>>>> room/engine
         observer: &mut TrainObserver<'_>,
     ) -> Result<(), EngineError> {
         let (n_epochs, n_steps) = (self.steps.n_epochs, self.steps.total());
@@ -272,14 +268,8 @@ impl Tally {
 
 /// The mean negative log-likelihood of the labels, in f64 from the f32 logits.
 fn mean_nll(model: &Model, labelled: Labelled<'_>) -> Result<f64, EngineError> {
-<<<<<<< HEAD
-    let wanted = predict::Outputs { logits: true, ..predict::Outputs::default() };
-    let predictions =
-        predict::predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
-=======
     let wanted = Outputs { logits: true, ..Outputs::default() };
     let predictions = predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
->>>>>>> room/engine
     let logits_nc = predictions.logits_nc.map(|logits| logits.values).unwrap_or_default();
     let nll = |(logits_c, &label): (&[f32], &usize)| {
         let highest = logits_c.iter().copied().fold(f32::NEG_INFINITY, f32::max);
