@@ -135,6 +135,25 @@ fn the_same_seed_gives_the_same_bits() {
     }
 }
 
+/// Prints a fingerprint of a training, for the test below to read from another process.
+#[test]
+fn fingerprint() {
+    let (model, _, images) = trained("resnet20", &quick(), false);
+    let fingerprint = bits(&all_rows(&model, &images)).iter().fold(0u32, |hash, &bits| hash.rotate_left(5) ^ bits);
+    println!("fingerprint {fingerprint:08x}");
+}
+
+#[test]
+fn another_process_gives_the_same_bits() {
+    let run = || {
+        let args = ["--exact", "engine::tests::fingerprint", "--nocapture"];
+        let answer = std::process::Command::new(std::env::current_exe().unwrap()).args(args).output().unwrap();
+        let lines = String::from_utf8(answer.stdout).unwrap();
+        lines.split("fingerprint ").nth(1).unwrap()[..8].to_owned()
+    };
+    assert_eq!(run(), run());
+}
+
 #[test]
 fn folding_batch_norm_changes_rounding_only() {
     for &backbone in BACKBONES {
