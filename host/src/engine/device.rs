@@ -62,9 +62,11 @@ impl Device {
         self.torch
     }
 
+    /// The CPU with one thread, so that tests side by side do not fight for cores, or with as many as a test's child is told.
     #[cfg(test)]
     pub(super) fn cpu_for_tests() -> Self {
-        open("cpu", 2).unwrap()
+        let threads = std::env::var(tests::THREADS_VARIABLE).map_or(1, |threads| threads.parse().unwrap());
+        open("cpu", threads).unwrap()
     }
 }
 
@@ -285,13 +287,16 @@ fn succeeded(call: &str, status: c_int) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// How many threads [`Device::cpu_for_tests`] opens.
+    pub const THREADS_VARIABLE: &str = "COLDSTART_TEST_THREADS";
 
     #[test]
     fn a_name_that_is_no_device_is_refused() {
         for wanted in ["gpu", "cuda:", "cuda:x", "cuda0", "cuda:-1", ""] {
-            let error = open(wanted, 2).unwrap_err();
+            let error = open(wanted, 1).unwrap_err();
             assert!(error.to_string().contains("no such device"), "{wanted}: {error}");
             assert!(error.hint().unwrap().contains("cuda:N"));
         }
@@ -301,8 +306,8 @@ mod tests {
 
     #[test]
     fn auto_opens_and_cuda_opens_or_says_what_is_missing() {
-        assert!(open("auto", 2).is_ok());
-        if let Err(error) = open("cuda", 2) {
+        assert!(open("auto", 1).is_ok());
+        if let Err(error) = open("cuda", 1) {
             eprintln!("no CUDA here: {error}");
             assert!(error.to_string().starts_with("cannot use device `cuda`: "), "{error}");
             assert!(error.hint().is_some());
@@ -311,22 +316,22 @@ mod tests {
 
     #[test]
     fn the_cpu_reports_itself() {
-        let device = open("cpu", 2).unwrap();
-        assert_eq!((device.id().as_str(), device.threads()), ("cpu", 2));
+        let device = Device::cpu_for_tests();
+        assert_eq!((device.id().as_str(), device.threads()), ("cpu", 1));
         assert!(!device.name().is_empty());
         assert!(multiplies_bf16("fpu avx512_bf16 sse") && !multiplies_bf16("fpu avx2 avx512_bf16x"));
     }
 
     #[test]
     fn threads_hold_in_every_thread() {
-        open("cpu", 2).unwrap();
+        Device::cpu_for_tests();
         let elsewhere = std::thread::spawn(tch::get_num_threads).join().unwrap();
-        assert_eq!(elsewhere, 2);
+        assert_eq!(elsewhere, 1);
     }
 
     #[test]
     fn the_loaded_libtorch_is_found() {
-        open("cpu", 2).unwrap();
+        Device::cpu_for_tests();
         assert!(loaded_torch_folder().unwrap().join("libtorch_cpu.so").is_file());
     }
 

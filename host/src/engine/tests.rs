@@ -144,10 +144,11 @@ fn fingerprint() {
 }
 
 #[test]
-fn another_process_gives_the_same_bits() {
+fn another_process_with_two_threads_gives_the_same_bits() {
     let run = || {
         let args = ["--exact", "engine::tests::fingerprint", "--nocapture"];
-        let answer = std::process::Command::new(std::env::current_exe().unwrap()).args(args).output().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let answer = child.args(args).env(device::tests::THREADS_VARIABLE, "2").output().unwrap();
         let lines = String::from_utf8(answer.stdout).unwrap();
         lines.split("fingerprint ").nth(1).unwrap()[..8].to_owned()
     };
