@@ -4,8 +4,10 @@
 //! same version, before libtorch is first asked about CUDA: libtorch looks for its CUDA part once and remembers.
 //! This is the engine's only file with `unsafe`: loading that library, and asking the driver about its GPUs.
 
+use std::error::Error;
 use std::ffi::{CStr, c_char, c_int};
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, Once};
@@ -60,9 +62,11 @@ impl Device {
         self.torch
     }
 
+    /// The CPU with one thread, so that tests side by side do not fight for cores, or with as many as a test's child is told.
     #[cfg(test)]
     pub(super) fn cpu_for_tests() -> Self {
-        open("cpu", 2).unwrap()
+        let threads = std::env::var(tests::THREADS_VARIABLE).map_or(1, |threads| threads.parse().unwrap());
+        open("cpu", threads).unwrap()
     }
 }
 
@@ -126,7 +130,8 @@ fn multiplies_bf16(flags: &str) -> bool {
 }
 
 fn open_cuda(wanted: &str, index: usize, threads: usize) -> Result<Device, EngineError> {
-    let gpus = gpus().map_err(|problem| missing(wanted, problem, "use `--device cpu`, or check `nvidia-smi`"))?;
+    let gpus = Driver::open().and_then(|driver| driver.gpus());
+    let gpus = gpus.map_err(|problem| missing(wanted, problem, "use `--device cpu`, or check `nvidia-smi`"))?;
     let Some(gpu) = gpus.get(index) else {
         let problem = format!("there is no GPU {index}, only {}", gpus.len());
         return Err(missing(wanted, problem, "GPUs count from 0, and CUDA_VISIBLE_DEVICES hides some"));
@@ -156,7 +161,9 @@ fn load_torch_cuda(wanted: &str) -> Result<(), EngineError> {
         })?;
         // SAFETY: loading runs the initialisers of a library whose version was checked to be the one we link.
         let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
-            let problem = format!("{} cannot be loaded: {error}", path.display());
+            // The loader's own words, such as which further library is missing, are the error's source.
+            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let problem = format!("{} cannot be loaded: {reason}", path.display());
             missing(wanted, problem, "reinstall that PyTorch with the `nvidia-*` packages that it depends on")
         })?;
         // libtorch keeps pointers into it for good.
@@ -217,46 +224,55 @@ struct Gpu {
     compute_capability_major: c_int,
 }
 
-/// The GPUs that the NVIDIA driver offers to this process, in CUDA's order; or why there are none.
-fn gpus() -> Result<Vec<Gpu>, String> {
-    // SAFETY: libcuda is the driver's own library; its initialisers are made to run in any process.
-    let driver = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|_| "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)".to_owned())?;
-    // The driver keeps threads and state for good once initialised.
-    let driver = std::mem::ManuallyDrop::new(driver);
-    // SAFETY: the types are those of cuda.h, whose functions have kept them since CUDA 3.2.
-    let (init, count, name, attribute): (
-        Symbol<unsafe extern "C" fn(u32) -> c_int>,
-        Symbol<unsafe extern "C" fn(*mut c_int) -> c_int>,
-        Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int>,
-        Symbol<unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int>,
-    ) = unsafe {
+/// The functions of the NVIDIA driver that tell of its GPUs, with the types that cuda.h has given them since CUDA 3.2.
+struct Driver {
+    init: Symbol<unsafe extern "C" fn(u32) -> c_int>,
+    count: Symbol<unsafe extern "C" fn(*mut c_int) -> c_int>,
+    name: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int>,
+    attribute: Symbol<unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int>,
+}
+
+impl Driver {
+    fn open() -> Result<Self, String> {
+        // SAFETY: libcuda is the driver's own library; its initialisers are made to run in any process.
+        let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|_| "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)".to_owned())?;
+        // The driver keeps threads and state for good, so it is never unloaded, and its symbols stay valid.
+        let library = ManuallyDrop::new(library);
         let lacks = |error| format!("the NVIDIA driver is not usable: {error}");
-        (
-            driver.get(b"cuInit").map_err(lacks)?,
-            driver.get(b"cuDeviceGetCount").map_err(lacks)?,
-            driver.get(b"cuDeviceGetName").map_err(lacks)?,
-            driver.get(b"cuDeviceGetAttribute").map_err(lacks)?,
-        )
-    };
-    let mut n_gpus = 0;
-    // SAFETY: cuInit takes 0; the count is written to a live integer.
-    succeeded("cuInit", unsafe { init(0) })?;
-    // SAFETY: as above.
-    succeeded("cuDeviceGetCount", unsafe { count(&mut n_gpus) })?;
-    let gpu = |index: c_int| {
+        // SAFETY: the fields have the types of these functions in cuda.h.
+        unsafe {
+            Ok(Self {
+                init: library.get(b"cuInit").map_err(lacks)?,
+                count: library.get(b"cuDeviceGetCount").map_err(lacks)?,
+                name: library.get(b"cuDeviceGetName").map_err(lacks)?,
+                attribute: library.get(b"cuDeviceGetAttribute").map_err(lacks)?,
+            })
+        }
+    }
+
+    /// The GPUs that the driver offers to this process, in CUDA's order.
+    fn gpus(&self) -> Result<Vec<Gpu>, String> {
+        let mut n_gpus = 0;
+        // SAFETY: cuInit takes 0.
+        succeeded("cuInit", unsafe { (self.init)(0) })?;
+        // SAFETY: the count is written to a live integer.
+        succeeded("cuDeviceGetCount", unsafe { (self.count)(&mut n_gpus) })?;
+        (0..n_gpus).map(|index| self.gpu(index)).collect()
+    }
+
+    /// The GPU of that index; in every driver the handle of a device is its index.
+    fn gpu(&self, index: c_int) -> Result<Gpu, String> {
         let (mut text, mut major) = ([0 as c_char; 256], 0);
-        // SAFETY: the driver writes at most the stated 256 bytes, the last of them a zero. Index and device are the same
-        // number in every driver; were they not, the call would fail.
-        succeeded("cuDeviceGetName", unsafe { name(text.as_mut_ptr(), text.len() as c_int, index) })?;
+        // SAFETY: the driver writes at most the stated 256 bytes, the last of them a zero.
+        succeeded("cuDeviceGetName", unsafe { (self.name)(text.as_mut_ptr(), text.len() as c_int, index) })?;
         // SAFETY: the value is written to a live integer.
-        let status = unsafe { attribute(&mut major, COMPUTE_CAPABILITY_MAJOR, index) };
+        let status = unsafe { (self.attribute)(&mut major, COMPUTE_CAPABILITY_MAJOR, index) };
         succeeded("cuDeviceGetAttribute", status)?;
-        // SAFETY: the driver wrote a string that ends in a zero, and `text` was zero before.
+        // SAFETY: the driver wrote a string that ends in a zero, and `text` was all zeros before.
         let name = unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned();
         Ok(Gpu { name, compute_capability_major: major })
-    };
-    (0..n_gpus).map(gpu).collect()
+    }
 }
 
 /// CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of cuda.h.
@@ -271,13 +287,16 @@ fn succeeded(call: &str, status: c_int) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// How many threads [`Device::cpu_for_tests`] opens.
+    pub const THREADS_VARIABLE: &str = "COLDSTART_TEST_THREADS";
 
     #[test]
     fn a_name_that_is_no_device_is_refused() {
         for wanted in ["gpu", "cuda:", "cuda:x", "cuda0", "cuda:-1", ""] {
-            let error = open(wanted, 2).unwrap_err();
+            let error = open(wanted, 1).unwrap_err();
             assert!(error.to_string().contains("no such device"), "{wanted}: {error}");
             assert!(error.hint().unwrap().contains("cuda:N"));
         }
@@ -287,8 +306,8 @@ mod tests {
 
     #[test]
     fn auto_opens_and_cuda_opens_or_says_what_is_missing() {
-        assert!(open("auto", 2).is_ok());
-        if let Err(error) = open("cuda", 2) {
+        assert!(open("auto", 1).is_ok());
+        if let Err(error) = open("cuda", 1) {
             eprintln!("no CUDA here: {error}");
             assert!(error.to_string().starts_with("cannot use device `cuda`: "), "{error}");
             assert!(error.hint().is_some());
@@ -297,22 +316,22 @@ mod tests {
 
     #[test]
     fn the_cpu_reports_itself() {
-        let device = open("cpu", 2).unwrap();
-        assert_eq!((device.id().as_str(), device.threads()), ("cpu", 2));
+        let device = Device::cpu_for_tests();
+        assert_eq!((device.id().as_str(), device.threads()), ("cpu", 1));
         assert!(!device.name().is_empty());
         assert!(multiplies_bf16("fpu avx512_bf16 sse") && !multiplies_bf16("fpu avx2 avx512_bf16x"));
     }
 
     #[test]
     fn threads_hold_in_every_thread() {
-        open("cpu", 2).unwrap();
+        Device::cpu_for_tests();
         let elsewhere = std::thread::spawn(tch::get_num_threads).join().unwrap();
-        assert_eq!(elsewhere, 2);
+        assert_eq!(elsewhere, 1);
     }
 
     #[test]
     fn the_loaded_libtorch_is_found() {
-        open("cpu", 2).unwrap();
+        Device::cpu_for_tests();
         assert!(loaded_torch_folder().unwrap().join("libtorch_cpu.so").is_file());
     }
 
@@ -321,8 +340,12 @@ mod tests {
         let folder = |name: &str, version: Option<&str>, library: bool| {
             let torch = std::env::temp_dir().join(format!("coldstart-torch-{}-{name}", std::process::id()));
             fs::create_dir_all(torch.join("lib")).unwrap();
-            version.map(|version| fs::write(torch.join("version.py"), format!("__version__ = '{version}'\n")).unwrap());
-            library.then(|| fs::write(torch.join("lib").join(CUDA_LIBRARY), "").unwrap());
+            if let Some(version) = version {
+                fs::write(torch.join("version.py"), format!("__version__ = '{version}'\n")).unwrap();
+            }
+            if library {
+                fs::write(torch.join("lib").join(CUDA_LIBRARY), "").unwrap();
+            }
             torch.join("lib")
         };
         let rows = [

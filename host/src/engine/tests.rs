@@ -135,6 +135,26 @@ fn the_same_seed_gives_the_same_bits() {
     }
 }
 
+/// Prints a fingerprint of a training, for the test below to read from another process.
+#[test]
+fn fingerprint() {
+    let (model, _, images) = trained("resnet20", &quick(), false);
+    let fingerprint = bits(&all_rows(&model, &images)).iter().fold(0u32, |hash, &bits| hash.rotate_left(5) ^ bits);
+    println!("fingerprint {fingerprint:08x}");
+}
+
+#[test]
+fn another_process_with_two_threads_gives_the_same_bits() {
+    let run = || {
+        let args = ["--exact", "engine::tests::fingerprint", "--nocapture"];
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let answer = child.args(args).env(device::tests::THREADS_VARIABLE, "2").output().unwrap();
+        let lines = String::from_utf8(answer.stdout).unwrap();
+        lines.split("fingerprint ").nth(1).unwrap()[..8].to_owned()
+    };
+    assert_eq!(run(), run());
+}
+
 #[test]
 fn folding_batch_norm_changes_rounding_only() {
     for &backbone in BACKBONES {
@@ -150,20 +170,47 @@ fn folding_batch_norm_changes_rounding_only() {
     }
 }
 
+/// The largest difference of two predictions' logits, relative to the largest logit.
+fn difference(a: &Predictions, b: &Predictions) -> f32 {
+    let (a, b) = (&a.logits_nc.as_ref().unwrap().values, &b.logits_nc.as_ref().unwrap().values);
+    let largest =
+        |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |largest: f32, value| largest.max(value.abs()));
+    largest(&mut a.iter().zip(b).map(|(a, b)| a - b)) / largest(&mut b.iter().copied())
+}
+
 #[test]
 fn a_prediction_depends_on_no_other_row() {
+    for shape in [GREY_8, ImageShape { height: 28, width: 28, channels: 1 }, CIFAR] {
+        for (backbone, width) in [("resnet18", 4), ("resnet18", 16), ("resnet20", 16), ("convnet", 32)] {
+            let (images, _) = halves(70, shape);
+            let model = model(backbone, Some(width), shape, 10);
+            let all = all_rows(&model, &images);
+            let mut rows = rng("rows").sample(70, 70);
+            rows.extend([69, 3, 3]);
+            let shuffled = predict(&model, &images, &rows, ALL, &mut go_on).unwrap();
+            let pairs = [
+                (shuffled.probs_nc, &all.probs_nc),
+                (shuffled.logits_nc, &all.logits_nc),
+                (shuffled.embeds_nd, &all.embeds_nd),
+            ];
+            for (got, expected) in pairs.iter().map(|(got, all)| (got.as_ref().unwrap(), all.as_ref().unwrap())) {
+                let n = rows.iter().enumerate().filter(|&(i, &row)| got.row(i) != expected.row(row)).count();
+                assert_eq!(n, 0, "rows that differ: {backbone}, width {width}, {shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_block_size_changes_rounding_only() {
     for &backbone in BACKBONES {
         let (model, _, images) = trained(backbone, &quick(), false);
-        let all = all_rows(&model, &images);
-        let rows: Vec<usize> = (0..48).collect();
-        for block in [7, 16, 256] {
+        let (all, rows) = (all_rows(&model, &images), (0..48).collect::<Vec<_>>());
+        for block in [1, 7, 16, 256] {
             let got = predict_in_blocks(&model, &images, &rows, ALL, block, &mut go_on).unwrap();
-            assert_eq!(bits(&got), bits(&all), "{backbone}, blocks of {block}");
-        }
-        let some = predict(&model, &images, &[40, 3, 3], ALL, &mut go_on).unwrap();
-        for (i, row) in [40, 3, 3].into_iter().enumerate() {
-            let (got, expected) = (some.embeds_nd.as_ref().unwrap().row(i), all.embeds_nd.as_ref().unwrap().row(row));
-            assert_eq!(got, expected, "{backbone}, row {row}");
+            // libtorch chooses other kernels for other sizes. The tolerance is that of folding, for the same reason.
+            let difference = difference(&got, &all);
+            assert!(difference < 1e-5, "{backbone}, blocks of {block}: {difference}");
         }
     }
 }
