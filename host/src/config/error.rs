@@ -9,8 +9,14 @@ use toml::de::{DeTable, DeValue};
 
 /// What is wrong with a config.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error(transparent)]
+#[diagnostic(transparent)]
+pub struct ConfigError(Box<Mistake>);
+
+/// Boxed, because the text of the file travels with it.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("{message}")]
-pub struct ConfigError {
+struct Mistake {
     message: String,
     #[help]
     hint: Option<String>,
@@ -23,7 +29,7 @@ pub struct ConfigError {
 impl ConfigError {
     pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
         let message = format!("cannot read `{}`: {error}", file.display());
-        ConfigError { message, hint: None, source_code: named(file, ""), span: None }
+        Mistake { message, hint: None, source_code: named(file, ""), span: None }.into()
     }
 
     /// An error of the TOML itself or of a type, at its place in the file.
@@ -31,22 +37,24 @@ impl ConfigError {
         let key = error.span().and_then(|span| key_at(text, span.start)).unwrap_or_default();
         let about = if key.is_empty() { String::new() } else { format!(", key `{key}`") };
         let sentence = sentence(error);
-        ConfigError {
+        Mistake {
             message: format!("{sentence} in `{}`{about}", file.display()),
             hint: suggestion(&sentence),
             source_code: named(file, text),
             span: error.span().map(SourceSpan::from),
         }
+        .into()
     }
 
     /// An error that an override brings in.
     pub(super) fn in_override(file: &Path, culprit: &Override, error: &str) -> ConfigError {
-        ConfigError {
+        Mistake {
             message: format!("{error} in the override `-s {culprit}` of `{}`", file.display()),
             hint: suggestion(error),
             source_code: named(file, ""),
             span: None,
         }
+        .into()
     }
 
     /// An error of one key's value, wherever it was set.
@@ -61,18 +69,25 @@ impl ConfigError {
         if let Some(culprit) = overrides.iter().rev().find(|set| set.covers(key)) {
             return ConfigError::in_override(file, culprit, &format!("`{key}` {message}"));
         }
-        ConfigError {
+        Mistake {
             message: format!("`{key}` {message} in `{}`", file.display()),
             hint: suggestion(message),
             source_code: named(file, text),
             span: span_of(text, key).map(SourceSpan::from),
         }
+        .into()
     }
 
     /// The same error with this hint.
     pub fn with_hint(mut self, hint: String) -> ConfigError {
-        self.hint = Some(hint);
+        self.0.hint = Some(hint);
         self
+    }
+}
+
+impl From<Mistake> for ConfigError {
+    fn from(mistake: Mistake) -> ConfigError {
+        ConfigError(Box::new(mistake))
     }
 }
 

@@ -107,7 +107,7 @@ fn banned_property(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
             }
             elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
             elf::DT_TEXTREL => Some("has text relocations".to_owned()),
-            elf::DT_FLAGS if entry.val & u64::from(elf::DF_STATIC_TLS.0) != 0 => {
+            elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
                 Some("uses static thread-local storage, of which a process has little".to_owned())
             }
             elf::DT_INIT_ARRAYSZ if entry.val > CLEAN_INIT_ARRAY_BYTES => {

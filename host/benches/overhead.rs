@@ -1,0 +1,105 @@
+//! What plugins and bookkeeping cost: opening a plugin, and the share of a round that is neither training nor prediction.
+//!
+//! `cargo bench -p coldstart --bench overhead`. Opening is measured against a bare `dlopen` of the same file in the same
+//! run; each repeat opens bytes that were never loaded before (a byte is appended), because a second load of the same
+//! content is a look-up. The share is that of round 1 of `configs/fashion-mnist-entropy.toml` (60 000 images) and needs
+//! COLDSTART_DATA. Each line is one tab-separated row, so that a run can be kept beside this file.
+
+use coldstart::config::{Config, ConfigError};
+use coldstart::experiment::{Metrics, Watcher};
+use coldstart::operations::Meter;
+use coldstart::plugin::{Library, SearchPath};
+use coldstart::session::{self, Options};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const REPEATS: usize = 30;
+
+fn main() -> Outcome<()> {
+    let plugins = std::env::current_exe()?.ancestors().nth(2).ok_or("no target folder")?.to_owned();
+    let search = SearchPath::new(std::slice::from_ref(&plugins));
+    let plugin = search.resolve("entropy", "query")?;
+    opening(&plugin)?;
+    match std::env::var_os("COLDSTART_DATA") {
+        Some(data) => round_share(PathBuf::from(data), plugins),
+        None => {
+            eprintln!("skipped: the share of a round needs COLDSTART_DATA");
+            Ok(())
+        }
+    }
+}
+
+fn opening(plugin: &Path) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let bytes = std::fs::read(plugin)?;
+    let copy = |i: usize| -> Outcome<PathBuf> {
+        let path = folder.path().join(format!("{i}.so"));
+        std::fs::write(&path, [bytes.as_slice(), &i.to_le_bytes()].concat())?;
+        Ok(path)
+    };
+    let copies = (0..2 * REPEATS).map(copy).collect::<Outcome<Vec<_>>>()?;
+    let (checked, bare) = copies.split_at(REPEATS);
+    let checked = median(checked.iter().map(|file| timed(|| Library::load(file).map(|_| ()))))?;
+    // SAFETY: our own plugin, whose constructors are the Rust runtime's.
+    let bare =
+        median(bare.iter().map(|file| timed(|| unsafe { libloading::Library::new(file) }.map(std::mem::forget))))?;
+    println!("opening and checking a plugin (ms)\t{:.3}", 1e3 * checked.as_secs_f64());
+    println!("bare dlopen of the same file (ms)\t{:.3}", 1e3 * bare.as_secs_f64());
+    println!("ratio\t{:.1}", checked.as_secs_f64() / bare.as_secs_f64());
+    Ok(())
+}
+
+fn timed<E>(body: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {
+    let start = Instant::now();
+    body()?;
+    Ok(start.elapsed())
+}
+
+fn median<E>(times: impl Iterator<Item = Result<Duration, E>>) -> Result<Duration, E> {
+    let mut times = times.collect::<Result<Vec<_>, E>>()?;
+    times.sort();
+    Ok(times[times.len() / 2])
+}
+
+fn round_share(data: PathBuf, plugins: PathBuf) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/fashion-mnist-entropy.toml");
+    let mut config = Config::read(&file, &["query.rounds=1".parse()?])?;
+    config.plugins.path.push(plugins);
+    let options = Options {
+        data_root: Some(data),
+        device: "cpu".to_owned(),
+        cancelled: Arc::new(AtomicBool::new(false)),
+        meter: Arc::new(Silent),
+    };
+    let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
+    session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;
+    let timings: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("run/rounds/001/timings.json"))?)?;
+    let seconds = |phase: &str| timings["seconds"][phase].as_f64().unwrap_or(0.0);
+    let total = timings["total"].as_f64().ok_or("no total")?;
+    let model = seconds("train") + seconds("predict") + seconds("evaluate");
+    println!("a round of fashion-mnist-entropy (s)\t{total:.3}");
+    println!("of it training and prediction (s)\t{model:.3}");
+    println!("of it everything else (%)\t{:.3}", 100.0 * (total - model) / total);
+    Ok(())
+}
+
+struct Silent;
+
+impl Meter for Silent {
+    fn tick(&self, _: &str, _: u64, _: u64) {}
+    fn step(&self, _: &str) {}
+}
+
+impl Watcher for Silent {
+    fn round_started(&mut self, _: u32, _: u32, _: usize, _: usize) {}
+    fn round_finished(&mut self, _: &Metrics, _: Duration) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
