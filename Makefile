@@ -22,7 +22,7 @@ build: setup
 ## test: set-up, lints, every test
 test: lint unit
 
-## lint: formatting, clippy, licences and advisories
+## lint: formatting, clippy, licences and sources of dependencies
 lint: setup deny
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings

@@ -100,7 +100,7 @@ impl Rng {
 
     /// `k` distinct positions of `0..n` in the order drawn; all of them, shuffled, if `k >= n`.
     ///
-    /// A partial Fisher-Yates from the front that stores only the moved positions: O(k) time and memory.
+    /// A partial Fisher-Yates from the front that stores only the moved positions: O(k log k) time, O(k) memory.
     pub fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         let mut moved = std::collections::BTreeMap::new();
         let mut drawn = Vec::with_capacity(k.min(n));

@@ -57,7 +57,7 @@ pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
         "version or role unmet",
         "ask for a version and a role that `coldstart plugin list` shows",
     ),
-    (PluginCode::LockMismatch, "P004", "lock mismatch", "restore the locked file, or run without the lock"),
+    (PluginCode::LockMismatch, "P004", "lock mismatch", "bring back the file that the run began with, or start a new run"),
     (PluginCode::Signature, "P005", "signature missing, bad or untrusted", "get the file again from its author"),
     (
         PluginCode::Checksum,
@@ -82,7 +82,7 @@ pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
         PluginCode::Operation,
         "P010",
         "unsupported operation",
-        "use a newer host, or a plugin that does not need the operation",
+        "use a newer host, or a strategy that does not need the operation in this round",
     ),
     (PluginCode::Layout, "P011", "incompatible contract", "rebuild the plugin against coldstart-plugin-api 1.x"),
     (PluginCode::Descriptor, "P012", "manifest lies", "do not use this file: it is not what it claims to be"),

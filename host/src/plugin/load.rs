@@ -45,11 +45,24 @@ impl Library {
     ///
     /// The bytes that are checked are the bytes that are mapped: the file is read once, and `dlopen` gets a sealed copy.
     pub fn load(file: &Path) -> Result<Library, PluginError> {
+        Library::load_as(file, None)
+    }
+
+    /// The same for a file whose content is known: any other content is refused before it is looked at.
+    pub fn load_locked(file: &Path, sha256: &str) -> Result<Library, PluginError> {
+        Library::load_as(file, Some(sha256))
+    }
+
+    fn load_as(file: &Path, locked: Option<&str>) -> Result<Library, PluginError> {
         let name = file.display().to_string();
         let bytes = std::fs::read(file)
             .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
-        // A lock file and a signature would be held against these bytes here, before anything else looks at them.
         let sha256 = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        if let Some(locked) = locked.filter(|locked| *locked != sha256) {
+            let message = format!("the run began with {locked}, this file is {sha256}");
+            return Err(PluginError::new(PluginCode::LockMismatch, &name, message));
+        }
+        // A signature would be held against these bytes here, before anything else looks at them.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(library) = loaded.get(&sha256) {
             return Ok(Library { file: file.to_owned(), ..library.clone() });

@@ -1,8 +1,8 @@
 //! Plugins: find them, read what they say of themselves, verify them, load them, call them.
 //!
 //! Nothing about a plugin is learned by loading it: constructors run inside `dlopen`, before any symbol is looked up.
-//! So the order is always: manifest (by reading the file), lock file, signature, content hash, ELF checks, sealed
-//! copy in memory, `dlopen`, layout check both ways, descriptor. Every failure has a stable code, `P001` to `P020`.
+//! So the order is always: name (from manifests, by reading files), content hash against the lock, manifest, ELF checks,
+//! sealed copy in memory, `dlopen`, layout check both ways, descriptor. Every failure has a stable code, `P001` to `P020`.
 //!
 //! This room knows no torch, no data set and no loop.
 

@@ -74,7 +74,13 @@ impl SearchPath {
             folders.push(program.join("../lib/coldstart/plugins"));
             folders.push(program.to_owned());
         }
-        folders.retain(|folder| folder.is_absolute());
+        folders.retain(|folder| {
+            let absolute = folder.is_absolute();
+            if !absolute {
+                tracing::warn!("the plugin folder `{}` is ignored: only absolute paths are searched", folder.display());
+            }
+            absolute
+        });
         SearchPath { folders }
     }
 

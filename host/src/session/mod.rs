@@ -119,16 +119,8 @@ impl Strategy {
         locked: &Locked,
     ) -> Result<Strategy, SessionError> {
         let entry = locked.of(role)?;
-        let same = |library: &Library| library.sha256 == entry.sha256;
-        let library = match Library::load(&entry.file).ok().filter(same) {
-            Some(library) => library,
-            None => Library::load(&search.resolve(name, role.name())?)?,
-        };
-        if !same(&library) {
-            let message =
-                format!("the run began with {}, `{}` is {}", entry.sha256, library.file.display(), library.sha256);
-            return Err(PluginError::new(PluginCode::LockMismatch, name, message).into());
-        }
+        let file = if entry.file.is_file() { entry.file.clone() } else { search.resolve(name, role.name())? };
+        let library = Library::load_locked(&file, &entry.sha256)?;
         Ok(Strategy { library, params_json: as_json(params), role })
     }
 }
