@@ -79,3 +79,71 @@ pub(super) fn learning_rate(training: &Training, step: usize, n_steps: usize) ->
         Schedule::Constant => peak,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three steps on two parameters whose gradient is the parameter itself, against the textbook in f64.
+    fn check(optimizer: Optimizer, mut expected_step: impl FnMut(&mut f64, f64, usize, usize)) {
+        let mut params = Tensor::from_slice(&[1.0f32, -2.0]);
+        let mut update = Update::new(optimizer, &params).unwrap();
+        let mut expected = [1.0, -2.0];
+        for (step, lr) in [(1, 0.1), (2, 0.05), (3, 0.01)] {
+            let mut gradient = params.copy();
+            update.step(&mut params, &mut gradient, lr).unwrap();
+            expected.iter_mut().enumerate().for_each(|(i, param)| expected_step(param, lr, step, i));
+            for (i, expected) in expected.iter().enumerate() {
+                let got = params.double_value(&[i as i64]);
+                // f32 arithmetic of order 1, a dozen operations.
+                assert!((got - expected).abs() < 1e-6, "step {step}: {got} is not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn sgd_is_nesterov_with_decay_in_the_gradient() {
+        let mut velocity = [0.0; 2];
+        check(Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01 }), |param, lr, _, i| {
+            let gradient = *param + 0.01 * *param;
+            velocity[i] = 0.9 * velocity[i] + gradient;
+            *param -= lr * (gradient + 0.9 * velocity[i]);
+        });
+    }
+
+    #[test]
+    fn adamw_decays_apart_from_the_gradient() {
+        let (mut mean, mut square) = ([0.0; 2], [0.0; 2]);
+        check(Optimizer::AdamW(AdamW { lr: 0.1, weight_decay: 0.1 }), |param, lr, step, i| {
+            let gradient = *param;
+            mean[i] = 0.9 * mean[i] + 0.1 * gradient;
+            square[i] = 0.999 * square[i] + 0.001 * gradient * gradient;
+            let unbiased = |value: f64, beta: f64| value / (1.0 - beta.powi(step as i32));
+            *param *= 1.0 - lr * 0.1;
+            *param -= lr * unbiased(mean[i], 0.9) / (unbiased(square[i], 0.999).sqrt() + 1e-8);
+        });
+    }
+
+    #[test]
+    fn learning_rates_follow_their_schedule() {
+        let training =
+            |schedule, warmup_epochs| Training { schedule, warmup_epochs, epochs: 10, ..Training::default() };
+        let rows = [
+            (training(Schedule::Constant, 0), 50, 0.1),
+            (training(Schedule::Cosine, 0), 0, 0.1),
+            (training(Schedule::Cosine, 0), 50, 0.05),
+            (training(Schedule::Cosine, 2), 0, 0.005),
+            (training(Schedule::Cosine, 2), 19, 0.1),
+            (training(Schedule::Cosine, 2), 20, 0.1),
+            (training(Schedule::Cosine, 2), 60, 0.05),
+            (training(Schedule::Step, 0), 49, 0.1),
+            (training(Schedule::Step, 0), 50, 0.01),
+            (training(Schedule::Step, 0), 99, 0.001),
+        ];
+        for (training, step, expected) in rows {
+            let got = learning_rate(&training, step, 100);
+            // Each is a handful of f64 operations.
+            assert!((got - expected).abs() < 1e-12, "{:?} at step {step}: {got}", training.schedule);
+        }
+    }
+}

@@ -1,1 +1,280 @@
+//! Tests across the engine's files: models, training and prediction together.
 
+use std::ops::ControlFlow;
+
+use coldstart_plugin_api::Rng;
+use tch::Kind;
+
+use super::layers::Pass;
+use super::predict::predict_in_blocks;
+use super::*;
+
+const GREY_8: ImageShape = ImageShape { height: 8, width: 8, channels: 1 };
+const COLOUR_64: ImageShape = ImageShape { height: 64, width: 64, channels: 3 };
+const CIFAR: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const ALL: Outputs = Outputs { probabilities: true, logits: true, embeddings: true };
+
+fn rng(stream: &str) -> Rng {
+    Rng::for_stream([3; 32], stream)
+}
+
+fn settings(backbone: &str, width: Option<usize>) -> ModelSettings {
+    ModelSettings { backbone: backbone.to_owned(), width, init: Init::Scratch }
+}
+
+fn model(backbone: &str, width: Option<usize>, shape: ImageShape, n_classes: usize) -> Model {
+    let device = Device::cpu_for_tests();
+    Model::new(&settings(backbone, width), shape, n_classes, &mut rng("model"), &device).unwrap()
+}
+
+/// Noisy images whose brighter half (top or bottom) is their class, and the classes.
+fn halves(n: usize, shape: ImageShape) -> (Images, Vec<usize>) {
+    let mut rng = rng("halves");
+    let labels: Vec<usize> = (0..n).map(|i| i % 2).collect();
+    let mut pixels = Vec::new();
+    for &label in &labels {
+        for place in 0..shape.n_bytes() {
+            let bottom = usize::from(place >= shape.n_bytes() / 2);
+            pixels.push((rng.below(160) + if bottom == label { 95 } else { 0 }) as u8);
+        }
+    }
+    (Images::new(&pixels, shape, &Device::cpu_for_tests()).unwrap(), labels)
+}
+
+fn quick() -> Training {
+    Training { epochs: 8, min_steps: 0, batch_size: 16, precision: Precision::F32, ..Training::default() }
+}
+
+fn go_on<T>(_: T) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A model trained on the first 40 of 48 images, validated on the rest if asked.
+fn trained(backbone: &str, training: &Training, validate: bool) -> (Model, TrainRecord, Images) {
+    let (images, labels) = halves(48, GREY_8);
+    let rows: Vec<usize> = (0..48).collect();
+    let part = |range: std::ops::Range<usize>| Labelled {
+        images: &images,
+        rows: &rows[range.clone()],
+        labels: &labels[range],
+    };
+    let mut model = model(backbone, Some(4), GREY_8, 2);
+    let validation = validate.then(|| part(40..48));
+    let record = train(&mut model, training, part(0..40), validation, &mut rng("train"), &mut go_on).unwrap();
+    (model, record, images)
+}
+
+fn all_rows(model: &Model, images: &Images) -> Predictions {
+    let rows: Vec<usize> = (0..images.n_images()).collect();
+    predict(model, images, &rows, ALL, &mut go_on).unwrap()
+}
+
+fn bits(predictions: &Predictions) -> Vec<u32> {
+    let Predictions { probs_nc, logits_nc, embeds_nd } = predictions;
+    [probs_nc, logits_nc, embeds_nd]
+        .iter()
+        .flat_map(|m| m.iter().flat_map(|m| m.values.iter().map(|v| v.to_bits())))
+        .collect()
+}
+
+#[test]
+fn parameter_counts_are_the_published_ones() {
+    // ResNet-18 for CIFAR: 11,173,962 (kuangliu/pytorch-cifar); ResNet-20: 0.27M in the paper, 269,722 when counted.
+    let rows = [("resnet18", 11_173_962), ("resnet20", 269_722)];
+    for (backbone, expected) in rows {
+        assert_eq!(model(backbone, None, CIFAR, 10).n_parameters(), expected, "{backbone}");
+    }
+}
+
+#[test]
+fn every_backbone_takes_every_shape() {
+    for &backbone in BACKBONES {
+        for shape in [GREY_8, ImageShape { height: 28, width: 17, channels: 1 }, COLOUR_64] {
+            let (images, _) = halves(3, shape);
+            let model = model(backbone, Some(4), shape, 5);
+            let Predictions { probs_nc, logits_nc, embeds_nd } = all_rows(&model, &images);
+            let (probs, logits, embeds) = (probs_nc.unwrap(), logits_nc.unwrap(), embeds_nd.unwrap());
+            assert_eq!((logits.n_rows, logits.n_cols, embeds.n_rows, embeds.n_cols), (3, 5, 3, model.n_features()));
+            let sum: f32 = probs.row(2).iter().sum();
+            assert!((sum - 1.0).abs() < 1e-6, "{backbone} {shape:?}: probabilities sum to {sum}");
+        }
+    }
+}
+
+#[test]
+fn every_backbone_and_optimizer_learns() {
+    let adamw = Optimizer::AdamW(AdamW { lr: 0.02, ..AdamW::default() });
+    for &backbone in BACKBONES {
+        for optimizer in [Optimizer::Sgd(Sgd::default()), adamw] {
+            let training = Training { optimizer, augmentation: Augmentation::Flip, ..quick() };
+            let (_, record, _) = trained(backbone, &training, false);
+            let (first, last) = (&record.epochs[0], &record.epochs[7]);
+            assert!(last.loss < 0.5 * first.loss, "{backbone} {optimizer:?}: {} to {}", first.loss, last.loss);
+            assert!(last.accuracy > 0.9, "{backbone} {optimizer:?}: {}", last.accuracy);
+        }
+    }
+}
+
+#[test]
+fn bf16_learns_too() {
+    let (_, record, _) = trained(
+        "convnet",
+        &Training { precision: Precision::Bf16, augmentation: Augmentation::Flip, ..quick() },
+        false,
+    );
+    assert!(record.epochs[7].accuracy > 0.9, "{:?}", record.epochs[7]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    for &backbone in BACKBONES {
+        let (once, record, images) = trained(backbone, &quick(), true);
+        let (twice, again, _) = trained(backbone, &quick(), true);
+        assert_eq!(record, again, "{backbone}");
+        assert_eq!(bits(&all_rows(&once, &images)), bits(&all_rows(&twice, &images)), "{backbone}");
+    }
+}
+
+#[test]
+fn folding_batch_norm_changes_rounding_only() {
+    for &backbone in BACKBONES {
+        let (model, _, images) = trained(backbone, &quick(), false);
+        let _no_grad = tch::no_grad_guard();
+        let x_nchw = images.batch(&images.unchanged(&[0, 7, 41]).unwrap(), 0, 3).unwrap();
+        let logits = |pass: Pass| model.forward(&pass, &x_nchw).unwrap().logits_nc;
+        let (folded, unfolded) = (logits(model.inference_pass().unwrap()), logits(model.unfolded_pass().unwrap()));
+        let largest = unfolded.abs().max().double_value(&[]);
+        let difference = (folded - unfolded).abs().max().double_value(&[]);
+        // Some 20 layers deep, each rounding at 6e-8 relative: 1e-5 of the largest logit leaves room for growth.
+        assert!(difference < 1e-5 * largest, "{backbone}: {difference} of {largest}");
+    }
+}
+
+#[test]
+fn a_prediction_depends_on_no_other_row() {
+    for &backbone in BACKBONES {
+        let (model, _, images) = trained(backbone, &quick(), false);
+        let all = all_rows(&model, &images);
+        let rows: Vec<usize> = (0..48).collect();
+        for block in [7, 16, 256] {
+            let got = predict_in_blocks(&model, &images, &rows, ALL, block, &mut go_on).unwrap();
+            assert_eq!(bits(&got), bits(&all), "{backbone}, blocks of {block}");
+        }
+        let some = predict(&model, &images, &[40, 3, 3], ALL, &mut go_on).unwrap();
+        for (i, row) in [40, 3, 3].into_iter().enumerate() {
+            let (got, expected) = (some.embeds_nd.as_ref().unwrap().row(i), all.embeds_nd.as_ref().unwrap().row(row));
+            assert_eq!(got, expected, "{backbone}, row {row}");
+        }
+    }
+}
+
+#[test]
+fn validation_keeps_the_best_epoch() {
+    let training = Training { optimizer: Optimizer::Sgd(Sgd { lr: 0.3, ..Sgd::default() }), ..quick() };
+    let (model, record, images) = trained("convnet", &training, true);
+    let nlls: Vec<f64> = record.epochs.iter().map(|epoch| epoch.validation_nll.unwrap()).collect();
+    let lowest = nlls.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(nlls[record.kept_epoch - 1], lowest);
+    let probs = all_rows(&model, &images).probs_nc.unwrap();
+    let nll: f64 = (40..48).map(|row| -f64::from(probs.row(row)[row % 2]).ln()).sum::<f64>() / 8.0;
+    // The probabilities are f32, with relative rounding of about 1e-7 each.
+    assert!((nll - lowest).abs() < 1e-5, "{nll} is not {lowest}");
+}
+
+#[test]
+fn small_sets_are_trained_for_min_steps() {
+    let (images, labels) = halves(5, GREY_8);
+    let count = |n: usize, training: &Training| {
+        let rows: Vec<usize> = (0..n).collect();
+        let labelled = Labelled { images: &images, rows: &rows, labels: &labels[..n] };
+        let mut model = model("convnet", Some(2), GREY_8, 2);
+        let record = train(&mut model, training, labelled, None, &mut rng("train"), &mut go_on).unwrap();
+        (record.epochs.len(), record.n_steps)
+    };
+    let training = Training { epochs: 2, min_steps: 7, batch_size: 4, ..quick() };
+    // Five images in batches of four: the last batch would be one image, and is left out.
+    assert_eq!(count(5, &training), (7, 7));
+    assert_eq!(count(4, &training), (7, 7));
+    assert_eq!(count(5, &Training { batch_size: 2, ..training.clone() }), (4, 8));
+    assert_eq!(count(5, &Training { min_steps: 0, ..training }), (2, 2));
+}
+
+#[test]
+fn a_breaking_observer_cancels() {
+    let (images, labels) = halves(8, GREY_8);
+    let rows: Vec<usize> = (0..8).collect();
+    let labelled = Labelled { images: &images, rows: &rows, labels: &labels };
+    let mut model = model("convnet", Some(2), GREY_8, 2);
+    let mut stop_at_three = |progress: TrainProgress| {
+        if progress.step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let error = train(&mut model, &quick(), labelled, None, &mut rng("train"), &mut stop_at_three).unwrap_err();
+    assert!(matches!(error, EngineError::Cancelled));
+    let error = predict(&model, &images, &rows, ALL, &mut |_| ControlFlow::Break(())).unwrap_err();
+    assert!(matches!(error, EngineError::Cancelled));
+}
+
+#[test]
+fn a_diverging_training_names_the_epoch() {
+    let (images, labels) = halves(16, GREY_8);
+    let rows: Vec<usize> = (0..16).collect();
+    let labelled = Labelled { images: &images, rows: &rows, labels: &labels };
+    let training = Training { optimizer: Optimizer::Sgd(Sgd { lr: 1e30, ..Sgd::default() }), ..quick() };
+    let mut model = model("convnet", Some(2), GREY_8, 2);
+    let error = train(&mut model, &training, labelled, None, &mut rng("train"), &mut go_on).unwrap_err();
+    assert!(matches!(error, EngineError::Diverged { epoch: 1..=8, n_epochs: 8 }), "{error}");
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused() {
+    let (images, _) = halves(4, GREY_8);
+    let mut model = model("convnet", Some(2), GREY_8, 2);
+    let rows: [(&[usize], &[usize], &str); 4] = [
+        (&[0, 4], &[0, 1], "no image 4"),
+        (&[0, 1], &[0], "2 images came with 1 labels"),
+        (&[0, 1], &[0, 2], "no class 2"),
+        (&[0], &[0], "at least 2"),
+    ];
+    for (rows, labels, expected) in rows {
+        let labelled = Labelled { images: &images, rows, labels };
+        let error = train(&mut model, &quick(), labelled, None, &mut rng("train"), &mut go_on).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let (colour, _) = halves(4, COLOUR_64);
+    let error = predict(&model, &colour, &[0], ALL, &mut go_on).unwrap_err();
+    assert!(error.to_string().contains("the model takes images"), "{error}");
+    assert!(predict(&model, &images, &[], ALL, &mut go_on).unwrap().probs_nc.unwrap().values.is_empty());
+}
+
+#[test]
+fn weights_come_back_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (trained, _, images) = trained("resnet20", &quick(), false);
+    trained.save(&path).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the partial file is gone");
+    let mut fresh = model("resnet20", Some(4), GREY_8, 2);
+    fresh.load(&path).unwrap();
+    assert_eq!(bits(&all_rows(&fresh, &images)), bits(&all_rows(&trained, &images)));
+    let names = tch::Tensor::read_safetensors(&path).unwrap();
+    let stem = names.iter().find(|(name, _)| name == "layer2.0.conv1.weight").unwrap();
+    assert_eq!((stem.1.size(), stem.1.kind()), (vec![8, 4, 3, 3], Kind::Float));
+}
+
+#[test]
+fn a_weight_file_that_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut small = model("resnet20", Some(4), GREY_8, 2);
+    assert!(small.load(&path).unwrap_err().to_string().contains("model.safetensors"));
+    for other in [model("resnet20", Some(8), GREY_8, 2), model("convnet", Some(4), GREY_8, 2)] {
+        other.save(&path).unwrap();
+        let error = small.load(&path).unwrap_err().to_string();
+        assert!(error.contains("needs a tensor"), "{error}");
+    }
+    small.save(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(small.load(&path).unwrap_err(), EngineError::Weights { .. }));
+    assert!(small.save(&folder.path().join("absent/model.safetensors")).is_err());
+}

@@ -7,9 +7,9 @@ use tch::{Kind, Reduction, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
 use super::images::Images;
-use super::model::Model;
+use super::model::{Model, Snapshot};
 use super::optimizer::{Update, learning_rate};
-use super::predict;
+use super::predict::{Outputs, predict};
 use super::settings::{Precision, Training};
 
 /// Some images of a set, by row, with the class of each.
@@ -24,7 +24,7 @@ pub struct Labelled<'a> {
 }
 
 /// What one epoch came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochRecord {
     /// From 1.
     pub epoch: usize,
@@ -50,7 +50,8 @@ pub struct TrainRecord {
 }
 
 /// Where a training is, told after every step.
-pub struct TrainProgress<'a> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainProgress {
     /// The current epoch, from 1.
     pub epoch: usize,
     /// How many epochs there will be.
@@ -60,11 +61,11 @@ pub struct TrainProgress<'a> {
     /// How many steps there will be.
     pub n_steps: usize,
     /// The epoch's record, after its last step.
-    pub record: Option<&'a EpochRecord>,
+    pub record: Option<EpochRecord>,
 }
 
 /// Hears of every step; `Break` cancels the training.
-pub type TrainObserver<'a> = dyn FnMut(TrainProgress<'_>) -> ControlFlow<()> + 'a;
+pub type TrainObserver<'a> = dyn FnMut(TrainProgress) -> ControlFlow<()> + 'a;
 
 /// Trains `model` on `labelled` as `settings` say, in an order and with augmentations drawn from `rng`.
 ///
@@ -87,7 +88,7 @@ pub fn train(
     validation.map_or(Ok(()), |validation| validation.check(model, 1))?;
     let mut run = Run::new(model, settings, labelled)?;
     let mut epochs = Vec::new();
-    let mut best: Option<(f64, usize, super::model::Snapshot)> = None;
+    let mut best: Option<(f64, usize, Snapshot)> = None;
     for epoch in 1..=run.steps.n_epochs {
         let mut record = run.epoch(epoch, rng, observer)?;
         if let Some(validation) = validation {
@@ -97,7 +98,7 @@ pub fn train(
                 best = Some((nll, epoch, run.model.snapshot().doing("keeping the best weights")?));
             }
         }
-        run.tell(epoch, Some(&record), observer)?;
+        run.tell(epoch, Some(record), observer)?;
         epochs.push(record);
     }
     let n_steps = run.step;
@@ -234,7 +235,7 @@ impl<'a> Run<'a> {
     fn tell(
         &self,
         epoch: usize,
-        record: Option<&EpochRecord>,
+        record: Option<EpochRecord>,
         observer: &mut TrainObserver<'_>,
     ) -> Result<(), EngineError> {
         let (n_epochs, n_steps) = (self.steps.n_epochs, self.steps.total());
@@ -267,9 +268,8 @@ impl Tally {
 
 /// The mean negative log-likelihood of the labels, in f64 from the f32 logits.
 fn mean_nll(model: &Model, labelled: Labelled<'_>) -> Result<f64, EngineError> {
-    let wanted = predict::Outputs { logits: true, ..predict::Outputs::default() };
-    let predictions =
-        predict::predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
+    let wanted = Outputs { logits: true, ..Outputs::default() };
+    let predictions = predict(model, labelled.images, labelled.rows, wanted, &mut |_| ControlFlow::Continue(()))?;
     let logits_nc = predictions.logits_nc.map(|logits| logits.values).unwrap_or_default();
     let nll = |(logits_c, &label): (&[f32], &usize)| {
         let highest = logits_c.iter().copied().fold(f32::NEG_INFINITY, f32::max);

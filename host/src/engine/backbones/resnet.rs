@@ -27,8 +27,11 @@ enum Shortcut {
     Subsample {
         n_new_channels: i64,
     },
-    /// A strided 1x1 convolution; the paper's option B.
-    Projection(ConvBn),
+    /// A 1x1 convolution of the same pixels as the block keeps; the paper's option B.
+    Projection {
+        layer: ConvBn,
+        stride: i64,
+    },
 }
 
 /// ResNet-18 with the stem for small images that CIFAR papers use: 4 stages of 2 blocks, projections.
@@ -67,7 +70,8 @@ impl Block {
         let shortcut = if stride == 1 && n_in == n_out {
             Shortcut::Identity
         } else if project {
-            Shortcut::Projection(plan.conv_bn(&part("downsample.0"), &part("downsample.1"), io, 1, stride))
+            let layer = plan.conv_bn(&part("downsample.0"), &part("downsample.1"), io, 1, 1);
+            Shortcut::Projection { layer, stride }
         } else {
             Shortcut::Subsample { n_new_channels: (n_out - n_in) as i64 }
         };
@@ -85,13 +89,17 @@ impl Shortcut {
     fn forward(&self, pass: &Pass, x: &Tensor) -> TorchResult<Tensor> {
         match self {
             Shortcut::Identity => Ok(x.shallow_clone()),
-            Shortcut::Projection(layer) => pass.conv_bn(layer, x),
-            Shortcut::Subsample { n_new_channels } => {
-                let halved = x.f_slice(2, None, None, 2)?.f_slice(3, None, None, 2)?;
-                halved.f_constant_pad_nd([0, 0, 0, 0, 0, *n_new_channels])
-            }
+            // The stride is a slice of its own: below 8 channels the weight gradient of oneDNN's strided 1x1 convolution
+            // writes outside of its buffers (https://github.com/uxlfoundation/oneDNN/issues/6035).
+            Shortcut::Projection { layer, stride } => pass.conv_bn(layer, &every(*stride, x)?),
+            Shortcut::Subsample { n_new_channels } => every(2, x)?.f_constant_pad_nd([0, 0, 0, 0, 0, *n_new_channels]),
         }
     }
+}
+
+/// Every `stride`-th pixel of every `stride`-th row.
+fn every(stride: i64, x_nchw: &Tensor) -> TorchResult<Tensor> {
+    x_nchw.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)
 }
 
 impl Backbone for ResNet {

@@ -1,0 +1,54 @@
+# One word each. `make test` is what CI runs.
+
+SHELL := bash
+CARGO_BUILD := cargo build --release --workspace --locked
+COLDSTART := target/release/coldstart
+
+.PHONY: demo test build lint deny unit bench setup tools clean
+
+## demo: on a fresh machine, fetch libtorch, build, run a real experiment, say where its report is
+demo: build
+	@rm -rf runs/demo
+	@for strategy in entropy margin random; do \
+	  $(COLDSTART) run configs/demo.toml -s query.strategy=$$strategy --out runs/demo/$$strategy > /dev/null || exit 1; \
+	done
+	@$(COLDSTART) report runs/demo/entropy runs/demo/margin runs/demo/random -o runs/demo/report.html > /dev/null
+	@echo "report: runs/demo/report.html"
+
+## build: the program and the plugins, into target/release
+build: setup
+	$(CARGO_BUILD)
+
+## test: set-up, lints, every test
+test: lint unit
+
+## lint: formatting, clippy, licences and advisories
+lint: setup deny
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+
+deny:
+	@if command -v cargo-deny > /dev/null; then cargo deny --all-features check bans licenses sources; \
+	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"; fi
+
+unit: build
+	cargo test --release --workspace --locked
+
+## bench: the benches, with their raw results under host/benches
+bench: build
+	cargo bench --workspace --locked
+
+# Says what is missing before a build fails deep inside.
+tools:
+	@command -v cargo > /dev/null || { echo "missing: cargo; install Rust (stable) with rustup"; exit 1; }
+	@command -v c++ > /dev/null || { echo "missing: a C++17 compiler; on Debian: apt-get install g++"; exit 1; }
+	@if [ -z "$$LIBTORCH" ]; then \
+	  command -v python3 > /dev/null || { echo "missing: python3; or set LIBTORCH to a libtorch 2.11.0 folder"; exit 1; }; \
+	  python3 -m pip --version > /dev/null 2>&1 || { echo "missing: pip; on Debian: apt-get install python3-pip; or set LIBTORCH"; exit 1; }; \
+	fi
+
+setup: tools
+	@[ -n "$$LIBTORCH" ] || python3 host/setup/libtorch.py
+
+clean:
+	rm -rf target runs
