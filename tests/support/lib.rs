@@ -65,7 +65,9 @@ pub fn repository() -> PathBuf {
 }
 
 fn modified(file: &Path) -> std::time::SystemTime {
-    let metadata = file.metadata().unwrap_or_else(|error| panic!("{}: {error}: run `cargo build --release` first", file.display()));
+    let metadata = file
+        .metadata()
+        .unwrap_or_else(|error| panic!("{}: {error}: run `cargo build --release` first", file.display()));
     metadata.modified().expect("file systems here know times")
 }
 

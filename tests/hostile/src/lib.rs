@@ -36,7 +36,6 @@ enum Behaviour {
     BadArtifact,
     Logs,
 }
-use Behaviour::*;
 
 /// Its state is how often it was asked; what it picks depends on that, so that a lost state shows.
 struct Hostile {
@@ -48,7 +47,7 @@ impl Strategy for Hostile {
     type Params = Hostility;
 
     fn new(params: Hostility, _: &Host<'_>) -> Result<Self> {
-        assert!(params.behaviour != PanicInNew, "no wish to live");
+        assert!(params.behaviour != Behaviour::PanicInNew, "no wish to live");
         Ok(Hostile { params, n_calls: 0 })
     }
 
@@ -64,7 +63,10 @@ impl Strategy for Hostile {
 
     fn save(&self) -> Result<Vec<u8>> {
         let saving_round = self.n_calls as u32;
-        assert!(self.params.behaviour != PanicInSave || saving_round < self.params.from_round, "nothing to remember");
+        assert!(
+            self.params.behaviour != Behaviour::PanicInSave || saving_round < self.params.from_round,
+            "nothing to remember"
+        );
         Ok(self.n_calls.to_le_bytes().to_vec())
     }
 
@@ -84,11 +86,12 @@ impl Hostile {
 
 impl Drop for Hostile {
     fn drop(&mut self) {
-        assert!(self.params.behaviour != PanicOnDrop, "no wish to go");
+        assert!(self.params.behaviour != Behaviour::PanicOnDrop, "no wish to go");
     }
 }
 
 fn misbehave(behaviour: Behaviour, request: &Request, host: &Host<'_>, honest: Selection) -> Result<Selection> {
+    use Behaviour::*;
     let mut ids = honest.ids;
     match behaviour {
         Honest | PanicInNew | PanicInSave | PanicOnDrop => {}
