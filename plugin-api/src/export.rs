@@ -50,7 +50,7 @@ extern "C" fn create<P: Plugin>(
 ) -> RResult<SelectorBox, Fault> {
     if name.as_str() != P::NAME {
         let message = format!("this plugin offers `{}`, not `{name}`", P::NAME);
-        return RErr(Error::new(Code::UNSUPPORTED, message).into());
+        return RErr(Error::plugin(message).into());
     }
     answer(instance::<P::Strategy>(params_json.as_str(), host))
 }

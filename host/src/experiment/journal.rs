@@ -101,11 +101,11 @@ impl Journal {
             path: path.to_owned(),
             problem: format!("line {line}: {problem}"),
         };
-        let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = bytes[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
         let event = |(i, line): (usize, &[u8])| {
             serde_json::from_slice::<Line>(line).map(|line| line.event).map_err(|e| damaged(i + 1, e.to_string()))
         };
-        lines.enumerate().map(event).collect()
+        lines.map(event).collect()
     }
 }
 

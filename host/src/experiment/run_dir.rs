@@ -24,12 +24,17 @@ pub struct RunDir {
     root: PathBuf,
 }
 
+/// What lies in a folder whose run was killed before it had its `config.toml`, the last file of a start.
+const LEFT_BY_A_KILLED_START: [&str; 5] =
+    ["plugins.lock", "environment.json", "plugins.partial", "environment.partial", "config.partial"];
+
 impl RunDir {
-    /// Make a new run's folder; errs if there is anything in it.
+    /// Make a new run's folder; errs if there is anything in it but what a start leaves that was killed at once.
     pub fn create(root: &Path) -> Result<RunDir, RunError> {
-        let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        let foreign = |entry: &fs::DirEntry| LEFT_BY_A_KILLED_START.iter().all(|left| entry.file_name() != *left);
+        let occupied = fs::read_dir(root).is_ok_and(|entries| entries.flatten().any(|entry| foreign(&entry)));
         if occupied {
-            let problem = if root.join("journal.jsonl").exists() { "holds a run already" } else { "is not empty" };
+            let problem = if root.join("config.toml").exists() { "holds a run already" } else { "is not empty" };
             return Err(RunError::Directory { path: root.to_owned(), problem: problem.to_owned() });
         }
         files::create_folder(root)?;
@@ -38,14 +43,12 @@ impl RunDir {
 
     /// Open an existing run; errs if the folder holds none.
     pub fn open(root: &Path) -> Result<RunDir, RunError> {
-        let missing = ["config.toml", "journal.jsonl"].into_iter().find(|file| !root.join(file).is_file());
-        match missing {
-            Some(file) => {
-                let problem = format!("is no run directory: it has no `{file}`");
-                Err(RunError::Directory { path: root.to_owned(), problem })
-            }
-            None => Ok(RunDir { root: root.to_owned() }),
+        // Written last of what describes the run; a run killed right after it has no journal yet.
+        if !root.join("config.toml").is_file() {
+            let problem = "is no run directory: it has no `config.toml`".to_owned();
+            return Err(RunError::Directory { path: root.to_owned(), problem });
         }
+        Ok(RunDir { root: root.to_owned() })
     }
 
     /// The folder itself.

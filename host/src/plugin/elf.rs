@@ -65,12 +65,16 @@ fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
     if !bytes.starts_with(&elf::ELFMAG) {
         return Err(PluginError::new(PluginCode::Library, file, "is not an ELF file"));
     }
+    if bytes.len() < size_of::<elf::FileHeader64<Endianness>>() {
+        let message = format!("is cut off after {} bytes, within its header", bytes.len());
+        return Err(PluginError::new(PluginCode::Library, file, message));
+    }
     // The machine first: a library for a 32-bit machine is whole, but of another class.
-    let is_64_bit = bytes.get(4) == Some(&elf::ELFCLASS64.0);
-    let machine = bytes.get(18..20).map(|machine| u16::from_le_bytes([machine[0], machine[1]]));
-    if !is_64_bit || machine.is_some_and(|machine| machine != native_machine().0) {
-        let machine = machine.map_or_else(|| "unknown".to_owned(), |machine| format!("{machine:#x}"));
-        let message = format!("is for ELF machine {machine}, this one is {}", std::env::consts::ARCH);
+    let is_64_bit = bytes[4] == elf::ELFCLASS64.0;
+    let machine = u16::from_le_bytes([bytes[18], bytes[19]]);
+    if !is_64_bit || machine != native_machine().0 {
+        let bits = if is_64_bit { 64 } else { 32 };
+        let message = format!("is for {bits}-bit ELF machine {machine:#x}, this one is {}", std::env::consts::ARCH);
         return Err(PluginError::new(PluginCode::Machine, file, message));
     }
     let elf = Elf::parse(bytes).map_err(|error| damaged(file, &error))?;

@@ -62,6 +62,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let dir = RunDir::open(dir)?;
     let config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
+    environment.check_config(&dir)?;
     let locked = Locked::read(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &config.initial.strategy, &config.initial.params, Role::Initial, &locked)?;

@@ -46,6 +46,22 @@ impl Environment {
             std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
         serde_json::from_slice(&text).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
     }
+
+    /// Errs if the run's config was edited since: the rounds before and after would not belong together.
+    pub fn check_config(&self, dir: &RunDir) -> Result<(), RunError> {
+        let path = dir.path("config.toml");
+        let text =
+            std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+        if sha256(&text) == self.config_sha256 {
+            return Ok(());
+        }
+        let problem = "it is not the config that the run began with; a changed one needs a run of its own".to_owned();
+        Err(RunError::Damaged { path, problem })
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `plugins.lock`.
@@ -103,7 +119,7 @@ pub fn write(
         device_name: device.name().to_owned(),
         threads: device.threads(),
         started: now(),
-        config_sha256: Sha256::digest(&config_toml).iter().map(|byte| format!("{byte:02x}")).collect(),
+        config_sha256: sha256(config_toml.as_bytes()),
         dataset: DatasetRecord {
             kind: data.kind.clone(),
             pool: data.pool.len(),

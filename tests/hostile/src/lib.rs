@@ -1,0 +1,139 @@
+//! `hostile`: what a plugin should not do, one behaviour at a time; and an honest strategy with state beside it.
+
+use coldstart_plugin_api::abi::std_types::RSlice;
+use coldstart_plugin_api::abi::{DType, HostRef, TensorId};
+use coldstart_plugin_api::prelude::*;
+
+/// What to do, and from when on.
+#[derive(Params)]
+struct Hostility {
+    /// What to do.
+    #[param(default = "honest")]
+    behaviour: Behaviour,
+    /// The first round in which to do it; honest before.
+    #[param(default = 0)]
+    from_round: u32,
+}
+
+#[derive(Params, Clone, Copy, PartialEq)]
+enum Behaviour {
+    Honest,
+    Panic,
+    PanicInNew,
+    PanicInSave,
+    PanicOnDrop,
+    Fail,
+    DuplicateIds,
+    LabelledIds,
+    ForeignIds,
+    TooFew,
+    TooMany,
+    NanScores,
+    UnknownOperation,
+    ReadsHiddenLabel,
+    ImpossibleTensor,
+    ReleasesRequest,
+    BadArtifact,
+    Logs,
+}
+
+/// Its state is how often it was asked; what it picks depends on that, so that a lost state shows.
+struct Hostile {
+    params: Hostility,
+    n_calls: u64,
+}
+
+impl Strategy for Hostile {
+    type Params = Hostility;
+
+    fn new(params: Hostility, _: &Host<'_>) -> Result<Self> {
+        assert!(params.behaviour != Behaviour::PanicInNew, "no wish to live");
+        Ok(Hostile { params, n_calls: 0 })
+    }
+
+    fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
+        self.n_calls += 1;
+        host.put_artifact("calls.txt", self.n_calls.to_string().into_bytes())?;
+        let honest = Selection::of(self.honest_ids(request));
+        if request.round < self.params.from_round {
+            return Ok(honest);
+        }
+        misbehave(self.params.behaviour, request, host, honest)
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        let saving_round = self.n_calls as u32;
+        assert!(
+            self.params.behaviour != Behaviour::PanicInSave || saving_round < self.params.from_round,
+            "nothing to remember"
+        );
+        Ok(self.n_calls.to_le_bytes().to_vec())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        let bytes = state.try_into().map_err(|_| Error::plugin("its state has 8 bytes"))?;
+        self.n_calls = u64::from_le_bytes(bytes);
+        Ok(())
+    }
+}
+
+impl Hostile {
+    fn honest_ids(&self, request: &Request) -> Vec<u64> {
+        let start = (17 * self.n_calls) as usize % request.unlabelled.len();
+        request.unlabelled.iter().cycle().skip(start).take(request.budget).copied().collect()
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        assert!(self.params.behaviour != Behaviour::PanicOnDrop, "no wish to go");
+    }
+}
+
+fn misbehave(behaviour: Behaviour, request: &Request, host: &Host<'_>, honest: Selection) -> Result<Selection> {
+    use Behaviour::*;
+    let mut ids = honest.ids;
+    match behaviour {
+        Honest | PanicInNew | PanicInSave | PanicOnDrop => {}
+        Panic => panic!("out of patience"),
+        Fail => return Err(Error::plugin("no image is good enough")),
+        DuplicateIds => ids[1] = ids[0],
+        LabelledIds => ids[0] = request.labelled[0],
+        ForeignIds => ids[0] = u64::MAX,
+        TooFew => ids.truncate(1),
+        TooMany => ids = request.unlabelled.clone(),
+        NanScores => return Ok(Selection { scores: vec![f32::NAN; ids.len()], ids }),
+        UnknownOperation => _ = host.invoke::<_, ops::Empty>(Op("x.nothing/1"), &ops::Empty {}, &[])?,
+        ReadsHiddenLabel => _ = host.labels(&request.unlabelled[..1])?,
+        ImpossibleTensor => {
+            let shape = [u64::MAX, 2];
+            raw(host).tensor_put(DType::F32, RSlice::from(&shape[..]), RSlice::from(&[0; 8][..])).into_result()?;
+        }
+        ReleasesRequest => {
+            // Ids are a generation and a slot; the request's tensors are the first ones.
+            (0..4).for_each(|slot| raw(host).tensor_release(TensorId(1 << 32 | slot)));
+            assert!(raw(host).tensor_info(TensorId(1 << 32)).is_err(), "the request's ids were not released");
+        }
+        BadArtifact => host.put_artifact("../escaped.txt", vec![0])?,
+        Logs => {
+            log::info!("hello through log");
+            tracing::info!(answer = 42, "hello through tracing");
+        }
+    }
+    Ok(Selection::of(ids))
+}
+
+/// The border itself, around the kit that guards it.
+fn raw<'h, 'a>(host: &'h Host<'a>) -> &'h HostRef<'a> {
+    // SAFETY: none worth the name: a `Host` has one field, and this plugin means harm.
+    unsafe { &*std::ptr::from_ref(host).cast() }
+}
+
+export_plugin! {
+    name: "hostile",
+    publisher: "nobody",
+    roles: [Initial, Query],
+    strategy: Hostile,
+    needs: [],
+    cite: "None",
+}
