@@ -1,7 +1,6 @@
 # One word each. `make test` is what CI runs.
 
 SHELL := bash
-CARGO_BUILD := cargo build --release --workspace --locked
 COLDSTART := target/release/coldstart
 
 .PHONY: demo test build lint deny unit bench setup tools clean
@@ -17,7 +16,7 @@ demo: build
 
 ## build: the program and the plugins, into target/release
 build: setup
-	$(CARGO_BUILD)
+	cargo build --release --locked
 
 ## test: set-up, lints, every test
 test: lint unit
@@ -31,7 +30,9 @@ deny:
 	@if command -v cargo-deny > /dev/null; then cargo deny --all-features check bans licenses sources; \
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny)"; fi
 
-unit: build
+# The tests run the program and the plugins from outside, so all of them are built first.
+unit: setup
+	cargo build --release --workspace --locked
 	cargo test --release --workspace --locked
 
 ## bench: the benches, with their raw results under host/benches

@@ -2,6 +2,7 @@
 
 use super::error::RunError;
 use super::files;
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -74,10 +75,16 @@ pub struct Journal {
 
 impl Journal {
     /// Open for appending, creating the file if need be. A torn last line, left by a killed process, is cut off.
+    ///
+    /// Errs while another process has the run's journal open: the lock goes with the process, however it ends.
     pub fn open(path: &Path) -> Result<Journal, RunError> {
         let failed = |source| RunError::File { action: "write", path: path.to_owned(), source };
         let mut file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let problem = "is in use: another process works on this run".to_owned();
+            return Err(RunError::Directory { path: path.to_owned(), problem });
+        }
         let bytes = files::read(path)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0))).map_err(failed)?;
@@ -158,6 +165,8 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         journal.append(Event::RunStarted).unwrap();
         journal.append(Event::RoundStarted { round: 0 }).unwrap();
+        assert!(Journal::open(&path).is_err_and(|error| error.to_string().contains("in use")));
+        drop(journal);
         let whole = std::fs::read(&path).unwrap();
         let events = vec![Event::RunStarted, Event::RoundStarted { round: 0 }];
         for torn in [&b"{\"time\":\"20"[..], b"\0\0\0", b"x"] {

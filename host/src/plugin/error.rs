@@ -57,7 +57,12 @@ pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
         "version or role unmet",
         "ask for a version and a role that `coldstart plugin list` shows",
     ),
-    (PluginCode::LockMismatch, "P004", "lock mismatch", "bring back the file that the run began with, or start a new run"),
+    (
+        PluginCode::LockMismatch,
+        "P004",
+        "lock mismatch",
+        "bring back the file that the run began with, or start a new run",
+    ),
     (PluginCode::Signature, "P005", "signature missing, bad or untrusted", "get the file again from its author"),
     (
         PluginCode::Checksum,

@@ -38,7 +38,13 @@ impl Instance {
     /// Take up a stored state.
     pub fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
         let loaded = self.selector.load(RSlice::from(state)).into_result();
-        loaded.map_err(|fault| failed(&self.name, fault, PluginCode::Create))
+        loaded.map_err(|fault| match failed(&self.name, fault, PluginCode::Create) {
+            // It is the stored state that does not fit, not what a user wrote.
+            PluginError { code: PluginCode::Params, message, .. } => {
+                PluginError::new(PluginCode::Create, &self.name, format!("refuses its stored state: {message}"))
+            }
+            error => error,
+        })
     }
 }
 
