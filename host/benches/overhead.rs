@@ -97,6 +97,7 @@ impl Meter for Silent {
 }
 
 impl Watcher for Silent {
+    fn run_started(&mut self, _: &Path) {}
     fn round_started(&mut self, _: u32, _: u32, _: usize, _: usize) {}
     fn round_finished(&mut self, _: &Metrics, _: Duration) {}
     fn cancelled(&self) -> bool {

@@ -5,6 +5,7 @@ use crate::experiment::{Metrics, Watcher};
 use crate::operations::Meter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -133,6 +134,10 @@ impl Meter for Console {
 }
 
 impl Watcher for Console {
+    fn run_started(&mut self, dir: &Path) {
+        self.say(&format!("writing to {}", dir.display()));
+    }
+
     fn round_started(&mut self, round: u32, rounds: u32, labels: usize, budget: usize) {
         *self.step_started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.say(&format!("round {round} of {rounds}: {labels} labels, {budget} more"));

@@ -89,6 +89,9 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the loop tells whoever watches.
 pub trait Watcher {
+    /// The run begins, or goes on, in this folder.
+    fn run_started(&mut self, dir: &Path);
+
     /// A round begins with this many labels and will choose `budget` more.
     fn round_started(&mut self, round: u32, rounds: u32, labels: usize, budget: usize);
 

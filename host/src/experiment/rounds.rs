@@ -92,6 +92,7 @@ impl Experiment<'_> {
         let mut state = self.restore(finished)?;
         let start = if finished == 0 { Event::RunStarted } else { Event::Resumed { round: finished } };
         journal.append(start)?;
+        self.watcher.run_started(self.dir.root());
         for round in finished..=self.budget.rounds {
             self.round(round, &mut state, journal)?;
         }

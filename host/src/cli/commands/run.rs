@@ -16,14 +16,12 @@ pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
     let text = std::fs::read_to_string(&run.config).unwrap_or_default();
     let at_key = |key: &str, message: String| ConfigError::at_key(&run.config, &text, &run.set, key, message);
-    console.say(&format!("{} with seed {}", config.name, config.seed));
     let outcome = session::start(config, &out, &options(args, console, &run.device), &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }
 
 /// `coldstart resume RUN`.
 pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Problem> {
-    console.say(&format!("going on with {}", resume.run.display()));
     // The device is the run's own.
     let outcome = session::resume(&resume.run, &options(args, console, "auto"), &mut console.clone());
     finish(&resume.run, outcome, console)
