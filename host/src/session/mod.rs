@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 /// What a user says beside the config.
 #[derive(Clone)]
 pub struct Options {
-    /// Where relative data paths begin.
+    /// Where relative data paths begin; a run that is resumed remembers its own.
     pub data_root: Option<PathBuf>,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
@@ -51,7 +51,7 @@ pub fn start(
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::find(&search, &config.initial.strategy, &mut config.initial.params, Role::Initial, at_key)?;
     let query = Strategy::find(&search, &config.query.strategy, &mut config.query.params, Role::Query, at_key)?;
-    let data = load_data(&config, options)?;
+    let data = load_data(&config, options.data_root.as_deref())?;
     let device = engine::open(&options.device, config.threads)?;
     let session = Session { config, data, device, initial, query };
     session.run(Place::New(out), options, watcher)
@@ -67,7 +67,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &config.initial.strategy, &config.initial.params, Role::Initial, &locked)?;
     let query = Strategy::locked(&search, &config.query.strategy, &config.query.params, Role::Query, &locked)?;
-    let data = load_data(&config, options)?;
+    let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
@@ -76,9 +76,9 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     session.run(Place::Old(dir), options, watcher)
 }
 
-fn load_data(config: &Config, options: &Options) -> Result<Arc<Dataset>, SessionError> {
+fn load_data(config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, SessionError> {
     tracing::info!("reading the data set `{}`", config.dataset.kind.name());
-    Ok(Arc::new(data::load(&config.dataset, options.data_root.as_deref(), config.seed)?))
+    Ok(Arc::new(data::load(&config.dataset, root, config.seed)?))
 }
 
 /// A strategy that is loaded but has no instance yet.
@@ -173,7 +173,8 @@ impl Session {
             Place::Old(dir) => dir,
             Place::New(out) => {
                 let dir = RunDir::create(out)?;
-                record::write(&dir, &config, &data, &device, [&initial, &query])?;
+                let root = options.data_root.as_deref().unwrap_or(Path::new("."));
+                record::write(&dir, &config, (&data, root), &device, [&initial, &query])?;
                 dir
             }
         };

@@ -9,7 +9,7 @@ use crate::plugin::{PluginCode, PluginError};
 use coldstart_plugin_api::{API_VERSION, Role};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `environment.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Environment {
     pub threads: usize,
     pub started: String,
     pub config_sha256: String,
+    /// Where relative data paths began.
+    pub data_root: PathBuf,
     pub dataset: DatasetRecord,
 }
 
@@ -106,7 +108,7 @@ impl Locked {
 pub fn write(
     dir: &RunDir,
     config: &Config,
-    data: &Dataset,
+    (data, data_root): (&Dataset, &Path),
     device: &Device,
     strategies: [&Strategy; 2],
 ) -> Result<(), RunError> {
@@ -120,6 +122,7 @@ pub fn write(
         threads: device.threads(),
         started: now(),
         config_sha256: sha256(config_toml.as_bytes()),
+        data_root: std::path::absolute(data_root).unwrap_or_else(|_| data_root.to_owned()),
         dataset: DatasetRecord {
             kind: data.kind.clone(),
             pool: data.pool.len(),
