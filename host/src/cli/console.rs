@@ -144,11 +144,11 @@ impl Watcher for Console {
     }
 
     fn round_finished(&mut self, metrics: &Metrics, took: Duration) {
-        let Metrics { labels, accuracy, classes_seen, class_counts, .. } = metrics;
+        let Metrics { labels, test, classes_seen, class_counts, .. } = metrics;
         let classes = class_counts.len();
         self.say(&format!(
             "  accuracy {:.2} % with {labels} labels, {classes_seen} of {classes} classes seen ({})",
-            100.0 * accuracy,
+            100.0 * test.accuracy,
             seconds(took),
         ));
     }

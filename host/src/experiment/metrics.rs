@@ -16,18 +16,9 @@ pub struct Metrics {
     pub labels: usize,
     /// Labelled images held out for validation: they were paid for too.
     pub labels_validation: usize,
-    /// Share of test images whose most probable class is the right one.
-    pub accuracy: f64,
-    /// Mean recall over the classes that the test part has.
-    pub balanced_accuracy: f64,
-    /// Area under the ROC curve of each class against the rest, mean over the classes for which it is defined.
-    pub macro_auc: f64,
-    /// Mean negative log likelihood of the right class in nats.
-    pub nll: f64,
-    /// Expected calibration error, 15 equal bins of confidence.
-    pub ece: f64,
-    /// Recall of each class; none for a class without test images.
-    pub recall: Vec<Option<f64>>,
+    /// What the test part says.
+    #[serde(flatten)]
+    pub test: TestMetrics,
     /// Labelled pool images of each class.
     pub class_counts: Vec<usize>,
     /// Classes with at least one labelled image.
@@ -43,24 +34,24 @@ pub struct Metrics {
 impl Metrics {
     /// The lowest recall of any class.
     pub fn min_class_recall(&self) -> f64 {
-        self.recall.iter().flatten().copied().fold(1.0, f64::min)
+        self.test.recall.iter().flatten().copied().fold(1.0, f64::min)
     }
 }
 
 /// The part of [`Metrics`] that the test part decides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestMetrics {
-    /// See [`Metrics::accuracy`].
+    /// Share of test images whose most probable class is the right one.
     pub accuracy: f64,
-    /// See [`Metrics::balanced_accuracy`].
+    /// Mean recall over the classes that the test part has.
     pub balanced_accuracy: f64,
-    /// See [`Metrics::macro_auc`].
+    /// Area under the ROC curve of each class against the rest, mean over the classes for which it is defined.
     pub macro_auc: f64,
-    /// See [`Metrics::nll`].
+    /// Mean negative log likelihood of the right class in nats.
     pub nll: f64,
-    /// See [`Metrics::ece`].
+    /// Expected calibration error, 15 equal bins of confidence.
     pub ece: f64,
-    /// See [`Metrics::recall`].
+    /// Recall of each class; none for a class without test images.
     pub recall: Vec<Option<f64>>,
 }
 

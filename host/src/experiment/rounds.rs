@@ -140,7 +140,7 @@ impl Experiment<'_> {
             self.learner.test_probabilities(round).map_err(|source| self.failed(round, "evaluation", source))
         })?;
         let measured = self.measure(round, state, training, &probs_nc);
-        journal.append(Event::Evaluated { round, accuracy: measured.accuracy })?;
+        journal.append(Event::Evaluated { round, accuracy: measured.test.accuracy })?;
 
         clock.time("record", || self.record_round(round, &measured))?;
         self.dir.write_json(round, "timings.json", &clock.timings())?;
@@ -191,12 +191,7 @@ impl Experiment<'_> {
             round,
             labels: state.labelled.len(),
             labels_validation: self.data.validation.len(),
-            accuracy: test.accuracy,
-            balanced_accuracy: test.balanced_accuracy,
-            macro_auc: test.macro_auc,
-            nll: test.nll,
-            ece: test.ece,
-            recall: test.recall,
+            test,
             class_counts,
             classes_seen,
             class_coverage: classes_seen as f64 / n_classes.max(1) as f64,

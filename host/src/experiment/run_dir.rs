@@ -146,8 +146,9 @@ impl RunDir {
             "round,labels,labels_validation,accuracy,balanced_accuracy,macro_auc,nll,ece,class_coverage,min_class_recall\n",
         );
         for m in rounds {
+            let t = &m.test;
             let row =
-                [m.accuracy, m.balanced_accuracy, m.macro_auc, m.nll, m.ece, m.class_coverage, m.min_class_recall()];
+                [t.accuracy, t.balanced_accuracy, t.macro_auc, t.nll, t.ece, m.class_coverage, m.min_class_recall()];
             let row = row.map(|measure| format!("{measure:.6}")).join(",");
             text.push_str(&format!("{},{},{},{row}\n", m.round, m.labels, m.labels_validation));
         }
