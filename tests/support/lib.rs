@@ -169,7 +169,7 @@ impl Ran {
         self
     }
 
-    /// Demand a text on stderr; spaces do not count, because messages are wrapped.
+    /// Demand a text on stderr; spaces do not count, because some messages stand in a frame.
     #[track_caller]
     pub fn says(&self, text: &str) -> &Ran {
         assert!(squeeze(&self.stderr).contains(&squeeze(text)), "expected `{text}` in:\n{}", self.stderr);

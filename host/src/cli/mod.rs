@@ -16,6 +16,9 @@ use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
 pub fn main() -> ExitCode {
+    // Lines are not wrapped: a path in a message can be copied.
+    let unwrapped = |_: &dyn miette::Diagnostic| miette::MietteHandlerOpts::new().wrap_lines(false).build();
+    miette::set_hook(Box::new(move |error| Box::new(unwrapped(error)))).expect("nobody has set a hook before");
     let args = Args::parse();
     let console = Console::new(&args);
     match run(&args, &console) {
