@@ -1,7 +1,7 @@
 //! Files in, labelled images in memory out.
 //!
-//! [`load`] reads one of the layouts of [`Kind`], applies the long tail and the validation part that a [`Spec`]
-//! asks for, and hands over a [`Dataset`]. [`fetch`] downloads the public sets. This room knows nothing about
+//! [`load`] reads one of the layouts of [`Kind`], applies the long tail, the tuning and the validation part that a
+//! [`Spec`] asks for, and hands over a [`Dataset`]. [`fetch`] downloads the public sets. This room knows nothing about
 //! models, plugins or the loop; it decodes, checks and counts. A file that is wrong anywhere ends the load with
 //! one [`DataError`], so a `Dataset` is always whole.
 
@@ -99,7 +99,8 @@ pub struct Dataset {
     pub pool: Split,
     /// Labelled images held out of the pool; they keep their ids.
     pub validation: Split,
-    /// The test part; ids are positions in the test part.
+    /// The test part, whose ids are positions in it; or, with `tuning`, the images of the training part that stand in
+    /// for it, which keep their ids.
     pub test: Split,
     /// `sha256:` and the hex digest of shape, classes, ids, labels and pixels of all parts.
     pub fingerprint: String,
@@ -125,10 +126,13 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
     spec.validate()?;
     let spec = spec.clone().with_defaults();
     let Parts { shape, classes, mut train, test } = read(&spec, root)?;
-    let test = match test {
+    let mut test = match test {
         Some(test) => test,
         None => split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction)),
     };
+    if spec.tuning > 0 {
+        test = split::hold_out_tuning(&mut train, shape, spec.tuning)?;
+    }
     split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
     let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
     let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test]);

@@ -25,6 +25,10 @@ pub struct Spec {
     /// How many labelled images are held out of the pool for validation.
     #[serde(default)]
     pub validation: usize,
+    /// How many images of the training part stand in for the test part, so that settings are chosen without a look at
+    /// it; 0 measures on the test part.
+    #[serde(default)]
+    pub tuning: usize,
     /// Height, width, channels. `folder`: what images are resized to (channels 1 or 3); `csv`: how the pixel
     /// columns of a row are read, in this axis order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,7 +133,7 @@ impl Kind {
         }
     }
 
-    /// The keys that the kind takes beside `kind`, `imbalance` and `validation`.
+    /// The keys that the kind takes beside `kind`, `imbalance`, `validation` and `tuning`.
     pub fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => &["path"],
@@ -158,6 +162,7 @@ impl Spec {
             test_path: None,
             imbalance: IMBALANCE,
             validation: 0,
+            tuning: 0,
             shape: None,
             label: None,
             max_value: None,
@@ -214,7 +219,7 @@ impl Spec {
             Some((key, _)) => Err(DataError::key_error(
                 key,
                 format!(
-                    "does not apply to kind `{}`, whose keys are kind, imbalance, validation, {}",
+                    "does not apply to kind `{}`, whose keys are kind, imbalance, validation, tuning, {}",
                     self.kind.name(),
                     keys.join(", ")
                 ),

@@ -1,4 +1,4 @@
-//! What is drawn from whole parts: a test part, a long tail, validation images.
+//! What is drawn from whole parts: a test part, a tuning part, a long tail, validation images.
 
 use coldstart_plugin_api::Rng;
 
@@ -18,6 +18,16 @@ pub(super) fn hold_out_test(train: &mut Split, shape: Shape, n_classes: usize, f
     });
     let held_out = held_out.collect();
     train.remove(held_out, shape)
+}
+
+/// Moves `size` images, drawn at random, out of `train` into a part on which settings may be chosen.
+///
+/// Like a test part, it is the same in every run.
+///
+/// # Errors
+/// [`DataError::Key`] if `train` would be left empty.
+pub(super) fn hold_out_tuning(train: &mut Split, shape: Shape, size: usize) -> Result<Split, DataError> {
+    hold_out(train, shape, size, "tuning", &mut Rng::for_stream([0; 32], "data.tuning"))
 }
 
 /// Thins `train` to a long tail: class c of C keeps `n_max * ratio^(-c / (C - 1))` images, rounded down and at least
@@ -46,14 +56,24 @@ pub(super) fn long_tail(train: &mut Split, shape: Shape, n_classes: usize, ratio
 /// # Errors
 /// [`DataError::Key`] if the pool would be left empty.
 pub(super) fn hold_out_validation(pool: &mut Split, shape: Shape, size: usize, seed: u64) -> Result<Split, DataError> {
+    hold_out(pool, shape, size, "validation", &mut Rng::for_stream(seed_bytes(seed), "data.validation"))
+}
+
+/// Moves `size` images, drawn from `rng`, out of `pool`; `key` asked for them.
+fn hold_out(
+    pool: &mut Split,
+    shape: Shape,
+    size: usize,
+    key: &'static str,
+    rng: &mut Rng,
+) -> Result<Split, DataError> {
     if size == 0 {
         return Ok(Split::default());
     }
     if size >= pool.len() {
         let why = format!("is {size}, but the pool has only {} images", pool.len());
-        return Err(DataError::key_error("validation", why));
+        return Err(DataError::key_error(key, why));
     }
-    let mut rng = Rng::for_stream(seed_bytes(seed), "data.validation");
     let held_out = rng.sample(pool.len(), size);
     Ok(pool.remove(held_out, shape))
 }
@@ -169,6 +189,16 @@ mod tests {
         assert_ne!(drawn(2).1.ids, validation.ids);
         let error = hold_out_validation(&mut part(&[5, 5]), SHAPE, 10, 1).unwrap_err();
         assert_eq!(error.key(), Some("validation"));
+    }
+
+    #[test]
+    fn a_tuning_part_is_the_same_in_every_run() {
+        let mut pool = part(&[30, 20]);
+        let tuning = hold_out_tuning(&mut pool, SHAPE, 10).unwrap();
+        assert_eq!((pool.len(), tuning.len()), (40, 10));
+        assert!(tuning.ids.iter().all(|id| !pool.ids.contains(id)));
+        assert_eq!(hold_out_tuning(&mut part(&[30, 20]), SHAPE, 10).unwrap(), tuning);
+        assert_eq!(hold_out_tuning(&mut pool, SHAPE, 40).unwrap_err().key(), Some("tuning"));
     }
 
     #[test]

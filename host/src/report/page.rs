@@ -73,8 +73,10 @@ fn dataset(run: &Run) -> String {
         return run.config.get("dataset.kind").to_owned();
     }
     let (shape, classes) = (&data.shape, data.classes.len());
+    let tuning = !matches!(run.config.get("dataset.tuning"), "" | "0");
+    let test = if tuning { "held out of the training part to choose settings on" } else { "test" };
     format!(
-        "{}: {} to choose from, {} test, {} validation; {}×{}×{}, {classes} classes",
+        "{}: {} to choose from, {} {test}, {} validation; {}×{}×{}, {classes} classes",
         data.kind,
         thousands(data.pool),
         thousands(data.test),
