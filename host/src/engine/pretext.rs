@@ -1,0 +1,485 @@
+//! Training as a [`TrainSpec`] says: any target, views, head and objective, with a record of each image.
+//!
+//! The same job gives the same network, bit for bit, on the CPU with the same number of threads, whether it was done in
+//! one go or went on from checkpoints: an epoch draws from a stream of its own, and a checkpoint holds all the rest.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use coldstart_plugin_api::Rng;
+use coldstart_plugin_api::training::{self as spec, Measure, Objective, Pass as When, Target, TrainSpec};
+use tch::{Kind, Reduction, Tensor};
+
+use super::checkpoint;
+use super::contrast::{Memory, Step, pair_probability, softmax_over_bank, unit};
+use super::device::Device;
+use super::error::{EngineError, TorchResult, While};
+use super::images::Images;
+use super::model::{HeadSettings, Hidden, Model};
+use super::optimizer::Update;
+use super::predict::{Matrix, block_size};
+use super::settings::{AdamW, Lars, ModelSettings, Optimizer, Precision, Sgd};
+use super::train::{TrainObserver, TrainProgress};
+use super::views::{Chance, Choices, Views};
+
+/// Changes whenever the same job may give other numbers than before: stored results of another revision are not used.
+pub const REVISION: u32 = 1;
+
+/// The least time between two checkpoints.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A training to be done.
+#[derive(Clone, Copy)]
+pub struct PretextJob<'a> {
+    /// What to do.
+    pub spec: &'a TrainSpec,
+    /// The set that the images are from.
+    pub images: &'a Images,
+    /// Their rows in the set; each once.
+    pub rows: &'a [usize],
+    /// What the network has to tell of them, where the spec does not know it by itself.
+    pub targets: Targets<'a>,
+    /// The network under the head.
+    pub model: &'a ModelSettings,
+    /// The number format of convolutions and linear layers.
+    pub precision: Precision,
+    /// Where all chance comes from.
+    pub seed: [u8; 32],
+    /// A file to store the state in now and then, and to go on from if it exists; the caller removes it.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// What a network has to tell of each image, in the order of the job's rows.
+#[derive(Clone, Copy)]
+pub enum Targets<'a> {
+    /// The spec knows.
+    None,
+    /// A class below `n_classes`.
+    Classes {
+        /// One for each image.
+        of_image: &'a [usize],
+        /// How many there are.
+        n_classes: usize,
+    },
+    /// A row of numbers.
+    Values(&'a Matrix),
+}
+
+/// What a training came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PretextRecord {
+    /// The mean loss of the last epoch.
+    pub loss: f64,
+    /// The share of views whose target class was the most probable one in the last epoch; none without classes.
+    pub accuracy: Option<f64>,
+    /// For each record of the spec: a row for each epoch, or one row; a column for each image.
+    pub records: Vec<Matrix>,
+}
+
+/// Trains a network as `job` says, on `device`, where its images are.
+///
+/// Errs before any work when the spec is not sound or does not fit the images or targets; later when the loss is no longer
+/// finite, when `observer` breaks, and when a checkpoint cannot be written or does not fit.
+pub fn pretext(
+    job: PretextJob<'_>,
+    device: &Device,
+    observer: &mut TrainObserver<'_>,
+) -> Result<(Model, PretextRecord), EngineError> {
+    job.check()?;
+    let mut trainer = Trainer::new(job, device)?;
+    if let Some(file) = job.checkpoint.filter(|file| file.exists()) {
+        checkpoint::restore(file, &mut trainer.state)?;
+    }
+    let mut stored = Instant::now();
+    while trainer.state.epoch < job.spec.epochs as usize {
+        trainer.epoch(observer)?;
+        match job.checkpoint {
+            Some(file) if stored.elapsed() > CHECKPOINT_INTERVAL => {
+                checkpoint::store(file, &mut trainer.state)?;
+                stored = Instant::now();
+            }
+            _ => {}
+        }
+    }
+    trainer.finish(observer)
+}
+
+impl PretextJob<'_> {
+    fn check(&self) -> Result<(), EngineError> {
+        let refuse = |problem: String| Err(EngineError::Input(problem));
+        self.spec.check().map_err(|error| EngineError::Input(error.message))?;
+        self.images.check_rows(self.rows)?;
+        if self.rows.len() < 2 {
+            return refuse(format!("training needs at least 2 images, not {}", self.rows.len()));
+        }
+        let n = self.rows.len();
+        match (&self.spec.target, self.targets) {
+            (Target::Labels {} | Target::Classes { .. }, Targets::Classes { of_image, n_classes }) => {
+                if of_image.len() != n {
+                    return refuse(format!("{n} images came with {} classes", of_image.len()));
+                }
+                if let Some(class) = of_image.iter().find(|&&class| class >= n_classes) {
+                    return refuse(format!("there is no class {class} among {n_classes}"));
+                }
+                if n_classes < 2 {
+                    refuse(format!("there must be at least 2 classes, not {n_classes}"))
+                } else {
+                    Ok(())
+                }
+            }
+            (Target::Values {}, Targets::Values(values)) if values.n_rows == n && values.n_cols > 0 => Ok(()),
+            (Target::Values {}, Targets::Values(values)) => {
+                refuse(format!("{n} images came with {} x {} values", values.n_rows, values.n_cols))
+            }
+            (Target::Applied { .. } | Target::Instance {}, Targets::None) => Ok(()),
+            _ => refuse(
+                "the target of the spec needs classes, values or nothing, and was given something else".to_owned(),
+            ),
+        }
+    }
+
+    /// How many numbers the head puts out.
+    fn n_outputs(&self) -> usize {
+        let (spec::Head::Linear { dim } | spec::Head::Mlp { dim, .. }) = self.spec.head;
+        match (dim, &self.spec.target, self.targets) {
+            (Some(dim), ..) => dim as usize,
+            (None, Target::Applied { op, .. }, _) => self.spec.views[*op as usize].n_choices().unwrap_or(0),
+            (None, _, Targets::Classes { n_classes, .. }) => n_classes,
+            (None, _, Targets::Values(values)) => values.n_cols,
+            (None, ..) => 0,
+        }
+    }
+}
+
+/// The head of a network that `spec` trained with `n_outputs` outputs, to load its weights.
+pub fn head_of(spec: &TrainSpec, n_outputs: usize) -> HeadSettings {
+    let n_tiles = match spec.views.last() {
+        Some(spec::ViewOp::Jigsaw { grid, .. }) => (grid * grid) as usize,
+        _ => 1,
+    };
+    let hidden = match spec.head {
+        spec::Head::Linear { .. } => None,
+        spec::Head::Mlp { hidden, batch_norm, .. } => {
+            Some(Hidden { width: hidden.map(|width| width as usize), batch_norm })
+        }
+    };
+    HeadSettings { n_outputs, hidden, n_tiles }
+}
+
+fn optimizer_of(optimizer: spec::Optimizer) -> Optimizer {
+    match optimizer {
+        spec::Optimizer::Sgd { lr, momentum, nesterov, weight_decay } => {
+            Optimizer::Sgd(Sgd { lr, momentum, weight_decay, nesterov })
+        }
+        spec::Optimizer::Adamw { lr, weight_decay } => Optimizer::AdamW(AdamW { lr, weight_decay }),
+        spec::Optimizer::Lars { lr, momentum, weight_decay, trust } => {
+            Optimizer::Lars(Lars { lr, momentum, weight_decay, trust })
+        }
+    }
+}
+
+/// The learning rate of `step`, from 0, where an epoch has `per_epoch` steps.
+pub(super) fn learning_rate(spec: &TrainSpec, step: usize, per_epoch: usize) -> f64 {
+    let epoch = step as f64 / per_epoch as f64;
+    let (warmup, epochs) = (f64::from(spec.warmup_epochs), f64::from(spec.epochs));
+    let peak = optimizer_of(spec.optimizer).lr();
+    if epoch < warmup {
+        return peak * (step + 1) as f64 / (warmup * per_epoch as f64);
+    }
+    match &spec.schedule {
+        spec::Schedule::Cosine {} => {
+            peak * 0.5 * (1.0 + (std::f64::consts::PI * (epoch - warmup) / (epochs - warmup)).cos())
+        }
+        spec::Schedule::Step { epochs, factor } => {
+            peak * factor.powi(epochs.iter().filter(|&&at| f64::from(at) <= epoch).count() as i32)
+        }
+        spec::Schedule::Constant {} => peak,
+    }
+}
+
+/// Everything that changes during a training.
+pub(super) struct State {
+    pub(super) model: Model,
+    pub(super) update: Update,
+    pub(super) memory: Memory,
+    /// Epochs done.
+    pub(super) epoch: usize,
+    /// What the last epoch came to.
+    pub(super) loss: f64,
+    pub(super) accuracy: Option<f64>,
+    /// A row for each epoch so far, for each record of the training pass.
+    pub(super) kept: Vec<Vec<f32>>,
+}
+
+struct Trainer<'a> {
+    job: PretextJob<'a>,
+    views: Views<'a>,
+    state: State,
+    kind: Kind,
+    /// How many images each step has.
+    steps: Vec<usize>,
+    targets: Option<Tensor>,
+}
+
+/// What a step says of each of its images, on the device.
+struct Marks {
+    loss_n: Tensor,
+    /// Probability of the target, and whether it is the highest; n each.
+    guess: Option<(Tensor, Tensor)>,
+    pair: Option<(Tensor, Tensor)>,
+}
+
+impl Marks {
+    fn measure(&self, measure: Measure) -> TorchResult<Tensor> {
+        let absent = || tch::TchError::Kind("this objective has no such measure".to_owned());
+        match measure {
+            Measure::Loss {} => self.loss_n.f_detach(),
+            Measure::Confidence {} => Ok(self.guess.as_ref().ok_or_else(absent)?.0.shallow_clone()),
+            Measure::Correct {} => Ok(self.guess.as_ref().ok_or_else(absent)?.1.shallow_clone()),
+            Measure::PairProbability { temperature } => {
+                pair_probability(self.pair.as_ref().ok_or_else(absent)?, temperature)
+            }
+        }
+    }
+}
+
+impl<'a> Trainer<'a> {
+    fn new(job: PretextJob<'a>, device: &Device) -> Result<Self, EngineError> {
+        let doing = "starting a training";
+        let views = Views::new(job.images, &job.spec.views)?;
+        let mut rng = Rng::for_stream(job.seed, "weights");
+        let model =
+            Model::with_head(job.model, job.images.shape(), head_of(job.spec, job.n_outputs()), &mut rng, device)?;
+        let update = Update::new(optimizer_of(job.spec.optimizer), &model.params).doing(doing)?;
+        let n = job.rows.len();
+        let memory =
+            Memory::new(&job.spec.objective, &model, n, &mut Rng::for_stream(job.seed, "memory")).doing(doing)?;
+        let n_kept = job.spec.record.iter().filter(|record| record.pass == When::Training).count();
+        let targets = match job.targets {
+            Targets::None => Ok(None),
+            Targets::Classes { of_image, .. } => {
+                let classes: Vec<i64> = of_image.iter().map(|&class| class as i64).collect();
+                Tensor::f_from_slice(&classes).and_then(|t| t.f_to_device(device.torch())).map(Some)
+            }
+            Targets::Values(values) => Tensor::f_from_slice(&values.values)
+                .and_then(|t| t.f_view([n as i64, values.n_cols as i64])?.f_to_device(device.torch()))
+                .map(Some),
+        };
+        Ok(Self {
+            job,
+            views,
+            state: State { model, update, memory, epoch: 0, loss: 0.0, accuracy: None, kept: vec![vec![]; n_kept] },
+            kind: job.precision.kind_on(device),
+            steps: cut(n, job.spec.batch_size as usize),
+            targets: targets.doing(doing)?,
+        })
+    }
+
+    fn epoch(&mut self, observer: &mut TrainObserver<'_>) -> Result<(), EngineError> {
+        let doing = "training a pretext";
+        let (epoch, n, device) = (self.state.epoch, self.job.rows.len(), self.state.model.device().torch());
+        let mut rng = Rng::for_stream(self.job.seed, &format!("epoch/{epoch}"));
+        let mut order: Vec<usize> = (0..n).collect();
+        rng.shuffle(&mut order);
+        let measures: Vec<Measure> =
+            self.job.spec.record.iter().filter(|r| r.pass == When::Training).map(|r| r.measure).collect();
+        let sums = || Tensor::f_zeros(n as i64, (Kind::Float, device)).doing(doing);
+        let mut rows = (0..measures.len()).map(|_| sums()).collect::<Result<Vec<_>, _>>()?;
+        let (mut losses, mut rights) = (sums()?, sums()?);
+        let mut guesses = false;
+        let mut start = 0;
+        for (index, size) in self.steps.clone().into_iter().enumerate() {
+            let batch = &order[start..start + size];
+            let positions = upload(batch, device).doing(doing)?;
+            let step = epoch * self.steps.len() + index;
+            let marks = self.step(batch, &positions, step, &mut rng).doing(doing)?;
+            let _no_grad = tch::no_grad_guard();
+            let put =
+                |row: &mut Tensor, values: &Tensor| row.f_index_copy_(0, &positions, values).map(drop).doing(doing);
+            put(&mut losses, &marks.loss_n.f_detach().doing(doing)?)?;
+            if let Some((_, right)) = &marks.guess {
+                guesses = true;
+                put(&mut rights, right)?;
+            }
+            for (row, measure) in rows.iter_mut().zip(&measures) {
+                put(row, &marks.measure(*measure).doing(doing)?)?;
+            }
+            start += size;
+            self.tell(step + 1, observer)?;
+        }
+        let mean = |sums: &Tensor| sums.f_mean(Kind::Double).and_then(|mean| mean.f_double_value(&[])).doing(doing);
+        self.state.loss = mean(&losses)?;
+        self.state.accuracy = if guesses { Some(mean(&rights)?) } else { None };
+        let n_epochs = self.job.spec.epochs as usize;
+        if !self.state.loss.is_finite() {
+            return Err(EngineError::Diverged { epoch: epoch + 1, n_epochs });
+        }
+        for (kept, row) in self.state.kept.iter_mut().zip(&rows) {
+            kept.extend(read(row).doing(doing)?);
+        }
+        self.state.epoch += 1;
+        Ok(())
+    }
+
+    /// One optimizer step on the images at `batch`, places in the job's rows.
+    fn step(&mut self, batch: &[usize], positions: &Tensor, step: usize, rng: &mut Rng) -> TorchResult<Marks> {
+        let rows: Vec<usize> = batch.iter().map(|&i| self.job.rows[i]).collect();
+        let mut new = Vec::new();
+        let marks = match self.job.spec.objective {
+            Objective::CrossEntropy {} | Objective::Regression {} => self.tell_target(&rows, positions, rng)?,
+            _ => {
+                let views = (0..self.job.spec.objective.n_views())
+                    .map(|_| self.views.random(&rows, None, Chance::Shared(rng)))
+                    .collect::<TorchResult<Vec<_>>>()?;
+                let State { model, memory, .. } = &mut self.state;
+                let mut step = Step { model, kind: self.kind, rng };
+                let compared = step.compare(&self.job.spec.objective, memory, &views, positions)?;
+                new = compared.new;
+                Marks { loss_n: compared.loss_n, guess: None, pair: compared.pair }
+            }
+        };
+        let loss = marks.loss_n.f_mean(Kind::Float)?;
+        let State { model, update, memory, .. } = &mut self.state;
+        let mut gradients = Tensor::f_run_backward(&[&loss], &[&model.params], false, false)?;
+        let _no_grad = tch::no_grad_guard();
+        model.learn(update, &mut gradients[0], learning_rate(self.job.spec, step, self.steps.len()))?;
+        memory.take_up(&new, positions)?;
+        Ok(marks)
+    }
+
+    /// A step of an objective with a target to tell.
+    fn tell_target(&mut self, rows: &[usize], positions: &Tensor, rng: &mut Rng) -> TorchResult<Marks> {
+        let (rows, choices) = self.with_choices(rows, Some(rng));
+        let chosen = self.chosen(choices.as_deref());
+        let x_nchw = self.views.random(&rows, chosen, Chance::Shared(rng))?;
+        let model = &self.state.model;
+        let logits = model.forward(&model.training_pass(self.kind)?, &x_nchw.f_to_kind(self.kind)?)?;
+        self.marks(&logits, choices.as_deref(), positions)
+    }
+
+    /// The rows of a step's views with the choice that each takes: every choice one after the other, or one drawn for each.
+    fn with_choices(&self, rows: &[usize], rng: Option<&mut Rng>) -> (Vec<usize>, Option<Vec<usize>>) {
+        let Target::Applied { op, every } = self.job.spec.target else { return (rows.to_vec(), None) };
+        let n_choices = self.job.spec.views[op as usize].n_choices().unwrap_or(1);
+        match rng {
+            Some(rng) if !every => {
+                (rows.to_vec(), Some(rows.iter().map(|_| rng.below(n_choices as u64) as usize).collect()))
+            }
+            _ => {
+                let all = (0..n_choices).flat_map(|_| rows.iter().copied()).collect();
+                (all, Some((0..n_choices).flat_map(|choice| rows.iter().map(move |_| choice)).collect()))
+            }
+        }
+    }
+
+    fn chosen<'c>(&self, choices: Option<&'c [usize]>) -> Option<Choices<'c>> {
+        match (&self.job.spec.target, choices) {
+            (Target::Applied { op, .. }, Some(of_view)) => Some(Choices { op: *op as usize, of_view }),
+            _ => None,
+        }
+    }
+
+    /// What the outputs for the views say of each image, in the mean over its choices.
+    fn marks(&self, outputs: &Tensor, choices: Option<&[usize]>, positions: &Tensor) -> TorchResult<Marks> {
+        let n = positions.size()[0];
+        let per_image = |of_view: Tensor| of_view.f_view([-1, n])?.f_mean_dim([0].as_slice(), false, Some(Kind::Float));
+        let target = match (choices, &self.targets) {
+            (Some(choices), _) => upload(choices, outputs.device())?,
+            (None, Some(targets)) => targets.f_index_select(0, positions)?,
+            (None, None) => return Err(tch::TchError::Kind("there is no target".to_owned())),
+        };
+        if matches!(self.job.spec.objective, Objective::Regression {}) {
+            let loss_n = outputs.f_sub(&target)?.f_square()?.f_mean_dim([1].as_slice(), false, None)?;
+            return Ok(Marks { loss_n, guess: None, pair: None });
+        }
+        let loss = outputs.f_cross_entropy_loss(&target, None::<Tensor>, Reduction::None, -100, 0.0)?;
+        let right = outputs.f_argmax(1, false)?.f_eq_tensor(&target)?.f_to_kind(Kind::Float)?;
+        let confidence = loss.f_detach()?.f_neg()?.f_exp()?;
+        Ok(Marks { loss_n: per_image(loss)?, guess: Some((per_image(confidence)?, per_image(right)?)), pair: None })
+    }
+
+    fn tell(&self, step: usize, observer: &mut TrainObserver<'_>) -> Result<(), EngineError> {
+        let (epoch, n_epochs) = (self.state.epoch + 1, self.job.spec.epochs as usize);
+        let n_steps = n_epochs * self.steps.len();
+        match observer(TrainProgress { epoch, n_epochs, step, n_steps, record: None }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EngineError::Cancelled),
+        }
+    }
+
+    /// The final pass, and everything put together.
+    fn finish(self, observer: &mut TrainObserver<'_>) -> Result<(Model, PretextRecord), EngineError> {
+        let n = self.job.rows.len();
+        let last = self.last_look(observer)?;
+        let State { model, loss, accuracy, kept, .. } = self.state;
+        let (mut kept, mut last) = (kept.into_iter(), last.into_iter());
+        let records = self.job.spec.record.iter().map(|record| {
+            let source = if record.pass == When::Training { &mut kept } else { &mut last };
+            let values = source.next().unwrap_or_default();
+            Matrix { n_rows: values.len() / n, n_cols: n, values }
+        });
+        Ok((model, PretextRecord { loss, accuracy, records: records.collect() }))
+    }
+
+    /// The records of the final pass, in inference mode. Each block is full, so that no image depends on its neighbours.
+    fn last_look(&self, observer: &mut TrainObserver<'_>) -> Result<Vec<Vec<f32>>, EngineError> {
+        let doing = "looking at the images a last time";
+        let measures: Vec<Measure> =
+            self.job.spec.record.iter().filter(|r| r.pass == When::Final).map(|r| r.measure).collect();
+        if measures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _no_grad = tch::no_grad_guard();
+        let (n, device) = (self.job.rows.len(), self.state.model.device().torch());
+        let pass = self.state.model.inference_pass().doing("folding batch-norm")?;
+        let block = block_size(device);
+        let mut found = vec![Vec::with_capacity(n); measures.len()];
+        for start in (0..n).step_by(block) {
+            let places: Vec<usize> = (start..start + block).map(|i| i.min(n - 1)).collect();
+            let positions = upload(&places, device).doing(doing)?;
+            let rows: Vec<usize> = places.iter().map(|&i| self.job.rows[i]).collect();
+            let marks = self.look(&pass, &rows, &positions).doing(doing)?;
+            for (found, measure) in found.iter_mut().zip(&measures) {
+                found.extend(read(&marks.measure(*measure).doing(doing)?).doing(doing)?);
+                found.truncate(n);
+            }
+            self.tell(self.job.spec.epochs as usize * self.steps.len(), observer)?;
+        }
+        Ok(found)
+    }
+
+    fn look(&self, pass: &super::layers::Pass, rows: &[usize], positions: &Tensor) -> TorchResult<Marks> {
+        let (rows, choices) = self.with_choices(rows, None);
+        let x_nchw = self.views.plain(&rows, self.chosen(choices.as_deref()))?;
+        let outputs = self.state.model.forward(pass, &x_nchw)?;
+        match (&self.job.spec.objective, &self.state.memory) {
+            (Objective::Npid { temperature, .. }, Memory::Bank { entries_nd, .. }) => {
+                let loss_n = softmax_over_bank(&unit(&outputs)?, entries_nd, positions, *temperature)?;
+                Ok(Marks { loss_n, guess: None, pair: None })
+            }
+            _ => self.marks(&outputs, choices.as_deref(), positions),
+        }
+    }
+}
+
+/// As few steps as `batch_size` allows; their sizes differ by one at the most, so that no last one is too small for batch-norm.
+fn cut(n: usize, batch_size: usize) -> Vec<usize> {
+    let n_steps = n.div_ceil(batch_size);
+    (0..n_steps).map(|i| (i + 1) * n / n_steps - i * n / n_steps).collect()
+}
+
+fn upload(positions: &[usize], device: tch::Device) -> TorchResult<Tensor> {
+    let positions: Vec<i64> = positions.iter().map(|&position| position as i64).collect();
+    Tensor::f_from_slice(&positions)?.f_to_device(device)
+}
+
+fn read(row: &Tensor) -> TorchResult<Vec<f32>> {
+    let mut values = vec![0.0f32; row.numel()];
+    let n = values.len();
+    row.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_copy_data(&mut values, n)?;
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests;
