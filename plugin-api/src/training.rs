@@ -389,6 +389,16 @@ impl TrainSpec {
         self
     }
 
+    /// The same training with another number of images a step, and the learning rate in proportion (Goyal et al. 2017).
+    pub fn with_batch_size(mut self, batch_size: u32) -> TrainSpec {
+        let scale = f64::from(batch_size) / f64::from(self.batch_size.max(1));
+        let (Optimizer::Sgd { lr, .. } | Optimizer::Adamw { lr, .. } | Optimizer::Lars { lr, .. }) =
+            &mut self.optimizer;
+        *lr *= scale;
+        self.batch_size = batch_size;
+        self
+    }
+
     /// Checks that the parts fit each other and every number is in its range.
     ///
     /// Errs with [`Code::BAD_PARAMS`] and a sentence that names the part.

@@ -1,8 +1,8 @@
 //! The loop's selector, played by a plugin.
 
 use super::{SessionError, Strategy};
-use crate::experiment::{Ask, Failure, RunDir, Selected, Selector, seed};
-use crate::operations::{Call, Context, Services};
+use crate::experiment::{Ask, Failure, Pretext, RunDir, Selected, Selector, seed};
+use crate::operations::{Asked, Call, Context, Services, Training};
 use crate::plugin::{Instance, check_selection};
 use std::sync::Arc;
 
@@ -44,7 +44,9 @@ impl Selector for PluginSelector {
         let selection = self.instance.select(&request, call.as_host())?;
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
         self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
-        Ok(Selected { selection, predicting: call.predicting() })
+        let Asked { predicting, training, trainings } = call.asked();
+        let pretexts = trainings.into_iter().map(|training| pretext(&self.name, training)).collect();
+        Ok(Selected { selection, predicting, training, pretexts })
     }
 
     fn save(&self) -> Result<Vec<u8>, Failure> {
@@ -54,6 +56,12 @@ impl Selector for PluginSelector {
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
         Ok(self.instance.load(state)?)
     }
+}
+
+/// A training in the journal's words.
+fn pretext(plugin: &str, training: Training) -> Pretext {
+    let Training { model, name, cached, epochs, loss, accuracy, seconds } = training;
+    Pretext { plugin: plugin.to_owned(), name, model, cached, epochs, loss, accuracy, seconds }
 }
 
 fn seed_of(run_seed: u64, round: u32, name: &str) -> [u8; 32] {
