@@ -11,7 +11,7 @@
   };
 
   function layer(map, by, drawn, marker) {
-    const chosen = (i) => map.round_colours[map.rounds[i]] ?? css("--rule");
+    const chosen = (i) => map.round_colours[map.rounds[i]] ?? css("--soft");
     const colour = by === "group" ? (i) => map.group_colours[map.groups[i]] : chosen;
     const places = map.ids.map((_, i) => i).filter((i) => drawn(map.rounds[i]));
     return {
@@ -65,9 +65,10 @@
     const image = box.querySelector("i");
     const [column, row] = map.tiles[i] ?? [];
     if (image) image.style.backgroundPosition = `${-column * image.offsetWidth}px ${-row * image.offsetHeight}px`;
-    const left = plot.offsetLeft + (bbox.x0 < plot.offsetWidth / 2 ? bbox.x1 + 10 : bbox.x0 - box.offsetWidth - 10);
-    const top = plot.offsetTop + bbox.y0 - box.offsetHeight / 2;
-    box.style.left = `${left}px`;
+    // Plotly counts from the figure, as the box does.
+    const left = bbox.x0 < plot.offsetWidth / 2 ? bbox.x1 + 10 : bbox.x0 - box.offsetWidth - 10;
+    const top = (bbox.y0 + bbox.y1 - box.offsetHeight) / 2;
+    box.style.left = `${Math.max(0, left)}px`;
     box.style.top = `${Math.max(0, top)}px`;
   }
 
