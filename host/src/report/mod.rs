@@ -1,8 +1,8 @@
 //! Turns run directories into one HTML page that works offline and a PNG of the learning curve.
 //!
 //! Called by `coldstart report` and at the end of a run. It reads files only: no engine, no plugin, no running
-//! experiment. `files`, `tables` and `maps` say what lies in a run directory, `run` reads one, `arms` and `curve` do the
-//! arithmetic, `chart`, `maps`, `png` and `page` draw.
+//! experiment. `files`, `tables` and `maps` say what lies in a run directory, `run` reads one, `arms` and `curve` do
+//! the arithmetic, `chart`, `maps`, `png` and `page` draw.
 
 mod arms;
 mod chart;
