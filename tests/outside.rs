@@ -1,6 +1,6 @@
 //! Why the project exists: a strategy written elsewhere, built after the host, runs by its name in the host as it is.
 
-use coldstart_tests::{Lab, build_folder, program, repository};
+use coldstart_tests::{Lab, build_folder, pretexts, program, repository};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,14 +57,70 @@ mod tests {
 }
 "##;
 
+/// A pretext that the host has never heard of: which quarter of the image was erased? Those are labelled for which it is
+/// hardest to say.
+const PRETEXT: &str = r##"
+use coldstart_plugin_api::prelude::*;
+use coldstart_plugin_api::training::{Measure, Pass, Record, Region, Target, ViewOp};
+
+struct ErasedQuarter;
+
+fn quarters() -> TrainSpec {
+    let region = |top, left| Region { top, left, height: 0.5, width: 0.5 };
+    let regions = vec![region(0.0, 0.0), region(0.0, 0.5), region(0.5, 0.0), region(0.5, 0.5)];
+    TrainSpec {
+        name: "erased-quarter".into(),
+        target: Target::Applied { op: 0, every: true },
+        views: vec![ViewOp::Erase { regions }, ViewOp::Normalise {}],
+        record: vec![Record { measure: Measure::Loss {}, pass: Pass::Final }],
+        batch_size: 32,
+        ..TrainSpec::pt4al_rotation().with_epochs(4)
+    }
+}
+
+impl Strategy for ErasedQuarter {
+    type Params = NoParams;
+
+    fn new(_: NoParams, _: &Host<'_>) -> Result<Self> {
+        Ok(ErasedQuarter)
+    }
+
+    fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
+        let trained = host.train(&quarters(), &request.unlabelled)?;
+        Ok(Selection::highest(request, trained.records[0].row(0).to_vec()))
+    }
+}
+
+export_plugin! {
+    name: "erased-quarter",
+    publisher: "elsewhere",
+    roles: [Initial],
+    strategy: ErasedQuarter,
+    needs: [TRAIN_1],
+    cite: "None",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldstart_plugin_api::testing::TestHost;
+
+    #[test]
+    fn the_hardest_come_first() {
+        let host = TestHost::new(4).round(0).trained("erased-quarter", vec![vec![vec![0.1, 3.0, 0.2, 1.0]]]);
+        assert_eq!(host.select::<ErasedQuarter>("{}", 2).unwrap().ids, [1, 3]);
+    }
+}
+"##;
+
 /// A crate of its own: it shares no workspace with the host, only the contract.
-fn crate_elsewhere() -> TempDir {
+fn crate_elsewhere(name: &str, source: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(
         r#"
 [package]
-name = "every-nth"
-description = "Chooses every n-th image"
+name = "{name}"
+description = "Made elsewhere"
 version = "0.3.0"
 edition = "2024"
 [lib]
@@ -79,7 +135,7 @@ opt-level = 1 # somebody waits for it
     );
     std::fs::create_dir(folder.path().join("src")).unwrap();
     std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    std::fs::write(folder.path().join("src/lib.rs"), SOURCE).unwrap();
+    std::fs::write(folder.path().join("src/lib.rs"), source).unwrap();
     // The same versions as the workspace's, so that nothing needs the network.
     std::fs::copy(repository().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     folder
@@ -107,7 +163,7 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     let host =
         || (Sha256::digest(std::fs::read(program()).unwrap()), program().metadata().unwrap().modified().unwrap());
     let before = host();
-    let elsewhere = crate_elsewhere();
+    let elsewhere = crate_elsewhere("every-nth", SOURCE);
     let plugins = build(elsewhere.path());
 
     let lab = Lab::new();
@@ -134,5 +190,31 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     for fact in ["elsewhere/every-nth 0.3.0", "default 3", "at least 1", "at most 10", "Distance between neighbours"] {
         assert!(info.exits(0).stdout.contains(fact), "{fact}: {}", info.stdout);
     }
+    assert!(before == host(), "the host was rebuilt");
+}
+
+#[test]
+fn a_pretext_from_elsewhere_trains_and_selects_in_an_untouched_host() {
+    let host = || Sha256::digest(std::fs::read(program()).unwrap());
+    let before = host();
+    let elsewhere = crate_elsewhere("erased-quarter", PRETEXT);
+    let plugins = build(elsewhere.path());
+    let lab = Lab::new();
+    let run = |out: &str| {
+        let args = ["run", "tiny.toml", "--out", out, "-s", "initial.strategy=erased-quarter"];
+        let mut command = lab.command(&args);
+        coldstart_tests::Ran::of(command.env("COLDSTART_PLUGIN_PATH", &plugins).output().unwrap())
+    };
+    run("run").exits(0).says("trained `erased-quarter` (4 epochs)");
+    let trained = pretexts(&lab.path("run")).remove(0);
+    assert_eq!((&trained["name"], &trained["plugin"]), (&"erased-quarter".into(), &"erased-quarter".into()));
+    assert_eq!((&trained["cached"], &trained["epochs"]), (&false.into(), &4.into()));
+    // Chance is 0.25; a blank quarter can be seen.
+    assert!(trained["accuracy"].as_f64().unwrap() > 0.5, "{trained}");
+    assert_eq!(chosen(&lab.path("run"), 0).len(), 10);
+
+    run("again").exits(0);
+    assert_eq!(pretexts(&lab.path("again")).remove(0)["cached"], true);
+    assert_eq!(chosen(&lab.path("again"), 0), chosen(&lab.path("run"), 0));
     assert!(before == host(), "the host was rebuilt");
 }

@@ -216,6 +216,11 @@ impl Config {
         self.model.validate().map_err(of_section)?;
         if let Some(representation) = &self.representation {
             representation.spec(0)?;
+            let backbone = representation.backbone.as_ref().unwrap_or(&self.model.backbone).clone();
+            let width = representation.width.map(|width| width as usize).or(self.model.width);
+            let network = engine::ModelSettings { backbone, width, ..self.model.clone() };
+            let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
+            network.validate().map_err(of_section).map_err(in_section)?;
         }
         self.training.validate().map_err(of_section)
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use coldstart_plugin_api::Rng;
-use coldstart_plugin_api::training::{self as spec, Measure, Objective, Pass as When, Target, TrainSpec};
+use coldstart_plugin_api::training::{self as spec, Measure, Objective, Target, TrainSpec};
 use tch::{Kind, Reduction, Tensor};
 
 use super::checkpoint;
@@ -16,6 +16,7 @@ use super::contrast::{Memory, Step, pair_probability, softmax_over_bank, unit};
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
 use super::images::Images;
+use super::layers::Pass;
 use super::model::{HeadSettings, Hidden, Model};
 use super::optimizer::Update;
 use super::predict::{Matrix, block_size};
@@ -26,8 +27,9 @@ use super::views::{Chance, Choices, Views};
 /// Changes whenever the same job may give other numbers than before: stored results of another revision are not used.
 pub const REVISION: u32 = 1;
 
-/// The least time between two checkpoints.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
+/// The least time between two checkpoints, and how many times as long as the writing of the last one it is.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+const CHECKPOINT_SHARE: u32 = 30;
 
 /// A training to be done.
 #[derive(Clone, Copy)]
@@ -91,12 +93,14 @@ pub fn pretext(
     if let Some(file) = job.checkpoint.filter(|file| file.exists()) {
         checkpoint::restore(file, &mut trainer.state)?;
     }
-    let mut stored = Instant::now();
+    let (mut stored, mut interval) = (Instant::now(), CHECKPOINT_INTERVAL);
     while trainer.state.epoch < job.spec.epochs as usize {
         trainer.epoch(observer)?;
         match job.checkpoint {
-            Some(file) if stored.elapsed() > CHECKPOINT_INTERVAL => {
+            Some(file) if stored.elapsed() > interval => {
+                let start = Instant::now();
                 checkpoint::store(file, &mut trainer.state)?;
+                interval = CHECKPOINT_INTERVAL.max(CHECKPOINT_SHARE * start.elapsed());
                 stored = Instant::now();
             }
             _ => {}
@@ -255,7 +259,7 @@ impl<'a> Trainer<'a> {
         let n = job.rows.len();
         let memory =
             Memory::new(&job.spec.objective, &model, n, &mut Rng::for_stream(job.seed, "memory")).doing(doing)?;
-        let n_kept = job.spec.record.iter().filter(|record| record.pass == When::Training).count();
+        let n_kept = job.spec.record.iter().filter(|record| record.pass == spec::Pass::Training).count();
         let targets = match job.targets {
             Targets::None => Ok(None),
             Targets::Classes { of_image, .. } => {
@@ -283,7 +287,7 @@ impl<'a> Trainer<'a> {
         let mut order: Vec<usize> = (0..n).collect();
         rng.shuffle(&mut order);
         let measures: Vec<Measure> =
-            self.job.spec.record.iter().filter(|r| r.pass == When::Training).map(|r| r.measure).collect();
+            self.job.spec.record.iter().filter(|r| r.pass == spec::Pass::Training).map(|r| r.measure).collect();
         let sums = || Tensor::f_zeros(n as i64, (Kind::Float, device)).doing(doing);
         let mut rows = (0..measures.len()).map(|_| sums()).collect::<Result<Vec<_>, _>>()?;
         let (mut losses, mut rights) = (sums()?, sums()?);
@@ -350,7 +354,7 @@ impl<'a> Trainer<'a> {
 
     /// A step of an objective with a target to tell.
     fn tell_target(&mut self, rows: &[usize], positions: &Tensor, rng: &mut Rng) -> TorchResult<Marks> {
-        let (rows, choices) = self.with_choices(rows, Some(rng));
+        let (rows, choices) = self.with_choices(rows, rng);
         let chosen = self.chosen(choices.as_deref());
         let x_nchw = self.views.random(&rows, chosen, Chance::Shared(rng))?;
         let model = &self.state.model;
@@ -358,19 +362,21 @@ impl<'a> Trainer<'a> {
         self.marks(&logits, choices.as_deref(), positions)
     }
 
+    /// How many choices the operation has that is to be told; 1 if there is none.
+    fn n_choices(&self) -> usize {
+        let Target::Applied { op, .. } = self.job.spec.target else { return 1 };
+        self.job.spec.views[op as usize].n_choices().unwrap_or(1)
+    }
+
     /// The rows of a step's views with the choice that each takes: every choice one after the other, or one drawn for each.
-    fn with_choices(&self, rows: &[usize], rng: Option<&mut Rng>) -> (Vec<usize>, Option<Vec<usize>>) {
-        let Target::Applied { op, every } = self.job.spec.target else { return (rows.to_vec(), None) };
-        let n_choices = self.job.spec.views[op as usize].n_choices().unwrap_or(1);
-        match rng {
-            Some(rng) if !every => {
-                (rows.to_vec(), Some(rows.iter().map(|_| rng.below(n_choices as u64) as usize).collect()))
-            }
-            _ => {
-                let all = (0..n_choices).flat_map(|_| rows.iter().copied()).collect();
-                (all, Some((0..n_choices).flat_map(|choice| rows.iter().map(move |_| choice)).collect()))
-            }
+    fn with_choices(&self, rows: &[usize], rng: &mut Rng) -> (Vec<usize>, Option<Vec<usize>>) {
+        let Target::Applied { every, .. } = self.job.spec.target else { return (rows.to_vec(), None) };
+        let n = self.n_choices();
+        if !every {
+            return (rows.to_vec(), Some(rows.iter().map(|_| rng.below(n as u64) as usize).collect()));
         }
+        let all = (0..n).flat_map(|_| rows.iter().copied()).collect();
+        (all, Some((0..n).flat_map(|choice| rows.iter().map(move |_| choice)).collect()))
     }
 
     fn chosen<'c>(&self, choices: Option<&'c [usize]>) -> Option<Choices<'c>> {
@@ -415,7 +421,7 @@ impl<'a> Trainer<'a> {
         let State { model, loss, accuracy, kept, .. } = self.state;
         let (mut kept, mut last) = (kept.into_iter(), last.into_iter());
         let records = self.job.spec.record.iter().map(|record| {
-            let source = if record.pass == When::Training { &mut kept } else { &mut last };
+            let source = if record.pass == spec::Pass::Training { &mut kept } else { &mut last };
             let values = source.next().unwrap_or_default();
             Matrix { n_rows: values.len() / n, n_cols: n, values }
         });
@@ -426,7 +432,7 @@ impl<'a> Trainer<'a> {
     fn last_look(&self, observer: &mut TrainObserver<'_>) -> Result<Vec<Vec<f32>>, EngineError> {
         let doing = "looking at the images a last time";
         let measures: Vec<Measure> =
-            self.job.spec.record.iter().filter(|r| r.pass == When::Final).map(|r| r.measure).collect();
+            self.job.spec.record.iter().filter(|r| r.pass == spec::Pass::Final).map(|r| r.measure).collect();
         if measures.is_empty() {
             return Ok(Vec::new());
         }
@@ -439,9 +445,9 @@ impl<'a> Trainer<'a> {
             let places: Vec<usize> = (start..start + block).map(|i| i.min(n - 1)).collect();
             let positions = upload(&places, device).doing(doing)?;
             let rows: Vec<usize> = places.iter().map(|&i| self.job.rows[i]).collect();
-            let marks = self.look(&pass, &rows, &positions).doing(doing)?;
-            for (found, measure) in found.iter_mut().zip(&measures) {
-                found.extend(read(&marks.measure(*measure).doing(doing)?).doing(doing)?);
+            let measured = self.look(&pass, &rows, &positions, &measures).doing(doing)?;
+            for (found, values) in found.iter_mut().zip(&measured) {
+                found.extend(read(values).doing(doing)?);
                 found.truncate(n);
             }
             self.tell(self.job.spec.epochs as usize * self.steps.len(), observer)?;
@@ -449,16 +455,32 @@ impl<'a> Trainer<'a> {
         Ok(found)
     }
 
-    fn look(&self, pass: &super::layers::Pass, rows: &[usize], positions: &Tensor) -> TorchResult<Marks> {
-        let (rows, choices) = self.with_choices(rows, None);
-        let x_nchw = self.views.plain(&rows, self.chosen(choices.as_deref()))?;
+    /// The measures of each image, in the mean over all choices; one choice after the other, because there may be many.
+    fn look(&self, pass: &Pass, rows: &[usize], positions: &Tensor, measures: &[Measure]) -> TorchResult<Vec<Tensor>> {
+        let n_choices = self.n_choices();
+        let zeros = |_: &Measure| Tensor::f_zeros(rows.len() as i64, (Kind::Float, positions.device()));
+        let mut sums = measures.iter().map(zeros).collect::<TorchResult<Vec<_>>>()?;
+        for choice in 0..n_choices {
+            let marks = self.marks_of(pass, rows, positions, choice)?;
+            for (sum, measure) in sums.iter_mut().zip(measures) {
+                let _ = sum.f_add_(&marks.measure(*measure)?)?;
+            }
+        }
+        sums.iter().map(|sum| sum.f_div_scalar(n_choices as f64)).collect()
+    }
+
+    /// What the trained network says of each image, at one of the choices.
+    fn marks_of(&self, pass: &Pass, rows: &[usize], positions: &Tensor, choice: usize) -> TorchResult<Marks> {
+        let of_view = vec![choice; rows.len()];
+        let choices = matches!(self.job.spec.target, Target::Applied { .. }).then_some(&of_view[..]);
+        let x_nchw = self.views.plain(rows, self.chosen(choices))?;
         let outputs = self.state.model.forward(pass, &x_nchw)?;
         match (&self.job.spec.objective, &self.state.memory) {
             (Objective::Npid { temperature, .. }, Memory::Bank { entries_nd, .. }) => {
                 let loss_n = softmax_over_bank(&unit(&outputs)?, entries_nd, positions, *temperature)?;
                 Ok(Marks { loss_n, guess: None, pair: None })
             }
-            _ => self.marks(&outputs, choices.as_deref(), positions),
+            _ => self.marks(&outputs, choices, positions),
         }
     }
 }

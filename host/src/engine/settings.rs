@@ -194,14 +194,17 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The number format on `device`.
-    pub(super) fn kind_on(self, device: &Device) -> tch::Kind {
-        let bf16 = match self {
+    /// Whether it is bf16 on `device`.
+    pub fn is_bf16_on(self, device: &Device) -> bool {
+        match self {
             Precision::Auto => device.has_bf16(),
             Precision::F32 => false,
             Precision::Bf16 => true,
-        };
-        if bf16 { tch::Kind::BFloat16 } else { tch::Kind::Float }
+        }
+    }
+
+    pub(super) fn kind_on(self, device: &Device) -> tch::Kind {
+        if self.is_bf16_on(device) { tch::Kind::BFloat16 } else { tch::Kind::Float }
     }
 }
 

@@ -96,7 +96,8 @@ pub fn train(services: &Services, spec: &TrainSpec, items: &Items) -> Result<(En
     let About { loss, accuracy, .. } = entry.about;
     let (cached, seconds) = (entry.cached, start.elapsed().as_secs_f64());
     let how = if cached { "found" } else { "trained" };
-    services.meter.step(&format!("{how} `{name}` ({} epochs), loss {loss:.3}", spec.epochs));
+    let right = accuracy.map(|accuracy| format!(", {:.1} % right", 100.0 * accuracy)).unwrap_or_default();
+    services.meter.step(&format!("{how} `{name}` ({} epochs), loss {loss:.3}{right}", spec.epochs));
     let training = Training { model: key, name, cached, epochs: spec.epochs, loss, accuracy, seconds };
     Ok((entry, training))
 }
@@ -165,7 +166,8 @@ fn key(services: &Services, spec: &TrainSpec, seed: u64, items: &Items) -> Strin
     let values = items.values.iter().flat_map(|values| &values.values);
     part(&values.flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
     // Another number of threads, kind of device or number format may differ in the last digits.
-    part(format!("{} {} {:?}", services.env.device, services.env.threads, services.precision).as_bytes());
+    let bf16 = services.precision.is_bf16_on(&services.device);
+    part(format!("{} {} bf16 {bf16}", services.env.device, services.env.threads).as_bytes());
     hex(&digest.finalize())
 }
 

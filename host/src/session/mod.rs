@@ -222,10 +222,8 @@ fn representation(config: &Config, data: &Dataset) -> Result<Option<TrainSpec>, 
     let Some(representation) = &config.representation else { return Ok(None) };
     let side = data.shape.height.min(data.shape.width);
     let mut spec = representation.spec(side).map_err(|(key, problem)| SessionError::Representation { key, problem })?;
-    if let Some(backbone) = &mut spec.backbone {
-        if backbone.name.is_empty() {
-            backbone.name.clone_from(&config.model.backbone);
-        }
+    if let Some(backbone) = spec.backbone.as_mut().filter(|backbone| backbone.name.is_empty()) {
+        backbone.name.clone_from(&config.model.backbone);
     }
     Ok(Some(spec))
 }

@@ -35,7 +35,7 @@ pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(
         let (name, rho) = (&pretext.name, pretext.spearman);
         println!("{name}: rank correlation with the task's loss {rho:.3} ({:.3} to {:.3})", pretext.low, pretext.high);
     }
-    write_report(&[diagnose.run.clone()], &diagnose.run.join("report.html"))
+    write_report(std::slice::from_ref(&diagnose.run), &diagnose.run.join("report.html"))
 }
 
 fn table(judgements: &[Judgement]) {

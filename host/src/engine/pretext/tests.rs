@@ -33,9 +33,9 @@ fn rotation() -> TrainSpec {
         epochs: 6,
         batch_size: 16,
         record: vec![
-            record(Measure::Loss {}, When::Final),
-            record(Measure::Confidence {}, When::Training),
-            record(Measure::Correct {}, When::Final),
+            record(Measure::Loss {}, spec::Pass::Final),
+            record(Measure::Confidence {}, spec::Pass::Training),
+            record(Measure::Correct {}, spec::Pass::Final),
         ],
         ..TrainSpec::pt4al_rotation()
     }
@@ -50,7 +50,8 @@ fn contrastive(preset: &str) -> TrainSpec {
     let (Head::Linear { dim } | Head::Mlp { dim, .. }) = &mut spec.head;
     *dim = Some(8);
     if spec.objective.n_views() == 2 {
-        spec.record = vec![Record { measure: Measure::PairProbability { temperature: 0.1 }, pass: When::Training }];
+        spec.record =
+            vec![Record { measure: Measure::PairProbability { temperature: 0.1 }, pass: spec::Pass::Training }];
     }
     spec
 }
@@ -103,16 +104,15 @@ fn the_final_loss_is_the_mean_over_the_four_angles() {
     let spec = rotation();
     let views = Views::new(&images, &spec.views).unwrap();
     let pass = model.inference_pass().unwrap();
-    let mut expected = vec![0.0; 20];
+    let mut expected = [0.0; 20];
     for angle in 0..4usize {
         let x_nchw = views.plain(&rows, Some(Choices { op: 0, of_view: &[angle; 20] })).unwrap();
         let log_probs = model.forward(&pass, &x_nchw).unwrap().log_softmax(1, Kind::Float);
         (0..20).for_each(|i| expected[i] -= log_probs.double_value(&[i as i64, angle as i64]) / 4.0);
     }
-    for i in 0..20 {
-        // The job's rows ran backwards; another block size rounds differently by some 1e-6.
-        let got = f64::from(record.records[0].values[19 - i]);
-        assert!((got - expected[i]).abs() < 1e-4, "image {i}: {got} {}", expected[i]);
+    // The job's rows ran backwards; another block size rounds differently by some 1e-6.
+    for (i, (got, expected)) in record.records[0].values.iter().rev().zip(expected).enumerate() {
+        assert!((f64::from(*got) - expected).abs() < 1e-4, "image {i}: {got} {expected}");
     }
 }
 
@@ -189,7 +189,7 @@ fn classes_and_values_are_learnt() {
     let spec = TrainSpec {
         target: Target::Classes { classes: 2 },
         views: vec![ViewOp::Normalise {}],
-        record: vec![Record { measure: Measure::Loss {}, pass: When::Training }],
+        record: vec![Record { measure: Measure::Loss {}, pass: spec::Pass::Training }],
         ..rotation().with_epochs(40)
     };
     let targets = Targets::Classes { of_image: &classes, n_classes: 2 };

@@ -296,7 +296,7 @@ fn every_operation_equals_its_slow_version() {
         (&[], 1e-6),
     ];
     for shape in [GREY_OBLONG, COLOUR_OBLONG, COLOUR_SQUARE] {
-        for (ops, tolerance) in rows.clone() {
+        for (ops, tolerance) in rows {
             check(shape, ops, tolerance);
         }
     }
