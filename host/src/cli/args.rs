@@ -12,7 +12,7 @@ pub struct Args {
     /// Folder in which relative data paths begin
     #[arg(long, global = true, env = "COLDSTART_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
-    /// Folder of trained networks, shared by all runs [default: coldstart in the user's cache folder]
+    /// Folder of trained networks, shared by all runs [default: coldstart/trained in the user's cache folder]
     #[arg(long, global = true, env = "COLDSTART_CACHE", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache: Option<PathBuf>,
     /// How large that folder may grow, in GiB

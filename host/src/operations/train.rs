@@ -39,7 +39,7 @@ pub struct About {
     pub spec: TrainSpec,
     /// The seed that was used.
     pub seed: u64,
-    /// The images that it was trained on, by dataset id: how many, and the hash of their ids.
+    /// How many images it was trained on.
     pub images: usize,
     /// How many numbers its head puts out.
     pub n_outputs: usize,
@@ -72,7 +72,7 @@ pub struct Training {
     pub seconds: f64,
 }
 
-/// Train as `spec` says on `items`, or find it in the cache. `at` names where the spec came from, for progress.
+/// Train as `spec` says on `items`, or find it in the cache.
 pub fn train(services: &Services, spec: &TrainSpec, items: &Items) -> Result<(Entry<About>, Training)> {
     let start = Instant::now();
     spec.check()?;
