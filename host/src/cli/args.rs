@@ -114,9 +114,9 @@ pub struct Diagnose {
     /// Epochs of the training on all labels
     #[arg(long, default_value_t = 15, value_name = "N")]
     pub epochs: u32,
-    /// Where it is trained: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
+    /// Where it is trained: auto, cpu, cuda or cuda:N [default: where the run was]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
 }
 
 /// The commands under `cache`.
@@ -130,7 +130,7 @@ pub enum Cache {
     },
     /// Remove the networks used longest ago
     Clean {
-        /// Until the rest takes at most so many GiB; 0 removes all
+        /// Until the rest takes at most so many GiB; 0 removes all that nobody uses
         #[arg(long, value_name = "GIB", default_value_t = 0.0)]
         to: f64,
     },

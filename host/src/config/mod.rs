@@ -217,7 +217,8 @@ impl Config {
         if let Some(representation) = &self.representation {
             representation.spec(0)?;
             let backbone = representation.backbone.as_ref().unwrap_or(&self.model.backbone).clone();
-            let width = representation.width.map(|width| width as usize).or(self.model.width);
+            let own = if representation.backbone.is_none() { self.model.width } else { None };
+            let width = representation.width.map(|width| width as usize).or(own);
             let network = engine::ModelSettings { backbone, width, ..self.model.clone() };
             let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
             network.validate().map_err(of_section).map_err(in_section)?;

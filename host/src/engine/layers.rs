@@ -143,7 +143,8 @@ pub(super) struct Pass {
 
 /// What stands for batch-norm; gamma is followed by beta, and a running mean by its variance.
 enum Norm {
-    /// Normalises by each of `groups` parts of the batch on its own, and moves the running statistics towards each in turn.
+    /// Normalises by each of `groups` parts of the batch on its own, and moves the running statistics towards each in turn
+    /// (MoCo's demo moves them once, towards their mean).
     Batch { affine: Vec<Tensor>, stats: Vec<Tensor>, groups: i64 },
     /// Is already folded into these weights and biases, one pair per [`ConvBn`].
     Folded(Vec<(Tensor, Tensor)>),

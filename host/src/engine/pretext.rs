@@ -3,6 +3,7 @@
 //! The same job gives the same network, bit for bit, on the CPU with the same number of threads, whether it was done in
 //! one go or went on from checkpoints: an epoch draws from a stream of its own, and a checkpoint holds all the rest.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -82,7 +83,7 @@ pub struct PretextRecord {
 /// Trains a network as `job` says, on `device`, where its images are.
 ///
 /// Errs before any work when the spec is not sound or does not fit the images or targets; later when the loss is no longer
-/// finite, when `observer` breaks, and when a checkpoint cannot be written or does not fit.
+/// finite, when `observer` breaks, and when a checkpoint cannot be written. One that does not fit is not used.
 pub fn pretext(
     job: PretextJob<'_>,
     device: &Device,
@@ -90,8 +91,11 @@ pub fn pretext(
 ) -> Result<(Model, PretextRecord), EngineError> {
     job.check()?;
     let mut trainer = Trainer::new(job, device)?;
-    if let Some(file) = job.checkpoint.filter(|file| file.exists()) {
-        checkpoint::restore(file, &mut trainer.state)?;
+    if let Some(file) = job.checkpoint.filter(|file| file.exists())
+        && let Err(error) = checkpoint::restore(file, &mut trainer.state)
+    {
+        tracing::warn!("starting anew, because the checkpoint cannot be used: {error}");
+        trainer = Trainer::new(job, device)?;
     }
     let (mut stored, mut interval) = (Instant::now(), CHECKPOINT_INTERVAL);
     while trainer.state.epoch < job.spec.epochs as usize {
@@ -118,6 +122,9 @@ impl PretextJob<'_> {
             return refuse(format!("training needs at least 2 images, not {}", self.rows.len()));
         }
         let n = self.rows.len();
+        if self.rows.iter().collect::<BTreeSet<_>>().len() < n {
+            return refuse("an image was given twice".to_owned());
+        }
         match (&self.spec.target, self.targets) {
             (Target::Labels {} | Target::Classes { .. }, Targets::Classes { of_image, n_classes }) => {
                 if of_image.len() != n {

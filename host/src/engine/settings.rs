@@ -263,6 +263,10 @@ impl Optimizer {
         };
         let (lr, up_to_1) = (self.lr(), 0.0..=1.0);
         require(lr > 0.0 && lr.is_finite(), "training.optimizer.lr", || format!("must be above 0, not {lr}"))?;
+        if let Optimizer::Lars(Lars { trust, .. }) = self {
+            let above = *trust > 0.0 && trust.is_finite();
+            require(above, "training.optimizer.trust", || format!("must be above 0, not {trust}"))?;
+        }
         require((0.0..1.0).contains(&momentum), "training.optimizer.momentum", || {
             format!("must be at least 0 and below 1, not {momentum}")
         })?;
@@ -318,6 +322,7 @@ mod tests {
             ("milestones = [0.5, 1.0]", "training.milestones"),
             ("optimizer = { kind = \"sgd\", lr = 0.0 }", "training.optimizer.lr"),
             ("optimizer = { kind = \"sgd\", momentum = 1.0 }", "training.optimizer.momentum"),
+            ("optimizer = { kind = \"lars\", trust = 0.0 }", "training.optimizer.trust"),
             ("optimizer = { kind = \"adamw\", weight_decay = -1.0 }", "training.optimizer.weight_decay"),
             ("optimizer = { kind = \"adamw\", momentum = 0.9 }", "unknown field `momentum`"),
             ("optimizer = { kind = \"adam\" }", "unknown variant `adam`"),

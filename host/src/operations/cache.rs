@@ -31,8 +31,8 @@ pub struct Cache {
     limit_bytes: u64,
 }
 
-/// An entry as it lies on disk.
-#[derive(Debug, Clone, PartialEq)]
+/// An entry as it lies on disk. While it is held, nobody removes it.
+#[derive(Debug)]
 pub struct Entry<T> {
     /// Its folder.
     pub folder: PathBuf,
@@ -40,6 +40,8 @@ pub struct Entry<T> {
     pub about: T,
     /// Whether it was there already.
     pub cached: bool,
+    /// Shared with everybody who uses the entry.
+    _lock: File,
 }
 
 /// A line of `coldstart cache list`.
@@ -86,28 +88,52 @@ impl Cache {
         make: impl FnOnce(&Path, &Path) -> Result<T>,
     ) -> Result<Entry<T>> {
         fs::create_dir_all(&self.root).map_err(|error| self.failed("create", &self.root, &error))?;
-        let _lock = self.lock(key, waiting)?;
+        let lock = loop {
+            if let Ok(Some(entry)) = self.open(key) {
+                return Ok(entry);
+            }
+            let lock = self.try_lock(key, FlockOperation::NonBlockingLockExclusive);
+            if let Some(lock) = lock.map_err(|error| self.failed("lock", &self.beside(key, "lock"), &error))? {
+                break lock;
+            }
+            waiting()?;
+            std::thread::sleep(NAP);
+        };
         let folder = self.root.join(key);
         match self.read(key) {
-            Ok(Some(about)) => return Ok(Entry { folder, about, cached: true }),
+            Ok(Some(about)) => return Ok(Entry { about, cached: true, _lock: self.shared(lock, key)?, folder }),
             Ok(None) => {}
             Err(problem) => tracing::warn!("the cache entry {key} is damaged ({problem}) and is made anew"),
         }
-        let (making, checkpoint) =
-            (self.root.join(format!("{key}.making")), self.root.join(format!("{key}.checkpoint")));
+        let (making, checkpoint) = (self.beside(key, "making"), self.beside(key, "checkpoint"));
         remove(&folder).and_then(|()| remove(&making)).map_err(|error| self.failed("remove", &folder, &error))?;
         fs::create_dir_all(&making).map_err(|error| self.failed("create", &making, &error))?;
         let about = make(&making, &checkpoint)?;
         self.seal(name, &about, &making, &folder).map_err(|error| self.failed("write", &folder, &error))?;
         let _ = fs::remove_file(&checkpoint);
-        self.shrink(self.limit_bytes, Some(key));
-        Ok(Entry { folder, about, cached: false })
+        let lock = self.shared(lock, key)?;
+        self.shrink(self.limit_bytes);
+        Ok(Entry { folder, about, cached: false, _lock: lock })
+    }
+
+    /// The entry of `key`, if it is there and nobody is making it.
+    ///
+    /// Errs with what is wrong with it.
+    pub fn open<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<Entry<T>>, String> {
+        let folder = self.root.join(key);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let lock = self.try_lock(key, FlockOperation::NonBlockingLockShared).map_err(|error| error.to_string())?;
+        let Some(lock) = lock else { return Ok(None) };
+        let about = self.read(key)?;
+        Ok(about.map(|about| Entry { folder, about, cached: true, _lock: lock }))
     }
 
     /// What an entry says of itself; none if there is no such entry.
     ///
     /// Errs with what is wrong with it, and when it was made by a program that says other things.
-    pub fn read<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<T>, String> {
+    fn read<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<T>, String> {
         let folder = self.root.join(key);
         if !folder.is_dir() {
             return Ok(None);
@@ -137,26 +163,50 @@ impl Cache {
         entries
     }
 
-    /// Remove the entries used longest ago until the rest takes at most `limit_bytes`; those in use stay. Tells which.
+    /// Remove the entries used longest ago until the rest takes at most `limit_bytes`, and what unfinished ones left; those in
+    /// use stay. Tells which entries went.
     pub fn clean(&self, limit_bytes: u64) -> Vec<Listed> {
-        self.shrink(limit_bytes, None)
+        let removed = self.shrink(limit_bytes);
+        let files = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+        for key in names.iter().filter_map(|name| name.strip_suffix(".lock")) {
+            let Ok(Some(_lock)) = self.try_lock(key, FlockOperation::NonBlockingLockExclusive) else { continue };
+            let _ = remove(&self.beside(key, "making"));
+            for left in ["checkpoint", "partial", "lock"] {
+                let _ = fs::remove_file(self.beside(key, left));
+            }
+        }
+        removed
     }
 
-    fn shrink(&self, limit_bytes: u64, keep: Option<&str>) -> Vec<Listed> {
+    fn shrink(&self, limit_bytes: u64) -> Vec<Listed> {
         let mut removed = Vec::new();
         let mut total: u64 = self.list().iter().map(|entry| entry.bytes).sum();
-        for entry in self.list().into_iter().rev().filter(|entry| keep != Some(entry.key.as_str())) {
+        for entry in self.list().into_iter().rev() {
             if total <= limit_bytes {
                 break;
             }
-            let Ok(Some(_lock)) = self.try_lock(&entry.key) else { continue };
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            let Ok(Some(_lock)) = self.try_lock(&entry.key, exclusive) else { continue };
             if remove(&self.root.join(&entry.key)).is_ok() {
                 total -= entry.bytes;
-                let _ = fs::remove_file(self.root.join(format!("{}.lock", entry.key)));
+                let _ = fs::remove_file(self.beside(&entry.key, "lock"));
                 removed.push(entry);
             }
         }
         removed
+    }
+
+    /// Lets others use the entry too, and nobody remove it.
+    fn shared(&self, lock: File, key: &str) -> Result<File> {
+        let shared = rustix::fs::flock(&lock, FlockOperation::LockShared);
+        shared.map_err(|error| self.failed("lock", &self.beside(key, "lock"), &error.into()))?;
+        Ok(lock)
+    }
+
+    /// `KEY.ENDING`.
+    fn beside(&self, key: &str, ending: &str) -> PathBuf {
+        self.root.join(format!("{key}.{ending}"))
     }
 
     fn listed(&self, key: &str) -> Option<Listed> {
@@ -187,27 +237,11 @@ impl Cache {
         File::open(&self.root)?.sync_all()
     }
 
-    fn lock(&self, key: &str, waiting: &dyn Fn() -> Result<()>) -> Result<File> {
-        let mut told = false;
-        loop {
-            let path = self.root.join(format!("{key}.lock"));
-            if let Some(lock) = self.try_lock(key).map_err(|error| self.failed("lock", &path, &error))? {
-                return Ok(lock);
-            }
-            if !told {
-                tracing::info!("another process trains the same network: waiting for it");
-                told = true;
-            }
-            waiting()?;
-            std::thread::sleep(NAP);
-        }
-    }
-
-    /// None while another process has it. The lock goes with the process, however it ends.
-    fn try_lock(&self, key: &str) -> std::io::Result<Option<File>> {
-        let path = self.root.join(format!("{key}.lock"));
+    /// None while another process has it in a way that does not go together. The lock goes with the process, however it ends.
+    fn try_lock(&self, key: &str, how: FlockOperation) -> std::io::Result<Option<File>> {
+        let path = self.beside(key, "lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if rustix::fs::flock(&file, how).is_err() {
             return Ok(None);
         }
         // Whoever had it may have removed the file before letting go: then the lock is on a file that nobody else finds.
@@ -276,7 +310,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().join("deep/cache"), u64::MAX);
         assert!(!put(&cache, "a", 5).cached);
-        assert_eq!(put(&cache, "a", 9), Entry { folder: cache.root().join("a"), about: 5, cached: true });
+        let found = put(&cache, "a", 9);
+        assert_eq!((found.folder, found.about, found.cached), (cache.root().join("a"), 5, true));
         let damages: [fn(&Path); 4] = [
             |entry| fs::write(entry.join("data"), "other").unwrap(),
             |entry| fs::remove_file(entry.join("data")).unwrap(),
@@ -327,7 +362,7 @@ mod tests {
     fn a_wait_can_be_ended() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), u64::MAX);
-        let _held = cache.try_lock("a").unwrap().unwrap();
+        let _held = cache.try_lock("a", FlockOperation::NonBlockingLockExclusive).unwrap().unwrap();
         let stop = || Err(Error::new(Code::CANCELLED, "cancelled"));
         let error = cache.entry(("a", "test"), &stop, |_, _| Ok(0)).unwrap_err();
         assert_eq!(error.code, Code::CANCELLED);
@@ -344,12 +379,20 @@ mod tests {
         }
         let keys = |entries: Vec<Listed>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
         assert_eq!(keys(cache.list()), ["c", "b", "a"]);
-        let held = cache.try_lock("a").unwrap().unwrap();
+        let held = cache.open::<u32>("a").unwrap().unwrap();
+        let also = cache.open::<u32>("a").unwrap().unwrap();
+        let (_, used) = (drop(also), SystemTime::now() - Duration::from_secs(9000));
+        File::open(held.folder.join(MANIFEST)).unwrap().set_modified(used).unwrap();
         assert_eq!(keys(cache.clean(25_000)), ["b"]);
         drop(held);
-        // The entry that was just made stays, however large it is.
+        // The entry that was just made stays, however large it is, as long as it is held.
         let small = Cache::new(folder.path().to_owned(), 1);
-        put(&small, "d", 10_000);
+        let made = put(&small, "d", 10_000);
         assert_eq!(keys(small.list()), ["d"]);
+        drop(made);
+        fs::write(folder.path().join("e.lock"), "").unwrap();
+        fs::write(folder.path().join("e.checkpoint"), "half").unwrap();
+        assert_eq!(keys(small.clean(0)), ["d"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -367,7 +367,9 @@ fn contained<T>(body: impl FnOnce() -> Result<T>) -> RResult<T, Fault> {
 
 impl abi::Host for Call<'_> {
     fn supports(&self, op: RStr<'_>) -> bool {
-        ops::ALL.iter().any(|known| known.0 == op.as_str())
+        let op = op.as_str();
+        let lacking = op == ops::REPRESENT_1.0 && self.services.representation.is_none();
+        ops::ALL.iter().any(|known| known.0 == op) && !lacking
     }
 
     fn invoke(

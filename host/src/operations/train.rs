@@ -118,18 +118,19 @@ pub fn load(services: &Services, model: &str) -> Result<Model> {
     if !model.chars().all(|c| c.is_ascii_hexdigit()) || model.len() != 64 {
         return Err(Error::new(Code::BAD_PARAMS, format!("`{model}` is no name of a trained network")));
     }
-    let about: About = match services.cache.read(model) {
-        Ok(Some(about)) => about,
+    let entry: Entry<About> = match services.cache.open(model) {
+        Ok(Some(entry)) => entry,
         Ok(None) => return Err(Error::new(Code::BAD_PARAMS, format!("there is no network `{model}` in the cache"))),
         Err(problem) => return Err(host_error(format!("the network `{model}` is damaged: {problem}"))),
     };
+    let about = &entry.about;
     let (_, settings) = resolved(services, &about.spec)?;
     let task = services.task.lock();
     let head = engine::head_of(&about.spec, about.n_outputs);
     let mut rng = coldstart_plugin_api::Rng::from_seed([0; 32]);
     let loaded =
         Model::with_head(&settings, task.pool.shape(), head, &mut rng, &services.device).and_then(|mut loaded| {
-            loaded.load(&services.cache.root().join(model).join(WEIGHTS))?;
+            loaded.load(&entry.folder.join(WEIGHTS))?;
             Ok(loaded)
         });
     loaded.map_err(from_engine)

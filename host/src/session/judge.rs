@@ -6,7 +6,7 @@ use super::{Options, SessionError, learner, load_data, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Optimizer, Outputs, Schedule};
-use crate::experiment::{Event, Journal, Pretext, RunDir, write_atomically};
+use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, write_atomically};
 use crate::operations::{self, About, Entry, Items, Services, write_map};
 use coldstart_plugin_api::ops::MapArgs;
 use coldstart_plugin_api::training::{self as spec, Measure, Pass, Record, Target, TrainSpec, ViewOp};
@@ -103,11 +103,15 @@ pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Resu
 
 /// Train the task of a finished run on its whole pool with all labels, and hold everything that the run trained against it.
 /// Writes `diagnostics.json` and a map of the pool into the run's folder.
-pub fn diagnose(dir: &Path, options: &Options, epochs: u32) -> Result<Diagnosis, SessionError> {
+///
+/// It is done on the device and with the threads of the run, unless `device` names another one.
+pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32) -> Result<Diagnosis, SessionError> {
     let start = Instant::now();
     let dir = RunDir::open(dir)?;
-    let config = Config::read_resolved(&dir.path("config.toml"))?;
+    let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
+    config.threads = environment.threads;
+    let options = &Options { device: device.unwrap_or(&environment.device).to_owned(), ..options.clone() };
     let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
@@ -123,8 +127,8 @@ pub fn diagnose(dir: &Path, options: &Options, epochs: u32) -> Result<Diagnosis,
     let (mut representations, mut pretexts) = (Vec::new(), Vec::new());
     let mut spec_of_last = None;
     for pretext in trained_in(&dir)? {
-        let about: About = match court.services.cache.read(&pretext.model) {
-            Ok(Some(about)) => about,
+        let entry: Entry<About> = match court.services.cache.open(&pretext.model) {
+            Ok(Some(entry)) => entry,
             _ => {
                 tracing::warn!("`{}` is not in the cache any more, and is left out", pretext.name);
                 continue;
@@ -132,9 +136,8 @@ pub fn diagnose(dir: &Path, options: &Options, epochs: u32) -> Result<Diagnosis,
         };
         let network = operations::load(&court.services, &pretext.model).map_err(failed)?;
         representations.push(court.judge(&pretext.name, Some(&pretext.model), &court.embed(&network)?)?);
-        spec_of_last = Some(about.spec.clone());
-        let folder = court.services.cache.root().join(&pretext.model);
-        pretexts.extend(correlation(&pretext, Entry { folder, about, cached: true }, &losses.values)?);
+        spec_of_last = Some(entry.about.spec.clone());
+        pretexts.extend(correlation(&pretext, &entry, &losses.values)?);
     }
     let spec = spec_of_last.unwrap_or_else(|| task.about.spec.clone());
     representations.extend(court.untrained(&spec)?);
@@ -153,7 +156,12 @@ pub fn diagnose(dir: &Path, options: &Options, epochs: u32) -> Result<Diagnosis,
 
 fn failed(error: Error) -> SessionError {
     match error.code {
-        Code::CANCELLED => SessionError::Run(crate::experiment::RunError::Cancelled),
+        Code::CANCELLED => SessionError::Run(RunError::Cancelled),
+        // What the spec asks for comes from the config's section.
+        Code::BAD_PARAMS => SessionError::Representation {
+            key: "representation".to_owned(),
+            problem: format!("cannot be trained: {}", error.message),
+        },
         _ => SessionError::Operation(error.message),
     }
 }
@@ -353,7 +361,7 @@ fn task_spec(config: &Config, epochs: u32) -> TrainSpec {
         objective: spec::Objective::CrossEntropy {},
         optimizer,
         schedule,
-        warmup_epochs: 0,
+        warmup_epochs: (training.warmup_epochs * epochs as usize / training.epochs) as u32,
         epochs,
         batch_size: training.batch_size as u32,
         record: vec![
@@ -365,10 +373,10 @@ fn task_spec(config: &Config, epochs: u32) -> TrainSpec {
 }
 
 /// The correlation of a pretext's loss with the task's, if it recorded one loss for each image of the pool.
-fn correlation(pretext: &Pretext, entry: Entry<About>, task: &[f32]) -> Result<Option<Correlation>, SessionError> {
+fn correlation(pretext: &Pretext, entry: &Entry<About>, task: &[f32]) -> Result<Option<Correlation>, SessionError> {
     let record = Record { measure: Measure::Loss {}, pass: Pass::Final };
     let Some(at) = entry.about.spec.record.iter().position(|found| *found == record) else { return Ok(None) };
-    let records = operations::records(&entry).map_err(failed)?;
+    let records = operations::records(entry).map_err(failed)?;
     let losses = &records[at].values;
     if losses.len() != task.len() {
         return Ok(None);

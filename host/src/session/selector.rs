@@ -12,17 +12,20 @@ pub struct PluginSelector {
     services: Arc<Services>,
     run_seed: u64,
     dir: Option<RunDir>,
+    /// What it had the host do when it was made; told with its first selection.
+    asked_before: Asked,
 }
 
 impl PluginSelector {
     pub fn create(strategy: &Strategy, services: Arc<Services>, run_seed: u64) -> Result<PluginSelector, SessionError> {
         let name = strategy.library.manifest.name.clone();
         let context = Context { plugin: &name, seed: seed_of(run_seed, 0, &name), labelled: &[], artifacts: None };
-        let instance = {
+        let (instance, asked_before) = {
             let call = Call::new(&services, context);
-            Instance::create(&strategy.library, &strategy.params_json, call.as_host())?
+            let instance = Instance::create(&strategy.library, &strategy.params_json, call.as_host())?;
+            (instance, call.asked())
         };
-        Ok(PluginSelector { name, instance, services, run_seed, dir: None })
+        Ok(PluginSelector { name, instance, services, run_seed, dir: None, asked_before })
     }
 
     /// Where artifacts go from now on.
@@ -45,7 +48,8 @@ impl Selector for PluginSelector {
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
         self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
         let Asked { predicting, training, trainings } = call.asked();
-        let pretexts = trainings.into_iter().map(|training| pretext(&self.name, training)).collect();
+        let before = std::mem::take(&mut self.asked_before).trainings;
+        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
         Ok(Selected { selection, predicting, training, pretexts })
     }
 

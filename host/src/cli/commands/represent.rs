@@ -25,8 +25,8 @@ pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Resul
 
 /// `coldstart diagnose RUN`.
 pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(), Problem> {
-    let options = options(args, console, &diagnose.device);
-    let diagnosis = session::diagnose(&diagnose.run, &options, diagnose.epochs)?;
+    let (options, device) = (options(args, console, "auto"), diagnose.device.as_deref());
+    let diagnosis = session::diagnose(&diagnose.run, &options, device, diagnose.epochs)?;
     console.clear();
     let Diagnosis { task, epochs, representations, pretexts, .. } = &diagnosis;
     println!("with every label, {epochs} epochs: accuracy {:.2} %", 100.0 * task.accuracy);
