@@ -57,61 +57,12 @@ mod tests {
 }
 "##;
 
-/// A pretext that the host has never heard of: which quarter of the image was erased? Those are labelled for which it is
-/// hardest to say.
-const PRETEXT: &str = r##"
-use coldstart_plugin_api::prelude::*;
-use coldstart_plugin_api::training::{Measure, Pass, Record, Region, Target, ViewOp};
-
-struct ErasedQuarter;
-
-fn quarters() -> TrainSpec {
-    let region = |top, left| Region { top, left, height: 0.5, width: 0.5 };
-    let regions = vec![region(0.0, 0.0), region(0.0, 0.5), region(0.5, 0.0), region(0.5, 0.5)];
-    TrainSpec {
-        name: "erased-quarter".into(),
-        target: Target::Applied { op: 0, every: true },
-        views: vec![ViewOp::Erase { regions }, ViewOp::Normalise {}],
-        record: vec![Record { measure: Measure::Loss {}, pass: Pass::Final }],
-        batch_size: 32,
-        ..TrainSpec::pt4al_rotation().with_epochs(4)
-    }
+/// The code of `plugins/your-first-pretext.md`: a pretext that the host has never heard of.
+fn pretext_of_the_guide() -> String {
+    let guide = std::fs::read_to_string(repository().join("plugins/your-first-pretext.md")).unwrap();
+    let code = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    code.expect("the guide shows its code").to_owned()
 }
-
-impl Strategy for ErasedQuarter {
-    type Params = NoParams;
-
-    fn new(_: NoParams, _: &Host<'_>) -> Result<Self> {
-        Ok(ErasedQuarter)
-    }
-
-    fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let trained = host.train(&quarters(), &request.unlabelled)?;
-        Ok(Selection::highest(request, trained.records[0].row(0).to_vec()))
-    }
-}
-
-export_plugin! {
-    name: "erased-quarter",
-    publisher: "elsewhere",
-    roles: [Initial],
-    strategy: ErasedQuarter,
-    needs: [TRAIN_1],
-    cite: "None",
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use coldstart_plugin_api::testing::TestHost;
-
-    #[test]
-    fn the_hardest_come_first() {
-        let host = TestHost::new(4).round(0).trained("erased-quarter", vec![vec![vec![0.1, 3.0, 0.2, 1.0]]]);
-        assert_eq!(host.select::<ErasedQuarter>("{}", 2).unwrap().ids, [1, 3]);
-    }
-}
-"##;
 
 /// A crate of its own: it shares no workspace with the host, only the contract.
 fn crate_elsewhere(name: &str, source: &str) -> TempDir {
@@ -197,18 +148,19 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
 fn a_pretext_from_elsewhere_trains_and_selects_in_an_untouched_host() {
     let host = || Sha256::digest(std::fs::read(program()).unwrap());
     let before = host();
-    let elsewhere = crate_elsewhere("erased-quarter", PRETEXT);
+    let elsewhere = crate_elsewhere("missing-quarter", &pretext_of_the_guide());
     let plugins = build(elsewhere.path());
     let lab = Lab::new();
     let run = |out: &str| {
-        let args = ["run", "tiny.toml", "--out", out, "-s", "initial.strategy=erased-quarter"];
+        let strategy = ["-s", "initial.strategy=missing-quarter", "-s", "initial.params.epochs=6"];
+        let args = [&["run", "tiny.toml", "--out", out], &strategy[..]].concat();
         let mut command = lab.command(&args);
         coldstart_tests::Ran::of(command.env("COLDSTART_PLUGIN_PATH", &plugins).output().unwrap())
     };
-    run("run").exits(0).says("trained `erased-quarter` (4 epochs)");
+    run("run").exits(0).says("trained `missing-quarter` (6 epochs)");
     let trained = pretexts(&lab.path("run")).remove(0);
-    assert_eq!((&trained["name"], &trained["plugin"]), (&"erased-quarter".into(), &"erased-quarter".into()));
-    assert_eq!((&trained["cached"], &trained["epochs"]), (&false.into(), &4.into()));
+    assert_eq!((&trained["name"], &trained["plugin"]), (&"missing-quarter".into(), &"missing-quarter".into()));
+    assert_eq!((&trained["cached"], &trained["epochs"]), (&false.into(), &6.into()));
     // Chance is 0.25; a blank quarter can be seen.
     assert!(trained["accuracy"].as_f64().unwrap() > 0.5, "{trained}");
     assert_eq!(chosen(&lab.path("run"), 0).len(), 10);

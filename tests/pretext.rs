@@ -175,19 +175,21 @@ fn represented(root: &Path, dataset: &str, section: &str) -> (Vec<Value>, Value)
 const FASHION: &str = "kind = \"fashion-mnist\", validation = 50000";
 const CIFAR: &str = "kind = \"folder\", path = \"cifar10/cifar10_jpeg.tar.gz\", validation = 40000";
 
-/// MARGINS
+/// Five seeds (1 to 5, one thread, bf16) gave, in points of accuracy by neighbours: Fashion-MNIST 74.7 to 75.4, which is 3.3 to
+/// 5.5 above random weights and 1.7 to 2.9 above raw pixels; CIFAR-10 39.9 to 40.7, 5.8 to 8.4 and 12.6 to 14.5 above them. Four
+/// of them gave 81.1 to 86.9 % of rotations right, and 50.4 to 51.7 %. The margins asked for lie at least three standard
+/// deviations below the means over seeds.
 #[test]
 fn short_trainings_on_real_images_beat_random_weights_and_pixels() {
     let Some(root) = real_data() else { return };
-    for (dataset, epochs, over_random, over_pixels) in [(FASHION, 8, 0.01, 0.01), (CIFAR, 8, 0.05, 0.08)] {
-        let section = format!("method = \"moco-v2\", epochs = {epochs}, batch_size = 128");
-        let (table, _) = represented(&root, dataset, &section);
+    for (dataset, over_random, over_pixels, right) in [(FASHION, 0.01, 0.005, 0.6), (CIFAR, 0.02, 0.1, 0.4)] {
+        let (table, _) = represented(&root, dataset, "method = \"moco-v2\", epochs = 8, batch_size = 128");
         let knn = |i: usize| table[i]["knn"].as_f64().unwrap();
         assert!(knn(0) > knn(1) + over_random, "{dataset}: {table:?}");
         assert!(knn(0) > knn(2) + over_pixels, "{dataset}: {table:?}");
 
         let (_, rotation) = represented(&root, dataset, "method = \"rotation\", epochs = 2");
         let accuracy = rotation["training"]["accuracy"].as_f64().unwrap();
-        assert!(accuracy > 0.4, "{dataset}: chance is 0.25, and rotation came to {accuracy}");
+        assert!(accuracy > right, "{dataset}: chance is 0.25, and rotation came to {accuracy}");
     }
 }
