@@ -123,7 +123,7 @@ fn every_strategy_with_a_pretext_runs_and_is_diagnosed() {
         serde_json::from_slice(&std::fs::read(lab.path("groups/diagnostics.json")).unwrap()).unwrap();
     let names: Vec<&str> =
         diagnosis["representations"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["rotation", "random weights", "raw pixels"]);
+    assert_eq!(names, ["rotation", "untrained weights", "raw pixels"]);
     assert_eq!(diagnosis["pretexts"][0]["images"], 300);
     let page = std::fs::read_to_string(lab.path("groups/report.html")).unwrap();
     assert!(page.contains("oracle: uses every label") && page.contains("to-learn"));
@@ -138,7 +138,7 @@ fn a_representation_is_judged_and_its_features_stored() {
     };
     let table = represent("method = \"simclr\", epochs = 2", &["--json", "--out", "features"]).exits(0).json();
     let names: Vec<&str> = table.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["simclr", "random weights", "raw pixels"]);
+    assert_eq!(names, ["simclr", "untrained weights", "raw pixels"]);
     let stored = std::fs::read(lab.path("features/features.npy")).unwrap();
     // 300 images, 16 features of 4 bytes, behind a header of whole 64-byte blocks.
     assert_eq!((&stored[1..6], stored.len() % 64), (&b"NUMPY"[..], 300 * 16 * 4 % 64));

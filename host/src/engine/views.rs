@@ -5,15 +5,18 @@
 //! products, whatever was drawn, on CPU and GPU alike. Neighbouring moves are composed before anything is computed.
 //! What is random is drawn from the generator for each image, and uploaded as a few numbers for each.
 
+mod colour;
+mod crop;
+
 use coldstart_plugin_api::Rng;
 use coldstart_plugin_api::training::ViewOp;
 use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult};
 use super::images::{ImageShape, Images, MIN_SIDE};
+use colour::{adjust, luma};
+use crop::inception_crop;
 
-/// The luma of red, green and blue (ITU-R 601-2), as in PIL and torchvision.
-const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
 /// A place outside of every image.
 const NOWHERE: f32 = -1e6;
 
@@ -436,82 +439,8 @@ fn separable(x_nchw: &Tensor, rows: &Tensor, columns: &Tensor) -> TorchResult<Te
     rows.f_matmul(&x)
 }
 
-/// The grey image, n x 1 x h x w; none of images that have one channel already.
-fn luma(x_nchw: &Tensor) -> TorchResult<Option<Tensor>> {
-    if x_nchw.size()[1] != 3 {
-        return Ok(None);
-    }
-    let channel = |c: i64| x_nchw.f_narrow(1, c, 1)?.f_mul_scalar(LUMA[c as usize]);
-    Ok(Some(channel(0)?.f_add(&channel(1)?)?.f_add(&channel(2)?)?))
-}
-
-/// Changes brightness (0), contrast (1), saturation (2) by a factor of 1 + `change`, or turns the hue (3) by `change`.
-fn adjust(what: usize, x_nchw: &Tensor, change: &Tensor) -> TorchResult<Tensor> {
-    let blended = |other: &Tensor| -> TorchResult<Tensor> {
-        x_nchw.f_add(&x_nchw.f_sub(other)?.f_mul(change)?)?.f_clamp(0.0, 1.0)
-    };
-    match what {
-        0 => x_nchw.f_mul(&change.f_add_scalar(1.0)?)?.f_clamp(0.0, 1.0),
-        1 => {
-            let grey = luma(x_nchw)?;
-            blended(&grey.as_ref().unwrap_or(x_nchw).f_mean_dim([1, 2, 3].as_slice(), true, None)?)
-        }
-        2 => luma(x_nchw)?.map_or(Ok(x_nchw.shallow_clone()), |grey| blended(&grey)),
-        _ if x_nchw.size()[1] != 3 => Ok(x_nchw.shallow_clone()),
-        _ => turn_hue(x_nchw, change),
-    }
-}
-
-/// To hue, saturation and value and back (Smith 1978), with the hue turned by a share of the full circle.
-fn turn_hue(x_nchw: &Tensor, turn: &Tensor) -> TorchResult<Tensor> {
-    let channel = |c: i64| x_nchw.f_narrow(1, c, 1);
-    let (red, green, blue) = (channel(0)?, channel(1)?, channel(2)?);
-    let value = x_nchw.f_amax([1].as_slice(), true)?;
-    let chroma = value.f_sub(&x_nchw.f_amin([1].as_slice(), true)?)?;
-    let safe = chroma.f_clamp_min(1e-12)?;
-    // In sixths of the circle; grey pixels have hue 0.
-    let sixth = |a: &Tensor, b: &Tensor, from: f64| a.f_sub(b)?.f_div(&safe)?.f_add_scalar(from);
-    let is_red = red.f_eq_tensor(&value)?;
-    let is_green = green.f_eq_tensor(&value)?;
-    let hue = sixth(&red, &green, 4.0)?;
-    let hue = sixth(&blue, &red, 2.0)?.f_where_self(&is_green, &hue)?;
-    let hue = sixth(&green, &blue, 0.0)?.f_where_self(&is_red, &hue)?;
-    let hue = hue.f_add(&turn.f_mul_scalar(6.0)?)?;
-    let back = |from: f64| -> TorchResult<Tensor> {
-        let k = hue.f_add_scalar(from)?.f_remainder(6.0)?;
-        let part = k.f_minimum(&k.f_neg()?.f_add_scalar(4.0)?)?.f_clamp(0.0, 1.0)?;
-        value.f_sub(&chroma.f_mul(&part)?)
-    };
-    Tensor::f_cat(&[back(5.0)?, back(3.0)?, back(1.0)?], 1)
-}
-
 fn between(rng: &mut Rng, [low, high]: [f64; 2]) -> f64 {
     low + rng.uniform() * (high - low)
-}
-
-/// A part of an image.
-struct Crop {
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
-}
-
-/// Ten tries for a part with a random share of the area and a random ratio; else the largest central part within the ratios.
-fn inception_crop(height: usize, width: usize, scale: [f64; 2], ratio: [f64; 2], rng: &mut Rng) -> Crop {
-    for _ in 0..10 {
-        let area = (height * width) as f64 * between(rng, scale);
-        let aspect = between(rng, ratio.map(f64::ln)).exp();
-        let (w, h) = ((area * aspect).sqrt().round() as usize, (area / aspect).sqrt().round() as usize);
-        if (1..=height).contains(&h) && (1..=width).contains(&w) {
-            let (top, left) = (rng.below((height - h + 1) as u64), rng.below((width - w + 1) as u64));
-            return Crop { top: top as usize, left: left as usize, height: h, width: w };
-        }
-    }
-    let aspect = (width as f64 / height as f64).clamp(ratio[0], ratio[1]);
-    let h = height.min((width as f64 / aspect).round() as usize).max(1);
-    let w = width.min((height as f64 * aspect).round() as usize).max(1);
-    Crop { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
 }
 
 #[cfg(test)]

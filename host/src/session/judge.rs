@@ -25,7 +25,7 @@ const VOTE: (usize, f64) = (200, 0.1);
 /// What simple classifiers make of some features, on the test part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Judgement {
-    /// The training's name, `random weights` or `raw pixels`.
+    /// The training's name, `untrained weights` or `raw pixels`.
     pub name: String,
     /// The hash that names the network, if it is a trained one.
     pub model: Option<String>,
@@ -80,7 +80,7 @@ pub struct TaskJudgement {
     pub accuracy: f64,
 }
 
-/// Train the representation of `config`, or find it; judge it beside random weights and raw pixels; store its features in
+/// Train the representation of `config`, or find it; judge it beside untrained weights and raw pixels; store its features in
 /// `out`, if given: `features.npy` and `test-features.npy`, rows in the order of `ids.npy`, and `representation.json`.
 pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Result<Vec<Judgement>, SessionError> {
     let data = load_data(config, options.data_root.as_deref())?;
@@ -263,7 +263,7 @@ impl Court {
         }
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.run_seed.to_le_bytes());
-        let mut rng = Rng::for_stream(seed, "random weights");
+        let mut rng = Rng::for_stream(seed, "untrained weights");
         let (shape, head) = (learner::image_shape(data.shape), HeadSettings::classifier(2));
         let network = Model::with_head(&settings, shape, head, &mut rng, &self.services.device)?;
         let pixels = |part: &Split| Matrix {
@@ -272,7 +272,7 @@ impl Court {
             n_cols: data.shape.bytes(),
         };
         let raw = Features { pool: pixels(&data.pool), test: pixels(&data.test) };
-        Ok([self.judge("random weights", None, &self.embed(&network)?)?, self.judge("raw pixels", None, &raw)?])
+        Ok([self.judge("untrained weights", None, &self.embed(&network)?)?, self.judge("raw pixels", None, &raw)?])
     }
 
     /// The task of `config` with the label of every pool image, recording the probability of the true class in each epoch
