@@ -1,6 +1,6 @@
 //! Why the project exists: a strategy written elsewhere, built after the host, runs by its name in the host as it is.
 
-use coldstart_tests::{Lab, build_folder, program, repository};
+use coldstart_tests::{Lab, build_folder, pretexts, program, repository};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,14 +57,21 @@ mod tests {
 }
 "##;
 
+/// The code of `plugins/your-first-pretext.md`: a pretext that the host has never heard of.
+fn pretext_of_the_guide() -> String {
+    let guide = std::fs::read_to_string(repository().join("plugins/your-first-pretext.md")).unwrap();
+    let code = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    code.expect("the guide shows its code").to_owned()
+}
+
 /// A crate of its own: it shares no workspace with the host, only the contract.
-fn crate_elsewhere() -> TempDir {
+fn crate_elsewhere(name: &str, source: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(
         r#"
 [package]
-name = "every-nth"
-description = "Chooses every n-th image"
+name = "{name}"
+description = "Made elsewhere"
 version = "0.3.0"
 edition = "2024"
 [lib]
@@ -79,7 +86,7 @@ opt-level = 1 # somebody waits for it
     );
     std::fs::create_dir(folder.path().join("src")).unwrap();
     std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    std::fs::write(folder.path().join("src/lib.rs"), SOURCE).unwrap();
+    std::fs::write(folder.path().join("src/lib.rs"), source).unwrap();
     // The same versions as the workspace's, so that nothing needs the network.
     std::fs::copy(repository().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
     folder
@@ -107,7 +114,7 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     let host =
         || (Sha256::digest(std::fs::read(program()).unwrap()), program().metadata().unwrap().modified().unwrap());
     let before = host();
-    let elsewhere = crate_elsewhere();
+    let elsewhere = crate_elsewhere("every-nth", SOURCE);
     let plugins = build(elsewhere.path());
 
     let lab = Lab::new();
@@ -134,5 +141,32 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     for fact in ["elsewhere/every-nth 0.3.0", "default 3", "at least 1", "at most 10", "Distance between neighbours"] {
         assert!(info.exits(0).stdout.contains(fact), "{fact}: {}", info.stdout);
     }
+    assert!(before == host(), "the host was rebuilt");
+}
+
+#[test]
+fn a_pretext_from_elsewhere_trains_and_selects_in_an_untouched_host() {
+    let host = || Sha256::digest(std::fs::read(program()).unwrap());
+    let before = host();
+    let elsewhere = crate_elsewhere("missing-quarter", &pretext_of_the_guide());
+    let plugins = build(elsewhere.path());
+    let lab = Lab::new();
+    let run = |out: &str| {
+        let strategy = ["-s", "initial.strategy=missing-quarter", "-s", "initial.params.epochs=6"];
+        let args = [&["run", "tiny.toml", "--out", out], &strategy[..]].concat();
+        let mut command = lab.command(&args);
+        coldstart_tests::Ran::of(command.env("COLDSTART_PLUGIN_PATH", &plugins).output().unwrap())
+    };
+    run("run").exits(0).says("trained `missing-quarter` (6 epochs)");
+    let trained = pretexts(&lab.path("run")).remove(0);
+    assert_eq!((&trained["name"], &trained["plugin"]), (&"missing-quarter".into(), &"missing-quarter".into()));
+    assert_eq!((&trained["cached"], &trained["epochs"]), (&false.into(), &6.into()));
+    // Chance is 0.25; a blank quarter can be seen.
+    assert!(trained["accuracy"].as_f64().unwrap() > 0.5, "{trained}");
+    assert_eq!(chosen(&lab.path("run"), 0).len(), 10);
+
+    run("again").exits(0);
+    assert_eq!(pretexts(&lab.path("again")).remove(0)["cached"], true);
+    assert_eq!(chosen(&lab.path("again"), 0), chosen(&lab.path("run"), 0));
     assert!(before == host(), "the host was rebuilt");
 }

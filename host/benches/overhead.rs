@@ -7,7 +7,7 @@
 
 use coldstart::config::{Config, ConfigError};
 use coldstart::experiment::{Metrics, Watcher};
-use coldstart::operations::Meter;
+use coldstart::operations::{Cache, Meter};
 use coldstart::plugin::{Library, SearchPath};
 use coldstart::session::{self, Options};
 use std::path::{Path, PathBuf};
@@ -75,6 +75,7 @@ fn round_share(data: PathBuf, plugins: PathBuf) -> Outcome<()> {
         device: "cpu".to_owned(),
         cancelled: Arc::new(AtomicBool::new(false)),
         meter: Arc::new(Silent),
+        cache: Cache::new(folder.path().join("cache"), 0),
     };
     let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
     session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;

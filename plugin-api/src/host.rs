@@ -2,7 +2,8 @@
 
 use crate::abi::std_types::{RSlice, RSliceMut, RStr, RVec};
 use crate::abi::{DType, HostRef, TensorId};
-use crate::ops::{self, Op, Output};
+use crate::ops::{self, Op, Output, TrainAnswer, Views};
+use crate::training::TrainSpec;
 use crate::{Code, Error, Result, log_bridge, wire};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -36,7 +37,66 @@ impl<'a> Host<'a> {
     /// Nothing is computed before an output is asked for. Errs with [`Code::UNSUPPORTED`] in round 0, when no model is
     /// trained, and when an id is not in the pool.
     pub fn predict(&self, ids: &[u64]) -> Result<Predict<'_, 'a>> {
-        Ok(Predict { host: self, ids: self.put_ids(ids)? })
+        Ok(Predict { host: self, ids: self.put_ids(ids)?, model: None, views: None })
+    }
+
+    /// Have a network trained on the images `ids` as `spec` says; what was trained before comes from the cache.
+    ///
+    /// Errs before any work when the spec has a part that the host does not know, or whose parts do not fit.
+    pub fn train(&self, spec: &TrainSpec, ids: &[u64]) -> Result<Trained> {
+        self.train_with(spec, &[&self.put_ids(ids)?])
+    }
+
+    /// As [`Host::train`], with the class of each image: for a spec whose target is
+    /// [`Classes`](crate::training::Target::Classes).
+    pub fn train_to_classes(&self, spec: &TrainSpec, ids: &[u64], classes: &[u64]) -> Result<Trained> {
+        self.train_with(spec, &[&self.put_ids(ids)?, &self.put_ids(classes)?])
+    }
+
+    /// As [`Host::train`], with a row of numbers for each image: for a spec whose target is
+    /// [`Values`](crate::training::Target::Values).
+    pub fn train_to_values(&self, spec: &TrainSpec, ids: &[u64], values_nk: &Matrix) -> Result<Trained> {
+        self.train_with(spec, &[&self.put_ids(ids)?, &self.put_matrix(values_nk)?])
+    }
+
+    fn train_with(&self, spec: &TrainSpec, inputs: &[&Tensor<'_, '_>]) -> Result<Trained> {
+        spec.check()?;
+        let (TrainAnswer { model, cached, loss, accuracy }, tensors) = self.invoke(ops::TRAIN_1, spec, inputs)?;
+        let records = tensors.iter().map(Tensor::read_matrix).collect::<Result<_>>()?;
+        Ok(Trained { model, cached, loss, accuracy, records })
+    }
+
+    /// Features of pool images from the run's shared representation, a row per id.
+    ///
+    /// The first call trains it, or finds it in the cache. Errs when the config has no section `[representation]`.
+    pub fn represent(&self, ids: &[u64]) -> Result<Matrix> {
+        let ids = self.put_ids(ids)?;
+        let (TrainAnswer { .. }, tensors) = self.invoke(ops::REPRESENT_1, &ops::Empty {}, &[&ids])?;
+        tensors.first().ok_or_else(|| missing_output(ops::REPRESENT_1))?.read_matrix()
+    }
+
+    /// Cut `points_nd` into clusters; see [`ops::KMEANS_1`].
+    pub fn kmeans(&self, points_nd: &Matrix, args: &ops::KMeansArgs) -> Result<Clusters> {
+        let points = self.put_matrix(points_nd)?;
+        let (ops::KMeansAnswer { inertia }, tensors) = self.invoke(ops::KMEANS_1, args, &[&points])?;
+        let [of_point, centres] = &tensors[..] else { return Err(missing_output(ops::KMEANS_1)) };
+        let of_point = of_point.read_u64()?.into_iter().map(|cluster| cluster as usize).collect();
+        Ok(Clusters { of_point, centres_kd: centres.read_matrix()?, inertia })
+    }
+
+    /// The `k` nearest other points of each of `points_nd`; see [`ops::KNN_1`].
+    pub fn knn(&self, points_nd: &Matrix, k: u32) -> Result<Neighbours> {
+        let points = self.put_matrix(points_nd)?;
+        let (ops::Empty {}, tensors) = self.invoke(ops::KNN_1, &ops::KnnArgs { k }, &[&points])?;
+        let [positions, distances] = &tensors[..] else { return Err(missing_output(ops::KNN_1)) };
+        let positions_nk = positions.read_u64()?.into_iter().map(|position| position as usize).collect();
+        Ok(Neighbours { positions_nk, distances_nk: distances.read_matrix()? })
+    }
+
+    /// Keep a map of images with the run: `places[i]` and `groups[i]` belong to `ids[i]`. The report draws it.
+    pub fn put_map(&self, args: &ops::MapArgs, ids: &[u64], places: &Matrix, groups: &[u64]) -> Result<()> {
+        let inputs = (self.put_ids(ids)?, self.put_matrix(places)?, self.put_ids(groups)?);
+        self.invoke(ops::MAP_PUT_1, args, &[&inputs.0, &inputs.1, &inputs.2]).map(|(ops::Empty {}, _)| ())
     }
 
     /// The class of each labelled image in `ids`; errs if one of them is not labelled.
@@ -108,11 +168,53 @@ impl<'a> Host<'a> {
 
     fn put_ids(&self, ids: &[u64]) -> Result<Tensor<'_, 'a>> {
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let shape = [ids.len() as u64];
-        let id =
-            self.raw.tensor_put(DType::U64, RSlice::from(&shape[..]), RSlice::from(bytes.as_slice())).into_result()?;
+        self.put(DType::U64, &[ids.len() as u64], &bytes)
+    }
+
+    fn put_matrix(&self, matrix: &Matrix) -> Result<Tensor<'_, 'a>> {
+        let bytes: Vec<u8> = matrix.elements.iter().flat_map(|element| element.to_le_bytes()).collect();
+        self.put(DType::F32, &[matrix.n_rows as u64, matrix.n_cols as u64], &bytes)
+    }
+
+    fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> Result<Tensor<'_, 'a>> {
+        let id = self.raw.tensor_put(dtype, RSlice::from(shape), RSlice::from(bytes)).into_result()?;
         Ok(Tensor { host: self, id })
     }
+}
+
+/// A trained network and what it recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// Its name, for [`Predict::of`].
+    pub model: String,
+    /// Whether it came from the cache.
+    pub cached: bool,
+    /// The mean loss of the last epoch.
+    pub loss: f64,
+    /// The share of images whose target was the most probable class in the last epoch, if there are classes.
+    pub accuracy: Option<f64>,
+    /// One for each record of the spec: a row for each epoch (or one row, for the final pass), a column for each image.
+    pub records: Vec<Matrix>,
+}
+
+/// Points in clusters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clusters {
+    /// The cluster of each point, from 0.
+    pub of_point: Vec<usize>,
+    /// The centres, k x d.
+    pub centres_kd: Matrix,
+    /// The sum of squared distances to the centres.
+    pub inertia: f64,
+}
+
+/// The nearest other points of each point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbours {
+    /// Their positions, n x k, nearest first.
+    pub positions_nk: Vec<usize>,
+    /// How far they are, n x k.
+    pub distances_nk: Matrix,
 }
 
 fn context(op: Op, mut error: Error) -> Error {
@@ -128,9 +230,22 @@ fn missing_output(op: Op) -> Error {
 pub struct Predict<'h, 'a> {
     host: &'h Host<'a>,
     ids: Tensor<'h, 'a>,
+    model: Option<String>,
+    views: Option<Views>,
 }
 
 impl<'h, 'a> Predict<'h, 'a> {
+    /// Ask this network instead of the current task model; needs [`ops::PREDICT_2`].
+    pub fn of(mut self, model: &Trained) -> Self {
+        self.model = Some(model.model.clone());
+        self
+    }
+
+    /// Look at random views of each image; needs [`ops::PREDICT_2`].
+    pub fn over(mut self, views: Views) -> Self {
+        self.views = Some(views);
+        self
+    }
     /// Class probabilities, a row per id.
     pub fn probabilities(self) -> Result<Matrix> {
         self.only(Output::Probabilities)
@@ -148,8 +263,12 @@ impl<'h, 'a> Predict<'h, 'a> {
 
     /// Several outputs from one pass over the images, in the order asked.
     pub fn outputs<const N: usize>(self, wanted: [Output; N]) -> Result<[Matrix; N]> {
-        let args = ops::PredictArgs { outputs: wanted.to_vec() };
-        let (ops::Empty {}, tensors) = self.host.invoke(ops::PREDICT_1, &args, &[&self.ids])?;
+        let (outputs, ids) = (wanted.to_vec(), [&self.ids]);
+        let (ops::Empty {}, tensors) = match (self.model, self.views) {
+            // The older revision suffices, so that an older host does too.
+            (None, None) => self.host.invoke(ops::PREDICT_1, &ops::PredictArgs { outputs }, &ids)?,
+            (model, views) => self.host.invoke(ops::PREDICT_2, &ops::PredictArgs2 { model, outputs, views }, &ids)?,
+        };
         let matrices = tensors.iter().map(Tensor::read_matrix).collect::<Result<Vec<_>>>()?;
         matrices.try_into().map_err(|_| missing_output(ops::PREDICT_1))
     }
@@ -233,6 +352,17 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// The matrix with these elements, row after row; errs if one is not finite or they do not fill whole rows.
+    pub fn new(elements: Vec<f32>, n_cols: usize) -> Result<Matrix> {
+        if n_cols == 0 || !elements.len().is_multiple_of(n_cols) {
+            return Err(Error::plugin(format!("{} elements do not make rows of {n_cols}", elements.len())));
+        }
+        if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
+            return Err(Error::plugin(format!("the element at row {} is {}", at / n_cols, elements[at])));
+        }
+        Ok(Matrix { n_rows: elements.len() / n_cols, n_cols, elements })
+    }
+
     /// How many rows.
     pub fn n_rows(&self) -> usize {
         self.n_rows
@@ -246,6 +376,11 @@ impl Matrix {
     /// The rows in order, each a slice of `n_cols` elements.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         (0..self.n_rows).map(|i| self.row(i))
+    }
+
+    /// All elements, row after row.
+    pub fn elements(&self) -> &[f32] {
+        &self.elements
     }
 
     /// Row `i`.

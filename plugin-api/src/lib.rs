@@ -39,10 +39,11 @@ pub mod ops;
 pub mod params;
 pub mod tensors;
 pub mod testing;
+pub mod training;
 pub mod wire;
 
 pub use error::{Code, Error, Result};
-pub use host::{Host, Matrix, Predict, Tensor};
+pub use host::{Clusters, Host, Matrix, Neighbours, Predict, Tensor, Trained};
 pub use params::{NoParams, Params};
 pub use rng::Rng;
 pub use strategy::{Request, Role, Selection, Strategy};
@@ -53,6 +54,7 @@ pub const API_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What a strategy's source begins with: `use coldstart_plugin_api::prelude::*;`.
 pub mod prelude {
     pub use crate::ops::{self, Op, Output};
+    pub use crate::training::TrainSpec;
     pub use crate::{
         Code, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Strategy, export_plugin,
     };

@@ -42,6 +42,15 @@ impl HostTensor {
         HostTensor { dtype: DType::F32, shape: vec![n_rows as u64, n_cols as u64], bytes }
     }
 
+    /// The elements of a f32 matrix and the length of its rows; errs on any other tensor.
+    pub fn as_f32(&self) -> Result<(Vec<f32>, usize)> {
+        let (DType::F32, [_, n_cols]) = (self.dtype, &self.shape[..]) else {
+            return Err(Error::new(Code::BAD_PARAMS, "expected a matrix of f32"));
+        };
+        let elements = self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Ok((elements, *n_cols as usize))
+    }
+
     /// The elements of a u64 tensor; errs on any other.
     pub fn as_u64(&self) -> Result<Vec<u64>> {
         if self.dtype != DType::U64 {

@@ -209,6 +209,13 @@ pub fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
     files_under(run).into_iter().filter(|file| counts(file)).map(read).collect()
 }
 
+/// What a run's journal says of networks that were trained for its strategies, in order.
+pub fn pretexts(run: &Path) -> Vec<serde_json::Value> {
+    let journal = std::fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
+    let lines = journal.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
+    lines.filter(|line: &serde_json::Value| line["event"] == "pretext-trained").collect()
+}
+
 /// The names of a journal's events.
 pub fn events(run: &Path) -> Vec<String> {
     let journal = std::fs::read_to_string(run.join("journal.jsonl")).expect("a journal");

@@ -12,6 +12,12 @@ pub struct Args {
     /// Folder in which relative data paths begin
     #[arg(long, global = true, env = "COLDSTART_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
+    /// Folder of trained networks, shared by all runs [default: coldstart/trained in the user's cache folder]
+    #[arg(long, global = true, env = "COLDSTART_CACHE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache: Option<PathBuf>,
+    /// How large that folder may grow, in GiB
+    #[arg(long, global = true, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0)]
+    pub cache_limit: f64,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -32,9 +38,16 @@ pub enum Command {
     Resume(Resume),
     /// Write one HTML page about one or more runs
     Report(Report),
+    /// Train the representation of a config, judge it, store its features
+    Represent(Represent),
+    /// Judge a finished run with every label of its pool: maps, representations, pretexts
+    Diagnose(Diagnose),
     /// Look at strategies; runs none of their code
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Look at the cache of trained networks and clean it
+    #[command(subcommand)]
+    Cache(Cache),
     /// Look at data sets and fetch public ones
     #[command(subcommand)]
     Data(Data),
@@ -70,6 +83,57 @@ pub struct Resume {
     /// The run's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub run: PathBuf,
+}
+
+/// Arguments of `represent`.
+#[derive(Debug, clap::Args)]
+pub struct Represent {
+    /// The experiment, a TOML file with a section [representation]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Set one key, such as `representation.epochs=20`; may be repeated
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+    /// Folder for the features [default: none are stored]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Where it is trained: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `diagnose`.
+#[derive(Debug, clap::Args)]
+pub struct Diagnose {
+    /// The run's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub run: PathBuf,
+    /// Epochs of the training on all labels
+    #[arg(long, default_value_t = 15, value_name = "N")]
+    pub epochs: u32,
+    /// Where it is trained: auto, cpu, cuda or cuda:N [default: where the run was]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+}
+
+/// The commands under `cache`.
+#[derive(Debug, Subcommand)]
+pub enum Cache {
+    /// List the networks, the one used last first
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the networks used longest ago
+    Clean {
+        /// Until the rest takes at most so many GiB; 0 removes all that nobody uses
+        #[arg(long, value_name = "GIB", default_value_t = 0.0)]
+        to: f64,
+    },
 }
 
 /// Arguments of `report`.

@@ -121,6 +121,11 @@ impl From<SessionError> for Problem {
             SessionError::Data(error) => error.into(),
             SessionError::Engine(error) => error.into(),
             SessionError::Run(error) => error.into(),
+            SessionError::Representation { .. } => {
+                let hint = "for example: [representation] with method = \"moco-v2\" and epochs = 20";
+                Problem::usage(error.to_string(), Some(hint.to_owned()))
+            }
+            SessionError::Operation(_) => Problem::failed(&error, None),
             SessionError::OtherData { .. } => {
                 Problem::failed(&error, Some("bring back the data set as it was, or start a new run".to_owned()))
             }

@@ -11,6 +11,8 @@ pub use overrides::Override;
 
 use crate::data;
 use crate::engine;
+use crate::nearest::nearest;
+use coldstart_plugin_api::training::{Backbone, PRESETS, Setting, TrainSpec};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,9 @@ pub struct Config {
     /// How the task model is trained.
     #[serde(default)]
     pub training: engine::Training,
+    /// Shared features of the pool, for strategies that ask for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<Representation>,
     /// Round 0.
     pub initial: Initial,
     /// Rounds 1 and later.
@@ -41,6 +46,77 @@ pub struct Config {
     /// Where strategies come from.
     #[serde(default)]
     pub plugins: Plugins,
+}
+
+/// The section `[representation]`: a preset of self-supervised training, and what departs from its published settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Representation {
+    /// The preset: rotation, jigsaw, npid, moco-v1, moco-v2 or simclr.
+    pub method: String,
+    /// For which images its settings are: `cifar` or `imagenet`; absent, by the size of the images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<Published>,
+    /// Passes over the pool; absent, as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Images a step; absent, as published. The learning rate goes along in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// The network; absent, the backbone of `[model]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<String>,
+    /// Its channels after the first convolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// The seed; absent, the run's. One seed for all runs of a comparison trains one network for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// For which size of images published settings are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Published {
+    /// About 32 x 32.
+    Cifar,
+    /// About 224 x 224.
+    ImageNet,
+}
+
+/// From this side on images are like ImageNet's.
+const LARGE_SIDE: usize = 96;
+
+impl Representation {
+    /// The training, for images whose shorter side has `side` pixels.
+    ///
+    /// Errs with the key and the sentence.
+    pub fn spec(&self, side: usize) -> Result<TrainSpec, (String, String)> {
+        let setting = match self.setting {
+            Some(Published::ImageNet) => Setting::ImageNet,
+            None if side >= LARGE_SIDE => Setting::ImageNet,
+            _ => Setting::Cifar,
+        };
+        let at = |key: &str, message: String| (format!("representation.{key}"), message);
+        let mut spec = TrainSpec::preset(&self.method, setting).map_err(|_| {
+            let hint =
+                nearest(&self.method, PRESETS).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            at("method", format!("must be one of {}{hint}", PRESETS.join(", ")))
+        })?;
+        if let Some(batch_size) = self.batch_size {
+            spec = spec.with_batch_size(batch_size);
+        }
+        if let Some(epochs) = self.epochs {
+            spec = spec.with_epochs(epochs);
+        }
+        if self.backbone.is_some() || self.width.is_some() {
+            let name = self.backbone.clone().unwrap_or_default();
+            spec.backbone = Some(Backbone { name, width: self.width });
+        }
+        spec.seed = self.seed;
+        spec.check().map_err(|error| ("representation".to_owned(), error.message))?;
+        Ok(spec)
+    }
 }
 
 /// The section `[initial]`: who chooses the initial set, and how many images.
@@ -138,6 +214,15 @@ impl Config {
         fits("query.size", self.query.size > 0, "at least 1")?;
         self.dataset.validate().map_err(of_section)?;
         self.model.validate().map_err(of_section)?;
+        if let Some(representation) = &self.representation {
+            representation.spec(0)?;
+            let backbone = representation.backbone.as_ref().unwrap_or(&self.model.backbone).clone();
+            let own = if representation.backbone.is_none() { self.model.width } else { None };
+            let width = representation.width.map(|width| width as usize).or(own);
+            let network = engine::ModelSettings { backbone, width, ..self.model.clone() };
+            let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
+            network.validate().map_err(of_section).map_err(in_section)?;
+        }
         self.training.validate().map_err(of_section)
     }
 }

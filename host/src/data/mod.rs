@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::{DataError, Place};
-pub use sheet::contact_sheet;
+pub use sheet::{SHEET_COLUMNS, contact_sheet, tile_size};
 pub use spec::{Kind, Spec};
 
 /// Height, width and channels of every image of a set.

@@ -6,19 +6,19 @@ use fast_image_resize::{PixelType, Resizer};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 /// Tiles in a row of a sheet.
-pub const COLUMNS: usize = 10;
+pub const SHEET_COLUMNS: usize = 10;
 /// Larger images are shrunk to tiles of this side.
 const LARGEST_TILE: usize = 64;
 
 /// A PNG of the images at these positions: tiles in the order given, ten in a row, the last row filled up with black.
 pub fn contact_sheet(split: &Split, shape: Shape, positions: &[usize]) -> Vec<u8> {
     let tile = tile_shape(shape);
-    let rows = positions.len().div_ceil(COLUMNS).max(1);
-    let (width, height) = (COLUMNS * tile.width, rows * tile.height);
+    let rows = positions.len().div_ceil(SHEET_COLUMNS).max(1);
+    let (width, height) = (SHEET_COLUMNS * tile.width, rows * tile.height);
     let mut sheet = vec![0; width * height * tile.channels];
     for (i, position) in positions.iter().enumerate() {
         let pixels = &split.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
-        let (top, left) = (i / COLUMNS * tile.height, i % COLUMNS * tile.width);
+        let (top, left) = (i / SHEET_COLUMNS * tile.height, i % SHEET_COLUMNS * tile.width);
         for (y, line) in shrink(pixels, shape, tile).chunks_exact(tile.width * tile.channels).enumerate() {
             sheet[((top + y) * width + left) * tile.channels..][..line.len()].copy_from_slice(line);
         }
@@ -28,6 +28,12 @@ pub fn contact_sheet(split: &Split, shape: Shape, positions: &[usize]) -> Vec<u8
     let encoded = PngEncoder::new(&mut png).write_image(&sheet, width as u32, height as u32, color);
     encoded.expect("the buffer has the size that its dimensions say, and memory takes every byte");
     png
+}
+
+/// Height and width of a tile for images of this shape.
+pub fn tile_size(shape: Shape) -> [usize; 2] {
+    let tile = tile_shape(shape);
+    [tile.height, tile.width]
 }
 
 fn tile_shape(shape: Shape) -> Shape {

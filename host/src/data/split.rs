@@ -60,13 +60,7 @@ pub(super) fn hold_out_validation(pool: &mut Split, shape: Shape, size: usize, s
 }
 
 /// Moves `size` images, drawn from `rng`, out of `pool`; `key` asked for them.
-fn hold_out(
-    pool: &mut Split,
-    shape: Shape,
-    size: usize,
-    key: &'static str,
-    rng: &mut Rng,
-) -> Result<Split, DataError> {
+fn hold_out(pool: &mut Split, shape: Shape, size: usize, key: &'static str, rng: &mut Rng) -> Result<Split, DataError> {
     if size == 0 {
         return Ok(Split::default());
     }

@@ -63,7 +63,9 @@ impl EngineError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             EngineError::Device { hint, .. } => Some(hint),
-            EngineError::Diverged { .. } => Some("lower `training.optimizer.lr` or add `training.warmup_epochs`"),
+            EngineError::Diverged { .. } => {
+                Some("lower the learning rate (`training.optimizer.lr` for the task), or add epochs of warm-up")
+            }
             _ => None,
         }
     }

@@ -208,6 +208,20 @@ impl Images {
         self.normalise(&bytes_nhwc)
     }
 
+    /// The images `rows` as they are, from 0 to 1, n x channels x height x width, contiguous.
+    pub(super) fn unit_batch(&self, rows: &[usize]) -> TorchResult<Tensor> {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let bytes_nhwc =
+            self.pixels_nhwc.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(self.device())?)?;
+        bytes_nhwc.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)
+    }
+
+    /// A batch of [`Images::unit_batch`], normalised as all are.
+    pub(super) fn normalise_unit(&self, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        let (mean_c, inverse_std_c) = (self.mean_c.f_view([-1, 1, 1])?, self.inverse_std_c.f_view([-1, 1, 1])?);
+        x_nchw.f_mul_scalar(255.0)?.f_sub(&mean_c)?.f_mul(&inverse_std_c)
+    }
+
     fn normalise(&self, bytes_nhwc: &Tensor) -> TorchResult<Tensor> {
         let mut x_nhwc = bytes_nhwc.f_to_kind(Kind::Float)?;
         x_nhwc.f_sub_(&self.mean_c)?.f_mul_(&self.inverse_std_c)?.f_permute([0, 3, 1, 2])

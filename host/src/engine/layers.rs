@@ -35,6 +35,11 @@ impl Slot {
     fn n_values(&self) -> i64 {
         self.shape.iter().product()
     }
+
+    /// Whether it is a weight matrix or a bank of filters, and not a bias or a part of batch-norm.
+    pub(super) fn is_weight(&self) -> bool {
+        self.shape.len() > 1
+    }
 }
 
 /// The parameters and statistics of a network, in the order in which its layers asked for them.
@@ -57,7 +62,7 @@ pub(super) struct ConvBn {
     padding: i64,
 }
 
-/// The classifier on top of the embeddings.
+/// A linear layer with bias, on n x d.
 pub(super) struct Linear {
     weight: usize,
 }
@@ -109,6 +114,16 @@ pub(super) fn start(slots: &[Slot], rng: &mut Rng, device: Device) -> TorchResul
     Tensor::f_from_slice(&values)?.f_to_device(device)
 }
 
+/// The parts of a flat buffer, one per slot, each still flat; writing to one writes to the buffer.
+pub(super) fn pieces(flat: &Tensor, slots: &[Slot]) -> TorchResult<Vec<Tensor>> {
+    let mut start = 0;
+    let piece = slots.iter().map(|slot| {
+        start += slot.n_values();
+        flat.f_narrow(0, start - slot.n_values(), slot.n_values())
+    });
+    piece.collect()
+}
+
 /// The tensors of a flat buffer, one per slot; convolution weights as output x input x kernel x kernel.
 pub(super) fn views(flat: &Tensor, slots: &[Slot]) -> TorchResult<Vec<Tensor>> {
     let sizes: Vec<i64> = slots.iter().map(Slot::n_values).collect();
@@ -128,8 +143,9 @@ pub(super) struct Pass {
 
 /// What stands for batch-norm; gamma is followed by beta, and a running mean by its variance.
 enum Norm {
-    /// Normalises by the batch, and moves the running statistics towards it.
-    Batch { affine: Vec<Tensor>, stats: Vec<Tensor> },
+    /// Normalises by each of `groups` parts of the batch on its own, and moves the running statistics towards each in turn
+    /// (MoCo's demo moves them once, towards their mean).
+    Batch { affine: Vec<Tensor>, stats: Vec<Tensor>, groups: i64 },
     /// Is already folded into these weights and biases, one pair per [`ConvBn`].
     Folded(Vec<(Tensor, Tensor)>),
     /// Normalises by the running statistics, unfolded: the reference for folding.
@@ -140,10 +156,21 @@ enum Norm {
 impl Pass {
     /// A training pass over flat buffers; convolutions and the classifier compute in `kind`.
     pub(super) fn training(plan: &Plan, params: &Tensor, stats: &Tensor, kind: Kind) -> TorchResult<Self> {
+        Pass::in_groups(plan, params, stats, kind, 1)
+    }
+
+    /// As [`Pass::training`], with batch-norm over `groups` consecutive parts of the batch, each on its own.
+    pub(super) fn in_groups(
+        plan: &Plan,
+        params: &Tensor,
+        stats: &Tensor,
+        kind: Kind,
+        groups: usize,
+    ) -> TorchResult<Self> {
         let affine = views(params, &plan.params)?;
         let stats = views(stats, &plan.stats)?;
         let params = views(&params.f_to_kind(kind)?, &plan.params)?;
-        Ok(Self { params, norm: Norm::Batch { affine, stats } })
+        Ok(Self { params, norm: Norm::Batch { affine, stats, groups: groups as i64 } })
     }
 
     /// An inference pass in f32 with every batch-norm folded into the convolution before it.
@@ -166,7 +193,12 @@ impl Pass {
         let convolve = |weight, bias: Option<&Tensor>| x_nchw.f_conv2d(weight, bias, layer.stride, layer.padding, 1, 1);
         let weight = &self.params[layer.weight];
         match &self.norm {
-            Norm::Batch { affine, stats } => layer.normalise(&convolve(weight, None)?, affine, stats, true),
+            Norm::Batch { affine, stats, groups: 1 } => layer.normalise(&convolve(weight, None)?, affine, stats, true),
+            Norm::Batch { affine, stats, groups } => {
+                let parts = convolve(weight, None)?.f_chunk(*groups, 0)?;
+                let parts = parts.iter().map(|part| layer.normalise(part, affine, stats, true));
+                Tensor::f_cat(&parts.collect::<TorchResult<Vec<_>>>()?, 0)
+            }
             Norm::Folded(folded) => {
                 let (weight, bias) = &folded[layer.index];
                 convolve(weight, Some(bias))
@@ -176,10 +208,9 @@ impl Pass {
         }
     }
 
-    /// Applies the classifier to `embeds_nd`, of shape n x d; gives logits, n x classes, in f32.
-    pub(super) fn linear(&self, layer: &Linear, embeds_nd: &Tensor) -> TorchResult<Tensor> {
-        let (weight, bias) = (&self.params[layer.weight], &self.params[layer.weight + 1]);
-        embeds_nd.f_linear(weight, Some(bias))?.f_to_kind(Kind::Float)
+    /// Applies `layer` to `x_nd`.
+    pub(super) fn linear(&self, layer: &Linear, x_nd: &Tensor) -> TorchResult<Tensor> {
+        x_nd.f_linear(&self.params[layer.weight], Some(&self.params[layer.weight + 1]))
     }
 }
 

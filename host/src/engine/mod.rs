@@ -12,6 +12,9 @@
 //! in every process on the same kind of processor. libtorch's own generator is never used. A GPU promises no such thing.
 
 mod backbones;
+mod checkpoint;
+mod cluster;
+mod contrast;
 mod device;
 mod error;
 mod images;
@@ -19,16 +22,22 @@ mod layers;
 mod model;
 mod optimizer;
 mod predict;
+mod pretext;
+mod probe;
 mod settings;
 mod train;
+mod views;
 
 pub use backbones::BACKBONES;
+pub use cluster::{Clustering, Neighbours, kmeans, knn};
 pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, open};
 pub use error::EngineError;
 pub use images::{Augmentation, ImageShape, Images, MIN_SIDE, Normalisation};
-pub use model::Model;
-pub use predict::{Matrix, Outputs, PredictObserver, PredictProgress, Predictions, predict};
-pub use settings::{AdamW, Init, Learner, ModelSettings, Optimizer, Precision, Restart, Schedule, Sgd, Training};
+pub use model::{HeadSettings, Hidden, Model};
+pub use predict::{Glances, Matrix, Outputs, PredictObserver, PredictProgress, Predictions, predict, predict_views};
+pub use pretext::{PretextJob, PretextRecord, REVISION, Targets, head_of, pretext};
+pub use probe::{Judged, knn_accuracy, linear_accuracy};
+pub use settings::{AdamW, Init, Lars, Learner, ModelSettings, Optimizer, Precision, Restart, Schedule, Sgd, Training};
 pub use train::{EpochRecord, Labelled, TrainObserver, TrainProgress, TrainRecord, train};
 
 #[cfg(test)]

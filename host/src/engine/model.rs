@@ -1,4 +1,4 @@
-//! A task model: a backbone, a classifier, and their weights.
+//! A network: a backbone, a head, and their weights.
 
 use std::fs;
 use std::path::Path;
@@ -10,35 +10,97 @@ use super::backbones::{self, Backbone};
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
 use super::images::{ImageShape, Images};
-use super::layers::{self, Linear, Pass, Plan, Slot};
+use super::layers::{self, ConvBn, Linear, Pass, Plan, Slot};
+use super::optimizer::Update;
 use super::settings::ModelSettings;
 
-/// A classifier of images of one shape.
+/// A network for images of one shape: a classifier, or whatever else its head was made for.
 pub struct Model {
     plan: Plan,
     backbone: Box<dyn Backbone>,
-    classifier: Linear,
+    head: Head,
+    n_tiles: usize,
     shape: ImageShape,
-    n_classes: usize,
+    n_outputs: usize,
     device: Device,
     pub(super) params: Tensor,
     pub(super) stats: Tensor,
 }
 
-/// What a network says of a batch.
-pub(super) struct Answer {
-    pub(super) embeds_nd: Tensor,
-    pub(super) logits_nc: Tensor,
+/// What stands on a backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadSettings {
+    /// How many numbers it puts out.
+    pub n_outputs: usize,
+    /// Whether there is a hidden layer.
+    pub hidden: Option<Hidden>,
+    /// How many tiles of an image it sees side by side; 1 for whole images.
+    pub n_tiles: usize,
 }
 
-/// All the weights of a model at one moment, on its device.
-pub(super) struct Snapshot {
-    params: Tensor,
-    stats: Tensor,
+/// A hidden layer with ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its width; absent, as wide as what it sees.
+    pub width: Option<usize>,
+    /// Whether batch-norm follows it, before the ReLU.
+    pub batch_norm: bool,
+}
+
+/// The layers of a head.
+struct Head {
+    hidden: Option<HiddenLayer>,
+    last: Linear,
+}
+
+enum HiddenLayer {
+    Plain(Linear),
+    /// A convolution of one pixel is a linear layer.
+    Normed(ConvBn),
+}
+
+impl HeadSettings {
+    /// A linear classifier.
+    pub fn classifier(n_classes: usize) -> Self {
+        Self { n_outputs: n_classes, hidden: None, n_tiles: 1 }
+    }
+
+    fn build(&self, plan: &mut Plan, n_features: usize) -> Head {
+        let n_in = n_features * self.n_tiles;
+        let Some(Hidden { width, batch_norm }) = self.hidden else {
+            return Head { hidden: None, last: plan.linear("fc", n_in, self.n_outputs) };
+        };
+        let width = width.unwrap_or(n_in);
+        let hidden = match batch_norm {
+            true => HiddenLayer::Normed(plan.conv_bn("head.0", "head.1", (n_in, width), 1, 1)),
+            false => HiddenLayer::Plain(plan.linear("head.0", n_in, width)),
+        };
+        Head { hidden: Some(hidden), last: plan.linear("fc", width, self.n_outputs) }
+    }
+}
+
+impl Head {
+    fn forward(&self, pass: &Pass, features_nd: &Tensor) -> TorchResult<Tensor> {
+        let hidden = match &self.hidden {
+            None => features_nd.shallow_clone(),
+            Some(HiddenLayer::Plain(layer)) => pass.linear(layer, features_nd)?.f_relu()?,
+            Some(HiddenLayer::Normed(layer)) => {
+                let features_ndhw = features_nd.f_unsqueeze(2)?.f_unsqueeze(3)?;
+                pass.conv_bn(layer, &features_ndhw)?.f_relu()?.f_flatten(1, 3)?
+            }
+        };
+        pass.linear(&self.last, &hidden)?.f_to_kind(Kind::Float)
+    }
+}
+
+/// All the weights of a model, apart from it, on its device.
+pub(super) struct Weights {
+    pub(super) params: Tensor,
+    pub(super) stats: Tensor,
 }
 
 impl Model {
-    /// A new model with random weights drawn from `rng`, on `device`.
+    /// A new classifier with random weights drawn from `rng`, on `device`.
     ///
     /// The same settings, shape and generator state give the same weights on every platform. Errs when the settings do
     /// not [`validate`](ModelSettings::validate) or there are fewer than 2 classes.
@@ -49,18 +111,30 @@ impl Model {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let width = settings.resolved_width()?;
         if n_classes < 2 {
             return Err(EngineError::Input(format!("a model needs at least 2 classes, not {n_classes}")));
         }
+        Model::with_head(settings, shape, HeadSettings::classifier(n_classes), rng, device)
+    }
+
+    /// As [`Model::new`], with any head.
+    pub fn with_head(
+        settings: &ModelSettings,
+        shape: ImageShape,
+        head: HeadSettings,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        let width = settings.resolved_width()?;
+        let HeadSettings { n_outputs, n_tiles, .. } = head;
         let mut plan = Plan::default();
         let backbone = backbones::find(&settings.backbone)?.build(&mut plan, shape.channels, width);
-        let classifier = plan.linear("fc", backbone.n_features(), n_classes);
+        let head = head.build(&mut plan, backbone.n_features());
         let doing = "starting the weights";
         let mut params = layers::start(&plan.params, rng, device.torch()).doing(doing)?;
         let params = params.f_requires_grad_(true).doing(doing)?;
         let stats = layers::start(&plan.stats, rng, device.torch()).doing(doing)?;
-        Ok(Self { plan, backbone, classifier, shape, n_classes, device: device.clone(), params, stats })
+        Ok(Self { plan, backbone, head, n_tiles, shape, n_outputs, device: device.clone(), params, stats })
     }
 
     /// How many values training changes; the running statistics of batch-norm are not counted.
@@ -68,9 +142,19 @@ impl Model {
         self.params.numel()
     }
 
-    /// How many classes it tells apart.
-    pub fn n_classes(&self) -> usize {
-        self.n_classes
+    /// How many numbers its head puts out: the classes of a classifier.
+    pub fn n_outputs(&self) -> usize {
+        self.n_outputs
+    }
+
+    /// How many tiles of an image its head sees side by side: 1, unless it was trained on tiles.
+    pub(super) fn n_tiles(&self) -> usize {
+        self.n_tiles
+    }
+
+    /// Moves the weights against `gradient`, which is used up. Call it without gradient tracking.
+    pub(super) fn learn(&mut self, update: &mut Update, gradient: &mut Tensor, lr: f64) -> TorchResult<()> {
+        update.step(&self.plan.params, &mut self.params, gradient, lr)
     }
 
     /// The device it lives on.
@@ -159,6 +243,13 @@ impl Model {
         Pass::training(&self.plan, &self.params, &self.stats, kind)
     }
 
+    /// A training pass with batch-norm over `groups` parts of the batch, through `weights` of a model of the same kind, or
+    /// its own.
+    pub(super) fn grouped_pass(&self, weights: Option<&Weights>, kind: Kind, groups: usize) -> TorchResult<Pass> {
+        let (params, stats) = weights.map_or((&self.params, &self.stats), |weights| (&weights.params, &weights.stats));
+        Pass::in_groups(&self.plan, params, stats, kind, groups)
+    }
+
     pub(super) fn inference_pass(&self) -> TorchResult<Pass> {
         Pass::folded(&self.plan, &self.params, &self.stats)
     }
@@ -168,20 +259,30 @@ impl Model {
         Pass::unfolded(&self.plan, &self.params, &self.stats)
     }
 
-    /// Runs the network on a normalised batch, n x channels x height x width.
-    pub(super) fn forward(&self, pass: &Pass, x_nchw: &Tensor) -> TorchResult<Answer> {
-        let embeds_nd = self.backbone.forward(pass, x_nchw)?;
-        let logits_nc = pass.linear(&self.classifier, &embeds_nd)?;
-        Ok(Answer { embeds_nd, logits_nc })
+    /// Runs the network on a normalised batch, n x channels x height x width; gives the head's outputs, in f32.
+    pub(super) fn forward(&self, pass: &Pass, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        self.outputs(pass, &self.features(pass, x_nchw)?)
     }
 
-    pub(super) fn snapshot(&self) -> TorchResult<Snapshot> {
+    /// The backbone alone, of images or of tiles.
+    pub(super) fn features(&self, pass: &Pass, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        self.backbone.forward(pass, x_nchw)
+    }
+
+    /// The head alone, in f32: n outputs from the features of n images, or of n times [`Model::n_tiles`] tiles.
+    pub(super) fn outputs(&self, pass: &Pass, features_nd: &Tensor) -> TorchResult<Tensor> {
+        let n_in = (self.n_tiles * self.n_features()) as i64;
+        self.head.forward(pass, &features_nd.f_reshape([-1, n_in])?)
+    }
+
+    /// A copy of all the weights.
+    pub(super) fn weights(&self) -> TorchResult<Weights> {
         let _no_grad = tch::no_grad_guard();
         let copy = |flat: &Tensor| flat.f_to_dtype(Kind::Float, false, true);
-        Ok(Snapshot { params: copy(&self.params)?, stats: copy(&self.stats)? })
+        Ok(Weights { params: copy(&self.params)?, stats: copy(&self.stats)? })
     }
 
-    pub(super) fn restore(&mut self, snapshot: &Snapshot) -> TorchResult<()> {
+    pub(super) fn restore(&mut self, snapshot: &Weights) -> TorchResult<()> {
         let _no_grad = tch::no_grad_guard();
         self.params.f_copy_(&snapshot.params)?;
         self.stats.f_copy_(&snapshot.stats)

@@ -3,12 +3,14 @@
 use tch::{Kind, Tensor};
 
 use super::error::TorchResult;
-use super::settings::{AdamW, Optimizer, Schedule, Sgd, Training};
+use super::layers::{Slot, pieces};
+use super::settings::{AdamW, Lars, Optimizer, Schedule, Sgd, Training};
 
 /// An update rule with its memory of earlier gradients.
 pub(super) enum Update {
     Sgd { settings: Sgd, velocity: Tensor },
     AdamW { settings: AdamW, mean: Tensor, square: Tensor, n_steps: i32 },
+    Lars { settings: Lars, velocity: Tensor },
 }
 
 const BETA_1: f64 = 0.9;
@@ -21,17 +23,33 @@ impl Update {
         Ok(match optimizer {
             Optimizer::Sgd(settings) => Update::Sgd { settings, velocity: zeros()? },
             Optimizer::AdamW(settings) => Update::AdamW { settings, mean: zeros()?, square: zeros()?, n_steps: 0 },
+            Optimizer::Lars(settings) => Update::Lars { settings, velocity: zeros()? },
         })
     }
 
-    /// Moves `params` against `gradient`, which is used up. Call it without gradient tracking.
-    pub(super) fn step(&mut self, params: &mut Tensor, gradient: &mut Tensor, lr: f64) -> TorchResult<()> {
+    /// What it remembers, by name, to be stored and taken up again; the number of steps goes apart.
+    pub(super) fn memory(&mut self) -> (Vec<(&'static str, &mut Tensor)>, Option<&mut i32>) {
+        match self {
+            Update::Sgd { velocity, .. } | Update::Lars { velocity, .. } => (vec![("velocity", velocity)], None),
+            Update::AdamW { mean, square, n_steps, .. } => (vec![("mean", mean), ("square", square)], Some(n_steps)),
+        }
+    }
+
+    /// Moves `params`, which are made of `slots`, against `gradient`, which is used up. Call it without gradient tracking.
+    pub(super) fn step(
+        &mut self,
+        slots: &[Slot],
+        params: &mut Tensor,
+        gradient: &mut Tensor,
+        lr: f64,
+    ) -> TorchResult<()> {
         match self {
             Update::Sgd { settings, velocity } => sgd_step(settings, velocity, params, gradient, lr),
             Update::AdamW { settings, mean, square, n_steps } => {
                 *n_steps += 1;
                 adamw_step(settings, (mean, square, *n_steps), params, gradient, lr)
             }
+            Update::Lars { settings, velocity } => lars_step(settings, velocity, slots, params, gradient, lr),
         }
     }
 }
@@ -39,8 +57,33 @@ impl Update {
 fn sgd_step(sgd: &Sgd, velocity: &mut Tensor, params: &mut Tensor, gradient: &mut Tensor, lr: f64) -> TorchResult<()> {
     add_scaled(gradient, params, sgd.weight_decay)?;
     let _ = velocity.f_mul_scalar_(sgd.momentum)?.f_add_(gradient)?;
+    if !sgd.nesterov {
+        return add_scaled(params, velocity, -lr);
+    }
     add_scaled(gradient, velocity, sgd.momentum)?;
     add_scaled(params, gradient, -lr)
+}
+
+/// The share of a weight's norm that its step may have stands in the gradient before momentum sees it, as in SimCLR's code.
+fn lars_step(
+    lars: &Lars,
+    velocity: &mut Tensor,
+    slots: &[Slot],
+    params: &mut Tensor,
+    gradient: &mut Tensor,
+    lr: f64,
+) -> TorchResult<()> {
+    let (weights, gradients) = (pieces(params, slots)?, pieces(gradient, slots)?);
+    for ((weight, mut gradient), _) in weights.iter().zip(gradients).zip(slots).filter(|(_, slot)| slot.is_weight()) {
+        add_scaled(&mut gradient, weight, lars.weight_decay)?;
+        let (size, push) = (weight.f_norm()?, gradient.f_norm()?);
+        let ratio = size.f_mul_scalar(lars.trust)?.f_div(&push.f_clamp_min(1e-12)?)?;
+        let moves = size.f_gt(0.0)?.f_logical_and(&push.f_gt(0.0)?)?;
+        let _ = gradient.f_mul_(&ratio.f_where_self(&moves, &ratio.f_ones_like()?)?)?;
+    }
+    let _ = velocity.f_mul_scalar_(lars.momentum)?;
+    add_scaled(velocity, gradient, lr)?;
+    params.f_sub_(velocity).map(drop)
 }
 
 fn adamw_step(
@@ -82,16 +125,19 @@ pub(super) fn learning_rate(training: &Training, step: usize, n_steps: usize) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::layers::Plan;
     use super::*;
 
     /// Three steps on two parameters whose gradient is the parameter itself, against the textbook in f64.
     fn check(optimizer: Optimizer, mut expected_step: impl FnMut(&mut f64, f64, usize, usize)) {
+        let plan = Plan::default();
+        let slots = &plan.params;
         let mut params = Tensor::from_slice(&[1.0f32, -2.0]);
         let mut update = Update::new(optimizer, &params).unwrap();
         let mut expected = [1.0, -2.0];
         for (step, lr) in [(1, 0.1), (2, 0.05), (3, 0.01)] {
             let mut gradient = params.copy();
-            update.step(&mut params, &mut gradient, lr).unwrap();
+            update.step(slots, &mut params, &mut gradient, lr).unwrap();
             expected.iter_mut().enumerate().for_each(|(i, param)| expected_step(param, lr, step, i));
             for (i, expected) in expected.iter().enumerate() {
                 let got = params.double_value(&[i as i64]);
@@ -102,13 +148,38 @@ mod tests {
     }
 
     #[test]
-    fn sgd_is_nesterov_with_decay_in_the_gradient() {
-        let mut velocity = [0.0; 2];
-        check(Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01 }), |param, lr, _, i| {
-            let gradient = *param + 0.01 * *param;
-            velocity[i] = 0.9 * velocity[i] + gradient;
-            *param -= lr * (gradient + 0.9 * velocity[i]);
-        });
+    fn sgd_has_decay_in_the_gradient_and_momentum_of_both_kinds() {
+        for nesterov in [true, false] {
+            let mut velocity = [0.0; 2];
+            check(Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov }), |param, lr, _, i| {
+                let gradient = *param + 0.01 * *param;
+                velocity[i] = 0.9 * velocity[i] + gradient;
+                *param -= lr * if nesterov { gradient + 0.9 * velocity[i] } else { velocity[i] };
+            });
+        }
+    }
+
+    /// A layer of two weights and a bias; the gradient is the parameter itself.
+    #[test]
+    fn lars_scales_weights_by_their_norm_and_leaves_biases_alone() {
+        let mut plan = Plan::default();
+        plan.linear("fc", 2, 1);
+        let mut params = Tensor::from_slice(&[3.0f32, 4.0, 2.0]);
+        let lars = Lars { lr: 1.0, momentum: 0.5, weight_decay: 0.1, trust: 0.01 };
+        let mut update = Update::new(Optimizer::Lars(lars), &params).unwrap();
+        let (mut expected, mut velocity) = ([3.0f64, 4.0, 2.0], [0.0; 3]);
+        for lr in [1.0, 0.5] {
+            let mut gradient = params.copy();
+            update.step(&plan.params, &mut params, &mut gradient, lr).unwrap();
+            // Gradient and decay point along the weight: its scaled step has 0.01 of its norm, whatever its size.
+            let pushes = [expected[0] * 0.01, expected[1] * 0.01, expected[2]];
+            for (i, push) in pushes.into_iter().enumerate() {
+                velocity[i] = 0.5 * velocity[i] + lr * push;
+                expected[i] -= velocity[i];
+                let got = params.double_value(&[i as i64]);
+                assert!((got - expected[i]).abs() < 1e-6, "{i}: {got} is not {}", expected[i]);
+            }
+        }
     }
 
     #[test]

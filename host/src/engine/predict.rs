@@ -2,15 +2,20 @@
 
 use std::ops::ControlFlow;
 
+use coldstart_plugin_api::Rng;
+use coldstart_plugin_api::ops::Reduce;
+use coldstart_plugin_api::training::ViewOp;
 use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
 use super::images::Images;
-use super::model::{Answer, Model};
+use super::layers::Pass;
+use super::model::Model;
+use super::views::{Chance, Views};
 
 /// Images per block. Each block is full, the last one by repeating its last image: then every image is computed by the same
 /// kernels in the same way, whatever is asked for beside it. On the CPU a block's activations should stay in the cache.
-fn block_size(device: tch::Device) -> usize {
+pub(super) fn block_size(device: tch::Device) -> usize {
     if device.is_cuda() { 1024 } else { 64 }
 }
 
@@ -66,6 +71,60 @@ pub struct PredictProgress {
 /// Hears of every block; `Break` cancels the prediction.
 pub type PredictObserver<'a> = dyn FnMut(PredictProgress) -> ControlFlow<()> + 'a;
 
+/// Random views of each image, and what becomes of the answers to them.
+#[derive(Clone, Copy)]
+pub struct Glances<'a> {
+    /// What is done to a view.
+    pub ops: &'a [ViewOp],
+    /// How many views.
+    pub count: usize,
+    /// Whether the image as it is counts as one more.
+    pub clean: bool,
+    /// One number from many.
+    pub reduce: Reduce,
+    /// Where all chance comes from.
+    pub seed: [u8; 32],
+    /// The id of each row asked for: with the seed it decides its views.
+    pub ids: &'a [u64],
+}
+
+/// Looks at random views of the images `rows`; otherwise as [`predict`]. Never more than a block's answers are kept.
+///
+/// Errs also when an operation does not fit the images, or there is no view at all.
+pub fn predict_views(
+    model: &Model,
+    images: &Images,
+    rows: &[usize],
+    outputs: Outputs,
+    glances: Glances<'_>,
+    observer: &mut PredictObserver<'_>,
+) -> Result<Predictions, EngineError> {
+    if glances.count + usize::from(glances.clean) == 0 {
+        return Err(EngineError::Input("there must be at least one view".to_owned()));
+    }
+    let views = Views::new(images, glances.ops)?;
+    let block = block_size(images.device());
+    in_blocks(model, images, rows, outputs, block, observer, &|pass, start, rows| {
+        let doing = "predicting over views";
+        let mut moments = Moments::default();
+        if glances.clean {
+            let x_nchw = images.batch(&images.unchanged(rows).doing(doing)?, 0, rows.len()).doing(doing)?;
+            moments.add(Answers::of(model, pass, &x_nchw, outputs).doing(doing)?).doing(doing)?;
+        }
+        for view in 0..glances.count {
+            let stream = |i: usize| {
+                let id = glances.ids[(start + i).min(glances.ids.len() - 1)];
+                Rng::for_stream(glances.seed, &format!("view/{view}/{id}"))
+            };
+            let mut batch = Rng::for_stream(glances.seed, &format!("view/{view}"));
+            let chance = Chance::Apart { of_image: (0..rows.len()).map(stream).collect(), batch: &mut batch };
+            let x_nchw = views.random(rows, None, chance).doing(doing)?;
+            moments.add(Answers::of(model, pass, &x_nchw, outputs).doing(doing)?).doing(doing)?;
+        }
+        moments.reduce(glances.reduce).doing(doing)
+    })
+}
+
 /// Looks at the images `rows` once, without augmentation, in f32, with batch-norm folded into the convolutions.
 ///
 /// On the CPU the answer for an image is the same, bit for bit, whichever other rows are asked for.
@@ -89,26 +148,101 @@ pub(super) fn predict_in_blocks(
     block: usize,
     observer: &mut PredictObserver<'_>,
 ) -> Result<Predictions, EngineError> {
-    let doing = "predicting";
+    in_blocks(model, images, rows, outputs, block, observer, &|pass, _, rows| {
+        let x_nchw =
+            images.batch(&images.unchanged(rows).doing("predicting")?, 0, rows.len()).doing("cutting a block")?;
+        Answers::of(model, pass, &x_nchw, outputs).doing("predicting")
+    })
+}
+
+/// Answers to a full block of rows, of which the first is the one at a place in all that were asked for.
+type Look<'a> = dyn Fn(&Pass, usize, &[usize]) -> Result<Answers, EngineError> + 'a;
+
+fn in_blocks(
+    model: &Model,
+    images: &Images,
+    rows: &[usize],
+    outputs: Outputs,
+    block: usize,
+    observer: &mut PredictObserver<'_>,
+    look: &Look<'_>,
+) -> Result<Predictions, EngineError> {
     model.check_images(images)?;
     images.check_rows(rows)?;
+    if model.n_tiles() > 1 && (outputs.probabilities || outputs.logits) {
+        let problem = "a network that was trained on tiles has only embeddings of whole images";
+        return Err(EngineError::Input(problem.to_owned()));
+    }
     let _no_grad = tch::no_grad_guard();
     let (n_images, n_blocks) = (rows.len(), rows.len().div_ceil(block));
     let mut padded = rows.to_vec();
     padded.resize(n_blocks * block, rows.last().copied().unwrap_or(0));
     let pass = model.inference_pass().doing("folding batch-norm")?;
-    let epoch = images.unchanged(&padded).doing(doing)?;
-    let mut collected = Collected::new(model, outputs, padded.len()).doing(doing)?;
+    let mut collected = Collected::new(model, outputs, padded.len()).doing("making space for predictions")?;
     for start in (0..n_images).step_by(block) {
-        let x_nchw = images.batch(&epoch, start, block).doing("cutting a block")?;
-        let answer = model.forward(&pass, &x_nchw).doing(doing)?;
-        collected.put(&answer, start).doing(doing)?;
+        let answers = look(&pass, start, &padded[start..start + block])?;
+        collected.put(&answers, start).doing("keeping predictions")?;
         let n_done = n_images.min(start + block);
         if observer(PredictProgress { n_done, n_images }).is_break() {
             return Err(EngineError::Cancelled);
         }
     }
     collected.take(n_images).doing("reading predictions back")
+}
+
+/// The asked outputs of a block, on the device; in the order probabilities, logits, embeddings.
+#[derive(Default)]
+pub(super) struct Answers(pub(super) [Option<Tensor>; 3]);
+
+impl Answers {
+    fn of(model: &Model, pass: &Pass, x_nchw: &Tensor, outputs: Outputs) -> TorchResult<Self> {
+        let embeds_nd = model.features(pass, x_nchw)?;
+        let wants_logits = outputs.logits || outputs.probabilities;
+        let logits_nc = wants_logits.then(|| model.outputs(pass, &embeds_nd)).transpose()?;
+        let probs_nc = logits_nc.as_ref().filter(|_| outputs.probabilities).map(|l| l.f_softmax(1, Kind::Float));
+        Ok(Answers([
+            probs_nc.transpose()?,
+            logits_nc.filter(|_| outputs.logits),
+            Some(embeds_nd).filter(|_| outputs.embeddings),
+        ]))
+    }
+}
+
+/// Mean and sum of squared distances from it, over the views so far (Welford 1962: no difference of large sums).
+#[derive(Default)]
+pub(super) struct Moments {
+    n: i64,
+    mean: Answers,
+    spread: Answers,
+}
+
+impl Moments {
+    pub(super) fn add(&mut self, answers: Answers) -> TorchResult<()> {
+        self.n += 1;
+        for ((answer, mean), spread) in answers.0.into_iter().zip(&mut self.mean.0).zip(&mut self.spread.0) {
+            let Some(answer) = answer else { continue };
+            let (Some(mean), Some(spread)) = (mean.as_mut(), spread.as_mut()) else {
+                *spread = Some(answer.f_zeros_like()?);
+                *mean = Some(answer);
+                continue;
+            };
+            let before = answer.f_sub(mean)?;
+            let _ = mean.f_add_(&before.f_div_scalar(self.n)?)?;
+            let _ = spread.f_addcmul_(&before, &answer.f_sub(mean)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reduce(self, reduce: Reduce) -> TorchResult<Answers> {
+        match reduce {
+            Reduce::Mean => Ok(self.mean),
+            Reduce::Variance => {
+                let [a, b, c] =
+                    self.spread.0.map(|spread| spread.map(|spread| spread.f_div_scalar(self.n)).transpose());
+                Ok(Answers([a?, b?, c?]))
+            }
+        }
+    }
 }
 
 /// The asked outputs of all rows, on the device until the end, so that no block waits for a copy.
@@ -125,20 +259,19 @@ impl Collected {
             wanted.then(|| Tensor::f_empty(size, (Kind::Float, model.device().torch()))).transpose()
         };
         Ok(Self {
-            probs_nc: space(outputs.probabilities, model.n_classes())?,
-            logits_nc: space(outputs.logits, model.n_classes())?,
+            probs_nc: space(outputs.probabilities, model.n_outputs())?,
+            logits_nc: space(outputs.logits, model.n_outputs())?,
             embeds_nd: space(outputs.embeddings, model.n_features())?,
         })
     }
 
-    fn put(&mut self, answer: &Answer, start: usize) -> TorchResult<()> {
-        let put = |space: &Option<Tensor>, block: &Tensor| match space {
-            Some(space) => space.f_narrow(0, start as i64, block.size()[0])?.f_copy_(block),
-            None => Ok(()),
-        };
-        put(&self.embeds_nd, &answer.embeds_nd)?;
-        put(&self.logits_nc, &answer.logits_nc)?;
-        put(&self.probs_nc, &answer.logits_nc.f_softmax(1, Kind::Float)?)
+    fn put(&mut self, answers: &Answers, start: usize) -> TorchResult<()> {
+        for (space, block) in [&self.probs_nc, &self.logits_nc, &self.embeds_nd].into_iter().zip(&answers.0) {
+            if let (Some(space), Some(block)) = (space, block) {
+                space.f_narrow(0, start as i64, block.size()[0])?.f_copy_(block)?;
+            }
+        }
+        Ok(())
     }
 
     fn take(self, n_rows: usize) -> TorchResult<Predictions> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use super::backbones;
+use super::device::Device;
 use super::images::Augmentation;
 
 /// The task model, section `[model]`.
@@ -89,14 +90,16 @@ pub enum Learner {
     Supervised,
 }
 
-/// The update rule, `{ kind = "sgd", ... }` or `{ kind = "adamw", ... }`.
+/// The update rule: `{ kind = "sgd", ... }`, `{ kind = "adamw", ... }` or `{ kind = "lars", ... }`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Optimizer {
-    /// Stochastic gradient descent with Nesterov momentum.
+    /// Stochastic gradient descent with momentum.
     Sgd(Sgd),
     /// Adam with decoupled weight decay (Loshchilov & Hutter, 2019), betas 0.9 and 0.999, epsilon 1e-8.
     AdamW(AdamW),
+    /// SGD whose step has, for each weight matrix or filter bank, a share of its norm (You, Gitman & Ginsburg 2017).
+    Lars(Lars),
 }
 
 impl Optimizer {
@@ -105,6 +108,7 @@ impl Optimizer {
         match self {
             Optimizer::Sgd(sgd) => sgd.lr,
             Optimizer::AdamW(adamw) => adamw.lr,
+            Optimizer::Lars(lars) => lars.lr,
         }
     }
 }
@@ -119,11 +123,33 @@ pub struct Sgd {
     pub momentum: f64,
     /// L2 penalty, added to the gradient of every parameter.
     pub weight_decay: f64,
+    /// Whether momentum takes Nesterov's form.
+    pub nesterov: bool,
 }
 
 impl Default for Sgd {
     fn default() -> Self {
-        Self { lr: 0.1, momentum: 0.9, weight_decay: 5e-4 }
+        Self { lr: 0.1, momentum: 0.9, weight_decay: 5e-4, nesterov: true }
+    }
+}
+
+/// Settings of `kind = "lars"`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lars {
+    /// The peak learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// L2 penalty on weights; biases and batch-norm are neither decayed nor scaled.
+    pub weight_decay: f64,
+    /// The share of its norm that a weight moves at learning rate 1.
+    pub trust: f64,
+}
+
+impl Default for Lars {
+    fn default() -> Self {
+        Self { lr: 1.0, momentum: 0.9, weight_decay: 1e-4, trust: 0.001 }
     }
 }
 
@@ -165,6 +191,21 @@ pub enum Precision {
     F32,
     /// 16-bit brain floats; slow where the hardware lacks them.
     Bf16,
+}
+
+impl Precision {
+    /// Whether it is bf16 on `device`.
+    pub fn is_bf16_on(self, device: &Device) -> bool {
+        match self {
+            Precision::Auto => device.has_bf16(),
+            Precision::F32 => false,
+            Precision::Bf16 => true,
+        }
+    }
+
+    pub(super) fn kind_on(self, device: &Device) -> tch::Kind {
+        if self.is_bf16_on(device) { tch::Kind::BFloat16 } else { tch::Kind::Float }
+    }
 }
 
 /// Where each round's training starts.
@@ -218,9 +259,14 @@ impl Optimizer {
         let (momentum, weight_decay) = match self {
             Optimizer::Sgd(sgd) => (sgd.momentum, sgd.weight_decay),
             Optimizer::AdamW(adamw) => (0.0, adamw.weight_decay),
+            Optimizer::Lars(lars) => (lars.momentum, lars.weight_decay),
         };
         let (lr, up_to_1) = (self.lr(), 0.0..=1.0);
         require(lr > 0.0 && lr.is_finite(), "training.optimizer.lr", || format!("must be above 0, not {lr}"))?;
+        if let Optimizer::Lars(Lars { trust, .. }) = self {
+            let above = *trust > 0.0 && trust.is_finite();
+            require(above, "training.optimizer.trust", || format!("must be above 0, not {trust}"))?;
+        }
         require((0.0..1.0).contains(&momentum), "training.optimizer.momentum", || {
             format!("must be at least 0 and below 1, not {momentum}")
         })?;
@@ -276,6 +322,7 @@ mod tests {
             ("milestones = [0.5, 1.0]", "training.milestones"),
             ("optimizer = { kind = \"sgd\", lr = 0.0 }", "training.optimizer.lr"),
             ("optimizer = { kind = \"sgd\", momentum = 1.0 }", "training.optimizer.momentum"),
+            ("optimizer = { kind = \"lars\", trust = 0.0 }", "training.optimizer.trust"),
             ("optimizer = { kind = \"adamw\", weight_decay = -1.0 }", "training.optimizer.weight_decay"),
             ("optimizer = { kind = \"adamw\", momentum = 0.9 }", "unknown field `momentum`"),
             ("optimizer = { kind = \"adam\" }", "unknown variant `adam`"),

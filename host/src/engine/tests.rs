@@ -161,7 +161,7 @@ fn folding_batch_norm_changes_rounding_only() {
         let (model, _, images) = trained(backbone, &quick(), false);
         let _no_grad = tch::no_grad_guard();
         let x_nchw = images.batch(&images.unchanged(&[0, 7, 41]).unwrap(), 0, 3).unwrap();
-        let logits = |pass: Pass| model.forward(&pass, &x_nchw).unwrap().logits_nc;
+        let logits = |pass: Pass| model.forward(&pass, &x_nchw).unwrap();
         let (folded, unfolded) = (logits(model.inference_pass().unwrap()), logits(model.unfolded_pass().unwrap()));
         let largest = unfolded.abs().max().double_value(&[]);
         let difference = (folded - unfolded).abs().max().double_value(&[]);

@@ -7,10 +7,10 @@ use tch::{Kind, Reduction, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
 use super::images::Images;
-use super::model::{Model, Snapshot};
+use super::model::{Model, Weights};
 use super::optimizer::{Update, learning_rate};
 use super::predict::{Outputs, predict};
-use super::settings::{Precision, Training};
+use super::settings::Training;
 
 /// Some images of a set, by row, with the class of each.
 #[derive(Clone, Copy)]
@@ -88,14 +88,14 @@ pub fn train(
     validation.map_or(Ok(()), |validation| validation.check(model, 1))?;
     let mut run = Run::new(model, settings, labelled)?;
     let mut epochs = Vec::new();
-    let mut best: Option<(f64, usize, Snapshot)> = None;
+    let mut best: Option<(f64, usize, Weights)> = None;
     for epoch in 1..=run.steps.n_epochs {
         let mut record = run.epoch(epoch, rng, observer)?;
         if let Some(validation) = validation {
             let nll = mean_nll(run.model, validation)?;
             record.validation_nll = Some(nll);
             if best.as_ref().is_none_or(|(lowest, ..)| nll < *lowest) {
-                best = Some((nll, epoch, run.model.snapshot().doing("keeping the best weights")?));
+                best = Some((nll, epoch, run.model.weights().doing("keeping the best weights")?));
             }
         }
         run.tell(epoch, Some(record), observer)?;
@@ -120,8 +120,8 @@ impl Labelled<'_> {
         if self.rows.len() < least {
             return refuse(format!("training needs at least {least} labelled images, not {}", self.rows.len()));
         }
-        match self.labels.iter().find(|&&label| label >= model.n_classes()) {
-            Some(label) => refuse(format!("there is no class {label} in a model of {} classes", model.n_classes())),
+        match self.labels.iter().find(|&&label| label >= model.n_outputs()) {
+            Some(label) => refuse(format!("there is no class {label} in a model of {} classes", model.n_outputs())),
             None => Ok(()),
         }
     }
@@ -175,12 +175,7 @@ struct Tally {
 impl<'a> Run<'a> {
     fn new(model: &'a mut Model, settings: &'a Training, labelled: Labelled<'a>) -> Result<Self, EngineError> {
         let update = Update::new(settings.optimizer, &model.params).doing("starting the optimizer")?;
-        let bf16 = match settings.precision {
-            Precision::Auto => model.device().has_bf16(),
-            Precision::F32 => false,
-            Precision::Bf16 => true,
-        };
-        let kind = if bf16 { Kind::BFloat16 } else { Kind::Float };
+        let kind = settings.precision.kind_on(model.device());
         let steps = Steps::plan(settings, labelled.rows.len());
         Ok(Self { model, settings, labelled, steps, update, kind, step: 0 })
     }
@@ -224,11 +219,11 @@ impl<'a> Run<'a> {
     /// One optimizer step on a batch.
     fn learn(&mut self, x_nchw: &Tensor, labels_n: &Tensor, lr: f64, tally: &mut Tally) -> TorchResult<()> {
         let pass = self.model.training_pass(self.kind)?;
-        let logits_nc = self.model.forward(&pass, &x_nchw.f_to_kind(self.kind)?)?.logits_nc;
+        let logits_nc = self.model.forward(&pass, &x_nchw.f_to_kind(self.kind)?)?;
         let loss = logits_nc.f_cross_entropy_loss(labels_n, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
         let mut gradients = Tensor::f_run_backward(&[&loss], &[&self.model.params], false, false)?;
         let _no_grad = tch::no_grad_guard();
-        self.update.step(&mut self.model.params, &mut gradients[0], lr)?;
+        self.model.learn(&mut self.update, &mut gradients[0], lr)?;
         tally.add(&loss, &logits_nc, labels_n)
     }
 
@@ -276,6 +271,6 @@ fn mean_nll(model: &Model, labelled: Labelled<'_>) -> Result<f64, EngineError> {
         let sum: f64 = logits_c.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
         sum.ln() - f64::from(logits_c[label] - highest)
     };
-    let total: f64 = logits_nc.chunks_exact(model.n_classes()).zip(labelled.labels).map(nll).sum();
+    let total: f64 = logits_nc.chunks_exact(model.n_outputs()).zip(labelled.labels).map(nll).sum();
     Ok(total / labelled.rows.len() as f64)
 }

@@ -1,5 +1,6 @@
 //! The journal: one event a line, appended and on disk before the run goes on.
 
+use super::Pretext;
 use super::error::RunError;
 use super::files;
 use rustix::fs::FlockOperation;
@@ -31,6 +32,14 @@ pub enum Event {
         round: u32,
         /// How many images.
         images: usize,
+    },
+    /// A network was trained for the strategy of a round, or found in the cache.
+    PretextTrained {
+        /// Which round.
+        round: u32,
+        /// Which network.
+        #[serde(flatten)]
+        pretext: Pretext,
     },
     /// The model of a round is trained.
     Trained {

@@ -21,6 +21,7 @@ pub use run_dir::RunDir;
 pub use seeds::seed;
 
 use coldstart_plugin_api::Selection;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,8 +81,33 @@ pub struct Ask<'a> {
 pub struct Selected {
     /// The chosen images.
     pub selection: Selection,
-    /// Time that the model took to answer the strategy's questions.
+    /// Time that networks took to answer the strategy's questions.
     pub predicting: Duration,
+    /// Time that networks took to be trained for it.
+    pub training: Duration,
+    /// Each of those networks.
+    pub pretexts: Vec<Pretext>,
+}
+
+/// A network that was trained for a strategy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pretext {
+    /// The strategy.
+    pub plugin: String,
+    /// What the training is called.
+    pub name: String,
+    /// The hash that names the network.
+    pub model: String,
+    /// Whether it had been trained before.
+    pub cached: bool,
+    /// Epochs.
+    pub epochs: u32,
+    /// The mean loss of the last epoch.
+    pub loss: f64,
+    /// The share of its targets told right in the last epoch, if it has classes.
+    pub accuracy: Option<f64>,
+    /// How long it took to be had.
+    pub seconds: f64,
 }
 
 /// A failure of a learner or selector; the loop adds the round, and whoever built them knows its type.

@@ -128,6 +128,10 @@ impl Experiment<'_> {
 
         let selected = clock.time("select", || self.select(round, state))?;
         clock.split("select", "predict", selected.predicting);
+        clock.split("select", "pretext", selected.training);
+        for pretext in &selected.pretexts {
+            journal.append(Event::PretextTrained { round, pretext: pretext.clone() })?;
+        }
         clock.time("record", || self.record_selection(round, &selected, state))?;
         journal.append(Event::Selected { round, images: selected.selection.ids.len() })?;
         self.stop_if_cancelled()?;

@@ -5,6 +5,7 @@
 //! RUN/journal.jsonl                                    what happened
 //! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png
 //! RUN/artifacts/003/...                                what strategies put there
+//! RUN/artifacts/diagnosis/...  diagnostics.json        what `coldstart diagnose` found, if it was asked
 //! RUN/checkpoints/003/...                              to resume from: the model and the strategies' states
 //! RUN/results.csv                                      a row per round
 //! ```

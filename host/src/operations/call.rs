@@ -1,12 +1,14 @@
 //! One call into a plugin: the host's side of the binary surface.
 
-use super::{Context, Services};
-use crate::engine::{self, Outputs, Predictions};
+use super::train::{self, Items, Training, from_engine};
+use super::{Context, Services, write_map};
+use crate::engine::{self, Glances, Model, Outputs, Predictions};
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
 use coldstart_plugin_api::ops::{self, Output};
 use coldstart_plugin_api::tensors::{HostTensor, Tensors};
+use coldstart_plugin_api::training::{Target, TrainSpec};
 use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,13 +25,24 @@ pub struct Call<'a> {
     services: &'a Services,
     context: Context<'a>,
     tensors: Tensors,
-    predicting: Mutex<Duration>,
+    asked: Mutex<Asked>,
+}
+
+/// What a strategy had the host do during a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    /// Time that networks took to answer.
+    pub predicting: Duration,
+    /// Time that trainings took, those from the cache included.
+    pub training: Duration,
+    /// Each training, in order.
+    pub trainings: Vec<Training>,
 }
 
 impl<'a> Call<'a> {
     /// A call with no tensors yet.
     pub fn new(services: &'a Services, context: Context<'a>) -> Call<'a> {
-        Call { services, context, tensors: Tensors::default(), predicting: Mutex::default() }
+        Call { services, context, tensors: Tensors::default(), asked: Mutex::default() }
     }
 
     /// The form in which a plugin gets it.
@@ -49,9 +62,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Time that the model has taken to answer, so far.
-    pub fn predicting(&self) -> Duration {
-        *self.predicting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the strategy has asked for so far.
+    pub fn asked(&self) -> Asked {
+        self.note(|asked| asked.clone())
+    }
+
+    fn note<T>(&self, note: impl FnOnce(&mut Asked) -> T) -> T {
+        note(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
@@ -64,7 +81,25 @@ impl<'a> Call<'a> {
             op if op == ops::ENV_INFO_1.0 => Ok((wire::encode(&self.services.env), vec![])),
             op if op == ops::POOL_PIXELS_1.0 => Ok((empty, vec![self.pixels(inputs)?])),
             op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels(inputs)?])),
-            op if op == ops::PREDICT_1.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
+            op if op == ops::PREDICT_1.0 => {
+                let ops::PredictArgs { outputs } = wire::decode(args)?;
+                Ok((empty, self.predict(&ops::PredictArgs2 { model: None, outputs, views: None }, inputs)?))
+            }
+            op if op == ops::PREDICT_2.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
+            op if op == ops::TRAIN_1.0 => {
+                let (answer, records) = self.train(&wire::decode(args)?, inputs)?;
+                Ok((wire::encode(&answer), records))
+            }
+            op if op == ops::REPRESENT_1.0 => {
+                let (answer, features) = self.represent(inputs)?;
+                Ok((wire::encode(&answer), vec![features]))
+            }
+            op if op == ops::KMEANS_1.0 => self.kmeans(&wire::decode(args)?, inputs),
+            op if op == ops::KNN_1.0 => Ok((empty, self.knn(&wire::decode(args)?, inputs)?)),
+            op if op == ops::MAP_PUT_1.0 => {
+                self.put_map(&wire::decode(args)?, inputs)?;
+                Ok((empty, vec![]))
+            }
             op if op == ops::ARTIFACT_PUT_1.0 => {
                 self.put_artifact(&wire::decode(args)?)?;
                 Ok((empty, vec![]))
@@ -103,8 +138,14 @@ impl<'a> Call<'a> {
         Ok(HostTensor::of_u64(&labels))
     }
 
-    fn predict(&self, args: &ops::PredictArgs, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
-        let rows = self.positions(inputs)?;
+    fn predict(&self, args: &ops::PredictArgs2, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+        let (ids, rows) = (self.ids(inputs)?, self.positions(inputs)?);
+        if let Some(op) = args.views.iter().flat_map(|views| &views.ops).find(|op| op.n_choices().is_some()) {
+            return Err(Error::new(
+                Code::BAD_PARAMS,
+                format!("a view takes no operation with choices, such as {op:?}"),
+            ));
+        }
         let start = Instant::now();
         let wants = |output| args.outputs.contains(&output);
         let outputs = Outputs {
@@ -112,20 +153,159 @@ impl<'a> Call<'a> {
             logits: wants(Output::Logits),
             embeddings: wants(Output::Embeddings),
         };
-        let task = self.services.task.lock();
-        let Some(model) = &task.model else {
-            return Err(Error::new(Code::UNSUPPORTED, "no model is trained before the initial set is labelled"));
-        };
-        let predicted = engine::predict(model, &task.pool, &rows, outputs, &mut |progress| {
-            self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
-            match self.services.cancelled.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        let predicted = predicted.map_err(|error| Error::new(Code::HOST, error.to_string()))?;
-        *self.predicting.lock().unwrap_or_else(PoisonError::into_inner) += start.elapsed();
+        let predicted = self.with_model(args.model.as_deref(), |model, images| {
+            let observer = &mut |progress: engine::PredictProgress| {
+                self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
+                match self.services.cancelled.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            };
+            let Some(views) = &args.views else { return engine::predict(model, images, &rows, outputs, observer) };
+            let ops::Views { ops, count, clean, reduce } = views;
+            let (seed, count) = (self.context.seed, *count as usize);
+            let glances = Glances { ops, count, clean: *clean, reduce: *reduce, seed, ids: &ids };
+            engine::predict_views(model, images, &rows, outputs, glances, observer)
+        })?;
+        self.note(|asked| asked.predicting += start.elapsed());
         args.outputs.iter().map(|output| as_tensor(&predicted, *output)).collect()
+    }
+
+    /// Ask the current task model, or the trained network of that name.
+    fn with_model(
+        &self,
+        name: Option<&str>,
+        ask: impl FnOnce(&Model, &engine::Images) -> std::result::Result<Predictions, engine::EngineError>,
+    ) -> Result<Predictions> {
+        let Some(name) = name else {
+            let task = self.services.task.lock();
+            let Some(model) = &task.model else {
+                let message = "no model is trained before the initial set is labelled";
+                return Err(Error::new(Code::UNSUPPORTED, message));
+            };
+            return ask(model, &task.pool).map_err(from_engine);
+        };
+        let mut network = self.services.network.lock().unwrap_or_else(PoisonError::into_inner);
+        if network.as_ref().is_none_or(|(known, _)| known != name) {
+            *network = Some((name.to_owned(), train::load(self.services, name)?));
+        }
+        match &*network {
+            Some((_, model)) => ask(model, &self.services.task.lock().pool).map_err(from_engine),
+            None => Err(Error::new(Code::HOST, "a network was lost between loading and asking")),
+        }
+    }
+
+    fn train(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, Vec<HostTensor>)> {
+        let items = self.items(spec, inputs)?;
+        let start = Instant::now();
+        let (entry, training) = train::train(self.services, spec, &items)?;
+        let records = train::records(&entry)?;
+        let answer = answer_of(&training);
+        self.note(|asked| {
+            asked.training += start.elapsed();
+            asked.trainings.push(training);
+        });
+        Ok((answer, records.iter().map(|record| HostTensor::of_f32(&record.values, record.n_cols)).collect()))
+    }
+
+    /// The images to train on, with what the inputs or the labels say of them.
+    fn items(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<Items> {
+        let bad = |message: String| Error::new(Code::BAD_PARAMS, message);
+        let (ids, targets) = inputs.split_at(inputs.len().min(1));
+        let mut items = Items::of(self.positions(ids)?);
+        match (&spec.target, targets) {
+            (Target::Labels {}, []) => {
+                let labels = self.labels(ids)?.as_u64()?.into_iter().map(|label| label as usize).collect();
+                items.classes = Some((labels, self.services.data.classes.len()));
+            }
+            (Target::Classes { classes }, [given]) => {
+                let given = self.tensors.get(*given)?.as_u64()?.into_iter().map(|class| class as usize).collect();
+                items.classes = Some((given, *classes as usize));
+            }
+            (Target::Values {}, [given]) => {
+                let (values, n_cols) = self.tensors.get(*given)?.as_f32()?;
+                let n_rows = values.len().checked_div(n_cols).unwrap_or(0);
+                items.values = Some(engine::Matrix { values, n_rows, n_cols });
+            }
+            (Target::Applied { .. } | Target::Instance {}, []) => {}
+            (_, given) => {
+                return Err(bad(format!(
+                    "{} tensors of targets came with a spec that takes another number",
+                    given.len()
+                )));
+            }
+        }
+        Ok(items)
+    }
+
+    fn represent(&self, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, HostTensor)> {
+        let Some(spec) = &self.services.representation else {
+            let message = "the config has no section `[representation]`";
+            let hint = "add `[representation]` with `method = \"moco-v2\"`, or another preset";
+            return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
+        };
+        let start = Instant::now();
+        let whole = Items::of((0..self.services.data.pool.len()).collect());
+        let (_, training) = train::train(self.services, spec, &whole)?;
+        let answer = answer_of(&training);
+        self.note(|asked| {
+            asked.training += start.elapsed();
+            asked.trainings.push(training);
+        });
+        let args =
+            ops::PredictArgs2 { model: Some(answer.model.clone()), outputs: vec![Output::Embeddings], views: None };
+        let features = self.predict(&args, inputs)?.into_iter().next();
+        Ok((answer, features.ok_or_else(|| Error::new(Code::HOST, "the engine left out the features"))?))
+    }
+
+    fn kmeans(&self, args: &ops::KMeansArgs, inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
+        let points = self.points(inputs)?;
+        let effort = (args.iterations as usize, args.restarts as usize);
+        let mut rng = Rng::for_stream(self.context.seed, &args.stream);
+        let found = engine::kmeans(&points, args.clusters as usize, effort, &mut rng, &self.services.device);
+        let found = found.map_err(from_engine)?;
+        let of_point: Vec<u64> = found.of_point.iter().map(|cluster| *cluster as u64).collect();
+        let centres = HostTensor::of_f32(&found.centres_kd.values, found.centres_kd.n_cols);
+        let answer = ops::KMeansAnswer { inertia: found.inertia };
+        Ok((wire::encode(&answer), vec![HostTensor::of_u64(&of_point), centres]))
+    }
+
+    fn knn(&self, args: &ops::KnnArgs, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+        let points = self.points(inputs)?;
+        let found = engine::knn(&points, args.k as usize, &self.services.device).map_err(from_engine)?;
+        let positions: Vec<u64> = found.positions_nk.iter().map(|position| *position as u64).collect();
+        let mut table = HostTensor::of_u64(&positions);
+        table.shape = vec![points.n_rows as u64, u64::from(args.k)];
+        Ok(vec![table, HostTensor::of_f32(&found.distances_nk.values, found.distances_nk.n_cols)])
+    }
+
+    fn points(&self, inputs: &[TensorId]) -> Result<engine::Matrix> {
+        let [points] = inputs else {
+            return Err(Error::new(Code::BAD_PARAMS, format!("expected one tensor of points, got {}", inputs.len())));
+        };
+        let (values, n_cols) = self.tensors.get(*points)?.as_f32()?;
+        let n_rows = values.len().checked_div(n_cols).unwrap_or(0);
+        Ok(engine::Matrix { values, n_rows, n_cols })
+    }
+
+    fn put_map(&self, args: &ops::MapArgs, inputs: &[TensorId]) -> Result<()> {
+        let [ids, places, groups] = inputs else {
+            return Err(Error::new(Code::BAD_PARAMS, "expected ids, places and groups"));
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if args.name.is_empty() || !args.name.chars().all(plain) {
+            let message = format!("map `{}`: a name has letters, digits, `_` and `-` only", args.name);
+            return Err(Error::new(Code::BAD_PARAMS, message));
+        }
+        let folder = self.context.artifacts.as_ref();
+        let folder = folder.ok_or_else(|| Error::new(Code::BAD_PARAMS, "the run has no folder yet"))?;
+        let (positions, groups) = (self.positions(&[*ids])?, self.tensors.get(*groups)?.as_u64()?);
+        let (places, n_cols) = self.tensors.get(*places)?.as_f32()?;
+        if n_cols != 2 || places.len() != 2 * positions.len() || groups.len() != positions.len() {
+            return Err(Error::new(Code::BAD_PARAMS, "a map needs two numbers and a group for each id"));
+        }
+        write_map(folder, args, &self.services.data, &positions, &places, &groups, false)
+            .map_err(|error| Error::new(Code::HOST, format!("map `{}`: {error}", args.name)))
     }
 
     fn put_artifact(&self, args: &ops::ArtifactArgs) -> Result<()> {
@@ -161,6 +341,11 @@ impl<'a> Call<'a> {
     }
 }
 
+fn answer_of(training: &Training) -> ops::TrainAnswer {
+    let Training { model, cached, loss, accuracy, .. } = training.clone();
+    ops::TrainAnswer { model, cached, loss, accuracy }
+}
+
 fn as_tensor(predicted: &Predictions, output: Output) -> Result<HostTensor> {
     let matrix = match output {
         Output::Probabilities => &predicted.probs_nc,
@@ -182,7 +367,9 @@ fn contained<T>(body: impl FnOnce() -> Result<T>) -> RResult<T, Fault> {
 
 impl abi::Host for Call<'_> {
     fn supports(&self, op: RStr<'_>) -> bool {
-        ops::ALL.iter().any(|known| known.0 == op.as_str())
+        let op = op.as_str();
+        let lacking = op == ops::REPRESENT_1.0 && self.services.representation.is_none();
+        ops::ALL.iter().any(|known| known.0 == op) && !lacking
     }
 
     fn invoke(

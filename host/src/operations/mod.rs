@@ -3,13 +3,20 @@
 //! A [`Services`] lives for a run; a [`Call`] for one call into a plugin, with its tensors and its view of the labels.
 //! No answer ever holds the label of an unlabelled image. This room knows no `dlopen` and no loop.
 
+mod cache;
 mod call;
+mod map;
+mod train;
 
-pub use call::Call;
+pub use cache::{Cache, Entry, Listed, hex};
+pub use call::{Asked, Call};
+pub use map::write_map;
+pub use train::{About, Items, Training, load, records, train};
 
 use crate::data::Dataset;
-use crate::engine::{Images, Model};
+use crate::engine::{Device, Images, Model, ModelSettings, Precision};
 use coldstart_plugin_api::ops::EnvInfo;
+use coldstart_plugin_api::training::TrainSpec;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +29,20 @@ pub struct Services {
     pub task: Arc<Task>,
     /// Threads and device.
     pub env: EnvInfo,
+    /// Where networks are trained.
+    pub device: Device,
+    /// The task model: the backbone of a training that names none.
+    pub model: ModelSettings,
+    /// The number format of trainings.
+    pub precision: Precision,
+    /// The seed of a training that names none.
+    pub run_seed: u64,
+    /// The training of the shared representation, if the config has one.
+    pub representation: Option<TrainSpec>,
+    /// What was trained before.
+    pub cache: Cache,
+    /// The network that was asked last, beside the task model: often it is asked again.
+    pub network: Mutex<Option<(String, Model)>>,
     /// Set when the user wants to stop.
     pub cancelled: Arc<AtomicBool>,
     /// Hears how far long steps have come.

@@ -62,7 +62,11 @@ fn failed(name: &str, fault: abi::Fault, otherwise: PluginCode) -> PluginError {
         tracing::debug!("`{name}` panicked {backtrace}");
     }
     let place = error.details.get("backtrace").and_then(|backtrace| backtrace.lines().next()).unwrap_or_default();
-    PluginError::new(code, name, format!("{} {place}", error.message).trim())
+    let found = PluginError::new(code, name, format!("{} {place}", error.message).trim());
+    match error.details.get("hint") {
+        Some(hint) => found.with_hint(hint.as_str()),
+        None => found,
+    }
 }
 
 /// What every answer must fulfil: as many ids as asked for, from the unlabelled ones, none twice, scores for all or

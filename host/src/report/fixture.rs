@@ -10,6 +10,8 @@ pub(super) const CLASSES: [&str; 6] =
     ["T-shirt/top", "Bag <b>&\"'", "Sandal", "Ankle boot", "<script>x()</script>", "Coat"];
 const TILE: u32 = 28;
 const COLUMNS: u32 = 10;
+/// Images of a map: ids 0 .., so that it holds the picks of the first six rounds.
+const MAPPED: usize = 650;
 
 /// A run to be written: `rounds` rounds of 20 images with `strategy`.
 pub(super) struct Fixture {
@@ -29,10 +31,14 @@ impl Fixture {
         write(&dir, "environment.json", &environment().to_string());
         write(&dir, "plugins.lock", &self.lock());
         let events = (0..self.rounds).map(|round| event("round-finished", json!({"round": round})));
-        let journal = [event("run-started", json!({}))].into_iter().chain(events);
+        let trained = [("rotation", false, json!(0.8125)), ("moco-v2", true, json!(null))].map(training);
+        let journal = [event("run-started", json!({}))].into_iter().chain(trained).chain(events);
         let journal = journal.chain([event("run-finished", json!({}))]).collect::<String>();
         write(&dir, "journal.jsonl", &journal);
         write(&dir, "results.csv", &self.results());
+        write(&dir, "diagnostics.json", &diagnostics().to_string());
+        self.write_map(&dir.join("artifacts/000"), "losses", false);
+        self.write_map(&dir.join("artifacts/diagnosis"), "task", true);
         dir
     }
 
@@ -86,6 +92,30 @@ impl Fixture {
         let classes = if self.strategy == "entropy" { CLASSES.len() - 1 } else { CLASSES.len() };
         let label = |rank: usize| (rank * rank + round + self.seed as usize) % classes;
         (0..20).map(|rank| (100 * round + 7 * rank + self.seed as usize, label(rank))).collect()
+    }
+
+    /// A map of blobs, one for each class, with a thumbnail of every pick and of every tenth other image.
+    fn write_map(&self, folder: &Path, name: &str, oracle: bool) {
+        let picks: Vec<usize> = (0..self.rounds).flat_map(|round| self.picks(round)).map(|(id, _)| id).collect();
+        let shown: Vec<usize> = (0..MAPPED).filter(|id| id % 10 == 0 || picks.contains(id)).collect();
+        let classes: Vec<usize> = (0..MAPPED).map(|id| id * id % CLASSES.len()).collect();
+        let spread = |id: usize, step: usize| (id * step % 97) as f64 / 97.0 + (id * step % 31) as f64 / 31.0;
+        let place = |id: usize, step| 2.0 * ((classes[id] * step) as f64).sin() + spread(id, step);
+        write(
+            folder,
+            &format!("{name}.map.json"),
+            &json!({
+                "name": name, "title": format!("Losses of <i>{name}</i>"), "x_axis": "typicality <b>",
+                "y_axis": "loss in the pretext", "group": if oracle { "class" } else { "cluster" }, "oracle": oracle,
+                "ids": (0..MAPPED).collect::<Vec<_>>(), "groups": classes,
+                "x": (0..MAPPED).map(|id| place(id, 53)).collect::<Vec<_>>(),
+                "y": (0..MAPPED).map(|id| place(id, 29)).collect::<Vec<_>>(),
+                "thumbs": {"file": format!("{name}.map.png"), "ids": shown, "columns": COLUMNS, "tile": [TILE, TILE]},
+            })
+            .to_string(),
+        );
+        let labels: Vec<usize> = shown.iter().map(|id| classes[*id]).collect();
+        sprite(&labels).save(folder.join(format!("{name}.map.png"))).unwrap();
     }
 
     fn metrics(&self, round: usize) -> serde_json::Value {
@@ -147,6 +177,35 @@ fn environment() -> serde_json::Value {
     })
 }
 
+fn training((name, cached, accuracy): (&str, bool, serde_json::Value)) -> String {
+    let model = "89abcdef".repeat(8);
+    event(
+        "pretext-trained",
+        json!({
+            "round": 0, "plugin": "loss-sorter", "name": name, "model": model, "cached": cached, "epochs": 15,
+            "loss": 0.4375, "accuracy": accuracy, "seconds": 12.3,
+        }),
+    )
+}
+
+fn diagnostics() -> serde_json::Value {
+    let representation = |name: &str, model: Option<&str>, knn: f64| {
+        let linear = knn + 0.03;
+        json!({"name": name, "model": model, "features": 512, "knn": knn, "linear": linear})
+    };
+    json!({
+        "epochs": 30, "seconds": 480.0, "task": {"name": "task", "accuracy": 0.9125}, "neighbours": 200,
+        "representations": [
+            representation("moco-v2", Some("89abcdef"), 0.7105),
+            representation("random weights", None, 0.4205),
+            representation("raw pixels", None, 0.3505),
+        ],
+        "pretexts": [
+            {"name": "rotation", "model": "89ab", "spearman": 0.4405, "low": 0.4325, "high": 0.4485, "images": 50000},
+        ],
+    })
+}
+
 fn timings(round: usize) -> serde_json::Value {
     let train = 6.0 + round as f64;
     json!({
@@ -173,7 +232,7 @@ fn sprite(labels: &[usize]) -> image::GrayImage {
             1 => u < 4 + 2 * *label as u32 / 3 && v < 11,
             _ => u + v < 12,
         };
-        image::Luma([if inside { 90 + 8 * place as u8 } else { 12 }])
+        image::Luma([if inside { 90 + 8 * (place % 20) as u8 } else { 12 }])
     })
 }
 

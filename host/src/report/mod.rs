@@ -1,8 +1,8 @@
 //! Turns run directories into one HTML page that works offline and a PNG of the learning curve.
 //!
 //! Called by `coldstart report` and at the end of a run. It reads files only: no engine, no plugin, no running
-//! experiment. `files` says what lies in a run directory, `run` reads one, `arms` and `curve` do the arithmetic,
-//! `chart`, `png` and `page` draw.
+//! experiment. `files`, `tables` and `maps` say what lies in a run directory, `run` reads one, `arms` and `curve` do
+//! the arithmetic, `chart`, `maps`, `png` and `page` draw.
 
 mod arms;
 mod chart;
@@ -10,9 +10,11 @@ mod curve;
 mod files;
 #[cfg(test)]
 mod fixture;
+mod maps;
 mod page;
 mod png;
 mod run;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use files::{Config, DatasetInfo, Environment, Event, LockedPlugin, Metrics, Pick, Shape, Timings};
+pub use maps::{ImageMap, MapFile, Thumbs};
 pub use run::{Round, Run, Sprite, Status, read_run};
+pub use tables::{Diagnostics, Pretext, Representation, Task, Training};
 
 /// What [`write`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]

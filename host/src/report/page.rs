@@ -9,16 +9,18 @@ use super::arms::Arm;
 use super::chart::{self, charts, colour, hex};
 use super::curve::{Measure, mean_curve};
 use super::files::Timings;
+use super::maps::{self, MapView};
 use super::run::{Round, Run, SPRITE_COLUMNS, Status};
 
 /// Fewer seeds than this support no claim that one arm beats another.
 const ENOUGH_SEEDS: usize = 5;
 
 /// Phases in the order in which a round goes through them; others follow by name.
-const PHASES: [&str; 6] = ["select", "predict", "plugin", "train", "evaluate", "record"];
+const PHASES: [&str; 7] = ["pretext", "select", "predict", "plugin", "train", "evaluate", "record"];
 
 /// The whole page as HTML.
 pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error> {
+    let most = maps::points_per_map(runs);
     let page = Page {
         title: distinct(runs, |run| run.config.get("name").to_owned()),
         facts: facts(runs, arms),
@@ -26,7 +28,7 @@ pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error
         notes: runs.iter().flat_map(Run::notes).collect(),
         measures: &Measure::ALL,
         arms: arms.iter().enumerate().map(|(index, arm)| ArmView::new(index, arm)).collect(),
-        runs: runs.iter().enumerate().map(|(index, run)| RunView::new(index, run, arms)).collect(),
+        runs: runs.iter().enumerate().map(|(index, run)| RunView::new(index, run, arms, most)).collect(),
         charts: charts(arms),
         script: chart::script(),
     };
@@ -50,6 +52,7 @@ struct Page<'a> {
 impl Page<'_> {
     const CSS: &'static str = include_str!("page.css");
     const JS: &'static str = include_str!("page.js");
+    const MAPS_JS: &'static str = include_str!("maps.js");
 }
 
 /// What ran on what, when and with which versions, as pairs of term and description.
@@ -171,11 +174,12 @@ struct RunView<'a> {
     heat: Vec<HeatRow>,
     phases: Vec<String>,
     timings: Vec<TimingRow>,
+    maps: Vec<MapView<'a>>,
     galleries: Vec<Gallery<'a>>,
 }
 
 impl<'a> RunView<'a> {
-    fn new(index: usize, run: &'a Run, arms: &'a [Arm]) -> Self {
+    fn new(index: usize, run: &'a Run, arms: &'a [Arm], most_points: usize) -> Self {
         // Grouping puts every run into one arm.
         let arm = arms.iter().position(|arm| arm.indices.contains(&index)).unwrap_or_default();
         let phases = phases(run);
@@ -189,6 +193,7 @@ impl<'a> RunView<'a> {
             heat: heat(run),
             timings: timings(run, &phases),
             phases,
+            maps: run.maps.iter().map(|map| MapView::new(run, map, most_points)).collect(),
             galleries: run.rounds.iter().map(|round| Gallery::new(run, round)).collect(),
         }
     }
@@ -351,6 +356,12 @@ mod filters {
     pub fn score(value: &f64, _: &dyn Values) -> Result<String> {
         let plain = (1e-3..1e5).contains(&value.abs()) || *value == 0.0;
         Ok(if plain { format!("{value:.3}") } else { format!("{value:.2e}") })
+    }
+
+    /// A number with its digits in groups of three.
+    #[filter_fn]
+    pub fn grouped(n: &usize, _: &dyn Values) -> Result<String> {
+        Ok(super::thousands(*n))
     }
 
     /// Seconds, minutes or hours.

@@ -10,6 +10,8 @@ use super::files::{
     Config, Environment, Event, LockedPlugin, Metrics, Pick, Timings, parse_journal, parse_json, parse_lock,
     parse_selection,
 };
+use super::maps::{self, ImageMap};
+use super::tables::{self, Diagnostics, Training};
 
 /// Images in one row of `picks.png`.
 pub(super) const SPRITE_COLUMNS: usize = 10;
@@ -29,6 +31,12 @@ pub struct Run {
     pub journal: Vec<Event>,
     /// The rounds that count, in order: those whose selection and metrics are both whole.
     pub rounds: Vec<Round>,
+    /// What strategies had trained beside the model, in order.
+    pub trainings: Vec<Training>,
+    /// What was measured with every label, if anything was.
+    pub diagnostics: Option<Diagnostics>,
+    /// Maps of images that were stored: round by round, those of the diagnosis last.
+    pub maps: Vec<ImageMap>,
     /// How it ended.
     pub status: Status,
     /// What could not be read, one sentence each.
@@ -84,8 +92,11 @@ pub fn read_run(dir: &Path) -> Result<Run, ReportError> {
     let environment = reader.note("environment.json", parse_json).unwrap_or_default();
     let plugins = reader.note("plugins.lock", parse_lock).unwrap_or_default();
     let rounds = reader.rounds();
-    let status = status(&journal);
-    Ok(Run { dir: dir.to_owned(), config, environment, plugins, journal, rounds, status, problems: reader.problems })
+    let trainings = reader.trainings(&journal);
+    let diagnostics = reader.diagnostics();
+    let maps = reader.maps();
+    let (dir, status, problems) = (dir.to_owned(), status(&journal), reader.problems);
+    Ok(Run { dir, config, environment, plugins, journal, rounds, trainings, diagnostics, maps, status, problems })
 }
 
 impl Run {
@@ -186,13 +197,25 @@ impl Reader<'_> {
         Config { text, ..Config::default() }
     }
 
-    fn rounds(&mut self) -> Vec<Round> {
-        let entries = fs::read_dir(self.dir.join("rounds")).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    /// What a folder holds, by name; nothing if there is no such folder.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// The folders of rounds below a folder, in order.
+    fn numbered(&self, folder: &str) -> Vec<(usize, String)> {
+        let names = self.names(folder).into_iter();
         let mut numbered: Vec<(usize, String)> =
-            names.filter_map(|name| Some((name.parse().ok()?, format!("rounds/{name}")))).collect();
+            names.filter_map(|name| Some((name.parse().ok()?, format!("{folder}/{name}")))).collect();
         numbered.sort();
-        numbered.into_iter().filter_map(|(number, folder)| self.round(number, &folder)).collect()
+        numbered
+    }
+
+    fn rounds(&mut self) -> Vec<Round> {
+        self.numbered("rounds").into_iter().filter_map(|(number, folder)| self.round(number, &folder)).collect()
     }
 
     fn round(&mut self, number: usize, folder: &str) -> Option<Round> {
@@ -219,5 +242,41 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn trainings(&mut self, journal: &[Event]) -> Vec<Training> {
+        let (trainings, problems) = tables::trainings(journal);
+        self.problems.extend(problems);
+        trainings
+    }
+
+    fn diagnostics(&mut self) -> Option<Diagnostics> {
+        let made = self.dir.join("diagnostics.json").exists();
+        made.then(|| self.note("diagnostics.json", parse_json)).flatten()
+    }
+
+    fn maps(&mut self) -> Vec<ImageMap> {
+        let rounds = self.numbered("artifacts").into_iter().map(|(round, folder)| (Some(round), folder));
+        let folders = rounds.chain([(None, "artifacts/diagnosis".to_owned())]);
+        folders.flat_map(|(round, folder)| self.maps_in(round, &folder)).collect()
+    }
+
+    fn maps_in(&mut self, round: Option<usize>, folder: &str) -> Vec<ImageMap> {
+        let names = self.names(folder).into_iter().filter(|name| name.ends_with(".map.json"));
+        names.filter_map(|name| self.map(round, folder, &name)).collect()
+    }
+
+    fn map(&mut self, round: Option<usize>, folder: &str, name: &str) -> Option<ImageMap> {
+        let file = self.note(&format!("{folder}/{name}"), maps::parse)?;
+        let sheet = file.thumbs.as_ref().and_then(|thumbs| {
+            let png = format!("{folder}/{}", thumbs.file);
+            if !self.dir.join(&png).exists() {
+                self.problems.push(format!("{png} is missing"));
+            }
+            let sheet = self.sprite(&png)?;
+            thumbs.fit(&sheet).map_err(|problem| self.problems.push(format!("{png}: {problem}"))).ok()?;
+            Some(sheet)
+        });
+        Some(ImageMap { round, file, sheet })
     }
 }

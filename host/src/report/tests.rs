@@ -45,6 +45,18 @@ fn a_page_is_complete_and_harmless() {
         "0.742 ± 0.018",
         "sha256:0123456789abcdef",
         "60\u{202f}000 to choose from",
+        // The training, the diagnostics and the maps of the fixture.
+        "<td>loss-sorter</td><td class=\"n\">0</td><td class=\"n\">15</td><td class=\"n\">0.438</td>",
+        "<td class=\"n\">0.812</td><td>trained</td><td class=\"n\" data-value=\"12.3\">12.3 s</td>",
+        "<td class=\"n\">–</td><td>cached</td>",
+        "raw pixels</th><td class=\"n\">512</td><td class=\"n\">0.350</td><td class=\"n\">0.380</td>",
+        "of the 200 nearest neighbours",
+        "30 epochs) reaches 0.912",
+        "<td class=\"n\">0.441</td><td class=\"n\">0.432 to 0.449</td><td class=\"n\">50\u{202f}000</td>",
+        "PT4AL reports 0.79 on CIFAR-10; an independent attempt found 0.44",
+        "Losses of &#60;i&#62;task&#60;/i&#62; <span>task, diagnosis</span> <span class=\"badge oracle\">oracle: uses",
+        "650 of 650 images are drawn.",
+        "class Ankle boot",
     ];
     for text in expected {
         assert!(page.contains(text), "the page lacks {text}");
@@ -72,7 +84,7 @@ fn a_run_is_read_as_written() {
 
 #[test]
 fn damage_is_noted_and_never_refused() {
-    let rows: [(&str, Option<&str>, usize, &str); 9] = [
+    let rows: [(&str, Option<&str>, usize, &str); 15] = [
         ("environment.json", None, 3, "environment.json is missing"),
         ("environment.json", Some("{"), 3, "environment.json: EOF"),
         ("plugins.lock", Some("plugin = 3"), 3, "plugins.lock: "),
@@ -82,6 +94,12 @@ fn damage_is_noted_and_never_refused() {
         ("rounds/002/metrics.json", None, 2, "round 2 is unfinished and left out: rounds/002/metrics.json is missing"),
         ("rounds/002/timings.json", Some(""), 3, "rounds/002/timings.json: EOF"),
         ("rounds/002/picks.png", Some("no picture"), 3, "rounds/002/picks.png: "),
+        ("diagnostics.json", Some("{}"), 3, "diagnostics.json: missing field"),
+        ("journal.jsonl", Some("{\"event\":\"pretext-trained\"}\n"), 3, "journal.jsonl: an event pretext-trained is"),
+        ("artifacts/000/losses.map.json", Some("{\"name\":"), 3, "artifacts/000/losses.map.json: EOF"),
+        ("artifacts/000/new.map.json", Some("[]"), 3, "artifacts/000/new.map.json: "),
+        ("artifacts/000/losses.map.png", Some("no picture"), 3, "artifacts/000/losses.map.png: "),
+        ("artifacts/diagnosis/task.map.png", None, 3, "artifacts/diagnosis/task.map.png is missing"),
     ];
     for (file, text, rounds, expected) in rows {
         let folder = tempfile::tempdir().unwrap();
@@ -93,7 +111,9 @@ fn damage_is_noted_and_never_refused() {
         let run = read_run(&dir).unwrap();
         assert_eq!(run.rounds.len(), rounds, "{file}");
         assert!(run.problems[0].starts_with(expected), "{file}: {:?}", run.problems);
-        write(&[dir], &folder.path().join("report.html")).unwrap();
+        let html = folder.path().join("report.html");
+        write(&[dir], &html).unwrap();
+        assert!(own_part(&fs::read_to_string(html).unwrap()).contains(expected), "the page does not say: {expected}");
     }
 }
 
@@ -146,6 +166,37 @@ fn a_browser_draws_the_charts() {
     assert!(image::open(shot).unwrap().width() >= 1280);
 }
 
+/// The third trace holds the images of round 0; the first of them is image 1, the second tile of the sheet.
+const POINT_AT_THE_FIRST_PICK: &str = "setTimeout(() => {
+    const plot = document.querySelector('.map .plot'), { xaxis, yaxis } = plot._fullLayout, { x, y } = plot.data[2];
+    const { left, top } = plot.getBoundingClientRect();
+    const clientX = left + xaxis._offset + xaxis.d2p(x[0]), clientY = top + yaxis._offset + yaxis.d2p(y[0]);
+    plot.querySelector('.nsewdrag').dispatchEvent(new MouseEvent('mousemove', { clientX, clientY, bubbles: true }));
+}, 3000)";
+
+/// A map is drawn where it is in sight, and pointing at an image shows it with what is known of it.
+#[test]
+fn a_browser_draws_the_maps() {
+    let Some(chromium) = chromium() else {
+        eprintln!("skipped: no chromium on PATH or in $CHROMIUM, so no browser has looked at the maps");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = Fixture { strategy: "entropy", seed: 1, rounds: 2 }.write(folder.path());
+    let html = folder.path().join("report.html");
+    write(&[dir], &html).unwrap();
+    let pointing = format!("<script>{POINT_AT_THE_FIRST_PICK}</script></body>");
+    fs::write(&html, fs::read_to_string(&html).unwrap().replace("</body>", &pointing)).unwrap();
+    let (dom, log) = browse(&chromium, &html, &["--window-size=1280,6000".to_owned(), "--dump-dom".to_owned()]);
+    assert!(!log.contains(":CONSOLE"), "the page complains:\n{log}");
+    assert_eq!(dom.matches("class=\"gl-canvas gl-canvas-context\"").count(), 2, "not every map was drawn:\n{log}");
+    let peek = dom.split("class=\"peek\"").nth(1).unwrap();
+    let peek = &peek[..peek.find("</div>").unwrap()];
+    for part in ["background-position: -112px 0px", "image 1<", "cluster 1<", "typicality &lt;b&gt;: ", "round 0<"] {
+        assert!(peek.contains(part), "the box lacks {part}: {peek}");
+    }
+}
+
 fn chromium() -> Option<PathBuf> {
     let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -159,7 +210,9 @@ fn browse(chromium: &Path, html: &Path, what: &[String]) -> (String, String) {
     let output = |name: &str| profile.path().join(name);
     let file = |name: &str| Stdio::from(fs::File::create(output(name)).unwrap());
     let mut browser = Command::new(chromium)
-        .args("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --enable-logging=stderr".split(' '))
+        .args("--headless --no-sandbox --disable-quic --no-first-run --enable-logging=stderr".split(' '))
+        // WebGL without a GPU.
+        .args(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"])
         .args("--disable-background-networking --disable-component-update --disable-sync".split(' '))
         .args(["--window-size=1280,2000", "--virtual-time-budget=10000"])
         .arg(format!("--user-data-dir={}", profile.path().display()))

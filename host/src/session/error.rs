@@ -26,6 +26,17 @@ pub enum SessionError {
     /// The run stopped.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The section `[representation]` cannot be used.
+    #[error("`{key}` {problem}")]
+    Representation {
+        /// The dotted key.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The host could not do what a plugin could ask of it, either.
+    #[error("{0}")]
+    Operation(String),
     /// The data set changed between start and resumption.
     #[error("`{}` was begun on other images than the data set holds now", dir.display())]
     OtherData {

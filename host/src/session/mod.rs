@@ -4,26 +4,29 @@
 //! the run directory is made and before anything is trained.
 
 mod error;
+mod judge;
 mod learner;
 mod record;
 mod selector;
 
 pub use error::SessionError;
+pub use judge::{Diagnosis, Judgement, diagnose, represent};
 
 use crate::config::{Config, ConfigError};
 use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
-use crate::operations::{Meter, Services, Task};
+use crate::operations::{Cache, Meter, Services, Task};
 use crate::plugin::{Library, PluginCode, PluginError, SearchPath, with_defaults};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
+use coldstart_plugin_api::training::TrainSpec;
 use learner::EngineLearner;
 use record::{Environment, Locked};
 use selector::PluginSelector;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 /// What a user says beside the config.
 #[derive(Clone)]
@@ -36,6 +39,8 @@ pub struct Options {
     pub cancelled: Arc<AtomicBool>,
     /// Hears of progress.
     pub meter: Arc<dyn Meter>,
+    /// What was trained before.
+    pub cache: Cache,
 }
 
 /// Run a config into a new folder.
@@ -157,14 +162,7 @@ impl Session {
             true => None,
             false => Some(pool.beside(&data.validation.pixels_nhwc)?),
         };
-        let task = Arc::new(Task::new(pool));
-        let services = Arc::new(Services {
-            data: data.clone(),
-            task: task.clone(),
-            env: EnvInfo { threads: device.threads() as u32, device: kind_of(&device) },
-            cancelled: options.cancelled.clone(),
-            meter: options.meter.clone(),
-        });
+        let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
         let selector_of = |strategy: &Strategy| PluginSelector::create(strategy, services.clone(), config.seed);
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
@@ -193,6 +191,41 @@ impl Session {
         };
         Ok(experiment.run()?)
     }
+}
+
+/// What operations draw on, for a run of `config`.
+fn services(
+    config: &Config,
+    data: Arc<Dataset>,
+    pool: Images,
+    device: &Device,
+    options: &Options,
+) -> Result<Services, SessionError> {
+    Ok(Services {
+        representation: representation(config, &data)?,
+        data,
+        task: Arc::new(Task::new(pool)),
+        env: EnvInfo { threads: device.threads() as u32, device: kind_of(device) },
+        device: device.clone(),
+        model: config.model.clone(),
+        precision: config.training.precision,
+        run_seed: config.seed,
+        cache: options.cache.clone(),
+        network: Mutex::default(),
+        cancelled: options.cancelled.clone(),
+        meter: options.meter.clone(),
+    })
+}
+
+/// The training of the shared representation, with the network that it is for written out.
+fn representation(config: &Config, data: &Dataset) -> Result<Option<TrainSpec>, SessionError> {
+    let Some(representation) = &config.representation else { return Ok(None) };
+    let side = data.shape.height.min(data.shape.width);
+    let mut spec = representation.spec(side).map_err(|(key, problem)| SessionError::Representation { key, problem })?;
+    if let Some(backbone) = spec.backbone.as_mut().filter(|backbone| backbone.name.is_empty()) {
+        backbone.name.clone_from(&config.model.backbone);
+    }
+    Ok(Some(spec))
 }
 
 /// `cpu` or `cuda`, without the number.

@@ -1,8 +1,8 @@
 //! The loop's selector, played by a plugin.
 
 use super::{SessionError, Strategy};
-use crate::experiment::{Ask, Failure, RunDir, Selected, Selector, seed};
-use crate::operations::{Call, Context, Services};
+use crate::experiment::{Ask, Failure, Pretext, RunDir, Selected, Selector, seed};
+use crate::operations::{Asked, Call, Context, Services, Training};
 use crate::plugin::{Instance, check_selection};
 use std::sync::Arc;
 
@@ -12,17 +12,20 @@ pub struct PluginSelector {
     services: Arc<Services>,
     run_seed: u64,
     dir: Option<RunDir>,
+    /// What it had the host do when it was made; told with its first selection.
+    asked_before: Asked,
 }
 
 impl PluginSelector {
     pub fn create(strategy: &Strategy, services: Arc<Services>, run_seed: u64) -> Result<PluginSelector, SessionError> {
         let name = strategy.library.manifest.name.clone();
         let context = Context { plugin: &name, seed: seed_of(run_seed, 0, &name), labelled: &[], artifacts: None };
-        let instance = {
+        let (instance, asked_before) = {
             let call = Call::new(&services, context);
-            Instance::create(&strategy.library, &strategy.params_json, call.as_host())?
+            let instance = Instance::create(&strategy.library, &strategy.params_json, call.as_host())?;
+            (instance, call.asked())
         };
-        Ok(PluginSelector { name, instance, services, run_seed, dir: None })
+        Ok(PluginSelector { name, instance, services, run_seed, dir: None, asked_before })
     }
 
     /// Where artifacts go from now on.
@@ -44,7 +47,10 @@ impl Selector for PluginSelector {
         let selection = self.instance.select(&request, call.as_host())?;
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
         self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
-        Ok(Selected { selection, predicting: call.predicting() })
+        let Asked { predicting, training, trainings } = call.asked();
+        let before = std::mem::take(&mut self.asked_before).trainings;
+        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
+        Ok(Selected { selection, predicting, training, pretexts })
     }
 
     fn save(&self) -> Result<Vec<u8>, Failure> {
@@ -54,6 +60,12 @@ impl Selector for PluginSelector {
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
         Ok(self.instance.load(state)?)
     }
+}
+
+/// A training in the journal's words.
+fn pretext(plugin: &str, training: Training) -> Pretext {
+    let Training { model, name, cached, epochs, loss, accuracy, seconds } = training;
+    Pretext { plugin: plugin.to_owned(), name, model, cached, epochs, loss, accuracy, seconds }
 }
 
 fn seed_of(run_seed: u64, round: u32, name: &str) -> [u8; 32] {

@@ -3,6 +3,7 @@
 use coldstart_plugin_api::abi::std_types::RSlice;
 use coldstart_plugin_api::abi::{DType, HostRef, TensorId};
 use coldstart_plugin_api::prelude::*;
+use coldstart_plugin_api::training::Target;
 
 /// What to do, and from when on.
 #[derive(Params)]
@@ -30,6 +31,8 @@ enum Behaviour {
     TooMany,
     NanScores,
     UnknownOperation,
+    UnknownView,
+    HiddenTargets,
     ReadsHiddenLabel,
     ImpossibleTensor,
     ReleasesRequest,
@@ -104,6 +107,17 @@ fn misbehave(behaviour: Behaviour, request: &Request, host: &Host<'_>, honest: S
         TooMany => ids = request.unlabelled.clone(),
         NanScores => return Ok(Selection { scores: vec![f32::NAN; ids.len()], ids }),
         UnknownOperation => _ = host.invoke::<_, ops::Empty>(Op("x.nothing/1"), &ops::Empty {}, &[])?,
+        UnknownView => {
+            // What the kit of a later version could send.
+            let mut spec = serde_json::to_value(TrainSpec::pt4al_rotation())?;
+            spec["views"][0] = serde_json::json!({"op": "solarize", "threshold": 0.5});
+            _ = host.invoke::<_, ops::TrainAnswer>(ops::TRAIN_1, &spec, &[])?;
+        }
+        HiddenTargets => {
+            let target = Target::Labels {};
+            let spec = TrainSpec { target, record: vec![], ..TrainSpec::pt4al_rotation().with_epochs(1) };
+            host.train(&spec, &request.unlabelled)?;
+        }
         ReadsHiddenLabel => _ = host.labels(&request.unlabelled[..1])?,
         ImpossibleTensor => {
             let shape = [u64::MAX, 2];

@@ -1,9 +1,11 @@
 //! One file a command.
 
+pub mod cache;
 pub mod data;
 pub mod doctor;
 pub mod plugin;
 pub mod report;
+pub mod represent;
 pub mod run;
 
 use super::args::Args;

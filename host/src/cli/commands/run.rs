@@ -1,5 +1,6 @@
 //! `coldstart run` and `coldstart resume`.
 
+use super::cache::cache_of;
 use super::report::write_report;
 use crate::cli::args::{Args, Resume, Run};
 use crate::cli::console::Console;
@@ -27,12 +28,14 @@ pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Pro
     finish(&resume.run, outcome, console)
 }
 
-fn options(args: &Args, console: &Console, device: &str) -> Options {
+/// What the user says beside the config.
+pub fn options(args: &Args, console: &Console, device: &str) -> Options {
     Options {
         data_root: args.data.clone(),
         device: device.to_owned(),
         cancelled: console.cancelled(),
         meter: Arc::new(console.clone()),
+        cache: cache_of(args),
     }
 }
 

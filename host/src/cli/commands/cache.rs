@@ -1,0 +1,43 @@
+//! `coldstart cache`: the networks that were trained before.
+
+use super::print_json;
+use crate::cli::args::{self, Args};
+use crate::cli::problem::Problem;
+use crate::operations::{Cache, Listed};
+use std::path::PathBuf;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// The cache that the user's arguments and environment name.
+pub fn cache_of(args: &Args) -> Cache {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let users = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let root = args.cache.clone().unwrap_or_else(|| users.unwrap_or_else(std::env::temp_dir).join("coldstart/trained"));
+    Cache::new(root, (args.cache_limit.max(0.0) * GIB) as u64)
+}
+
+/// `coldstart cache list` and `coldstart cache clean`.
+pub fn cache(args: &Args, command: &args::Cache) -> Result<(), Problem> {
+    let cache = cache_of(args);
+    match command {
+        args::Cache::List { json: true } => print_json(&cache.list()),
+        args::Cache::List { json: false } => {
+            let entries = cache.list();
+            entries.iter().for_each(line);
+            let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+            eprintln!("{} networks, {:.3} GiB in {}", entries.len(), bytes as f64 / GIB, cache.root().display());
+        }
+        args::Cache::Clean { to } => {
+            let removed = cache.clean((to.max(0.0) * GIB) as u64);
+            removed.iter().for_each(line);
+            eprintln!("removed {} networks", removed.len());
+        }
+    }
+    Ok(())
+}
+
+fn line(entry: &Listed) {
+    let Listed { key, name, bytes, idle_seconds } = entry;
+    let hours = *idle_seconds as f64 / 3600.0;
+    println!("{key}  {name:<12} {:>9.1} MiB  used {hours:.1} h ago", *bytes as f64 / (1u64 << 20) as f64);
+}

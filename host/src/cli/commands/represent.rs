@@ -1,0 +1,46 @@
+//! `coldstart represent` and `coldstart diagnose`: how good representations and pretexts are.
+
+use super::print_json;
+use super::report::write_report;
+use super::run::options;
+use crate::cli::args::{Args, Diagnose, Represent};
+use crate::cli::console::Console;
+use crate::cli::problem::Problem;
+use crate::config::Config;
+use crate::session::{self, Diagnosis, Judgement};
+
+/// `coldstart represent CONFIG`.
+pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Result<(), Problem> {
+    let config = Config::read(&represent.config, &represent.set)?;
+    let options = options(args, console, &represent.device);
+    let judgements = session::represent(&config, &options, represent.out.as_deref())?;
+    console.clear();
+    if represent.json {
+        print_json(&judgements);
+    } else {
+        table(&judgements);
+    }
+    Ok(())
+}
+
+/// `coldstart diagnose RUN`.
+pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(), Problem> {
+    let (options, device) = (options(args, console, "auto"), diagnose.device.as_deref());
+    let diagnosis = session::diagnose(&diagnose.run, &options, device, diagnose.epochs)?;
+    console.clear();
+    let Diagnosis { task, epochs, representations, pretexts, .. } = &diagnosis;
+    println!("with every label, {epochs} epochs: accuracy {:.2} %", 100.0 * task.accuracy);
+    table(representations);
+    for pretext in pretexts {
+        let (name, rho) = (&pretext.name, pretext.spearman);
+        println!("{name}: rank correlation with the task's loss {rho:.3} ({:.3} to {:.3})", pretext.low, pretext.high);
+    }
+    write_report(std::slice::from_ref(&diagnose.run), &diagnose.run.join("report.html"))
+}
+
+fn table(judgements: &[Judgement]) {
+    println!("{:<16} {:>8} {:>10} {:>10}", "features", "number", "kNN", "linear");
+    for Judgement { name, features, knn, linear, .. } in judgements {
+        println!("{name:<16} {features:>8} {:>8.2} % {:>8.2} %", 100.0 * knn, 100.0 * linear);
+    }
+}

@@ -1,0 +1,400 @@
+//! Trained networks kept by what made them, so that the same training is done once.
+//!
+//! An entry is a folder named by its key, a hash. It appears whole or not at all; every file of it is checked against its
+//! hash before it is used, and a damaged entry is made anew. Several processes may share a cache: one makes an entry while
+//! the others wait for it. When the entries grow beyond the limit, those that were used longest ago go.
+//!
+//! ```text
+//! CACHE/KEY/entry.json        what it is, and the hashes of the other files
+//! CACHE/KEY/...               whatever its maker put there
+//! CACHE/KEY.making/           an entry under way
+//! CACHE/KEY.lock              held while the entry is made or removed
+//! CACHE/KEY.checkpoint        where an unfinished one goes on
+//! ```
+
+use coldstart_plugin_api::{Code, Error, Result};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long a process that waits sleeps between two looks.
+const NAP: Duration = Duration::from_millis(200);
+
+/// A folder of entries.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+    limit_bytes: u64,
+}
+
+/// An entry as it lies on disk. While it is held, nobody removes it.
+#[derive(Debug)]
+pub struct Entry<T> {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What its maker said of it.
+    pub about: T,
+    /// Whether it was there already.
+    pub cached: bool,
+    /// Shared with everybody who uses the entry.
+    _lock: File,
+}
+
+/// A line of `coldstart cache list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The hash that names it.
+    pub key: String,
+    /// What its maker calls it.
+    pub name: String,
+    /// All its files together.
+    pub bytes: u64,
+    /// Seconds since it was used last.
+    pub idle_seconds: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest<T> {
+    name: String,
+    about: T,
+    sha256: BTreeMap<String, String>,
+}
+
+const MANIFEST: &str = "entry.json";
+
+impl Cache {
+    /// A cache in this folder, which need not exist yet.
+    pub fn new(root: PathBuf, limit_bytes: u64) -> Cache {
+        Cache { root, limit_bytes }
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The entry of `key`, made by `make` if there is none or it is damaged.
+    ///
+    /// `make` gets the folder to put files in, and a file to store its state in and to go on from; what it returns is kept
+    /// with the entry. While another process makes the same entry, `waiting` is called now and then; its error ends the wait.
+    pub fn entry<T: Serialize + DeserializeOwned>(
+        &self,
+        (key, name): (&str, &str),
+        waiting: &dyn Fn() -> Result<()>,
+        make: impl FnOnce(&Path, &Path) -> Result<T>,
+    ) -> Result<Entry<T>> {
+        fs::create_dir_all(&self.root).map_err(|error| self.failed("create", &self.root, &error))?;
+        let lock = loop {
+            if let Ok(Some(entry)) = self.open(key) {
+                return Ok(entry);
+            }
+            let lock = self.try_lock(key, FlockOperation::NonBlockingLockExclusive);
+            if let Some(lock) = lock.map_err(|error| self.failed("lock", &self.beside(key, "lock"), &error))? {
+                break lock;
+            }
+            waiting()?;
+            std::thread::sleep(NAP);
+        };
+        let folder = self.root.join(key);
+        match self.read(key) {
+            Ok(Some(about)) => return Ok(Entry { about, cached: true, _lock: self.shared(lock, key)?, folder }),
+            Ok(None) => {}
+            Err(problem) => tracing::warn!("the cache entry {key} is damaged ({problem}) and is made anew"),
+        }
+        let (making, checkpoint) = (self.beside(key, "making"), self.beside(key, "checkpoint"));
+        remove(&folder).and_then(|()| remove(&making)).map_err(|error| self.failed("remove", &folder, &error))?;
+        fs::create_dir_all(&making).map_err(|error| self.failed("create", &making, &error))?;
+        let about = make(&making, &checkpoint)?;
+        self.seal(name, &about, &making, &folder).map_err(|error| self.failed("write", &folder, &error))?;
+        let _ = fs::remove_file(&checkpoint);
+        let lock = self.shared(lock, key)?;
+        self.shrink(self.limit_bytes);
+        Ok(Entry { folder, about, cached: false, _lock: lock })
+    }
+
+    /// The entry of `key`, if it is there and nobody is making it.
+    ///
+    /// Errs with what is wrong with it.
+    pub fn open<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<Entry<T>>, String> {
+        let folder = self.root.join(key);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let lock = self.try_lock(key, FlockOperation::NonBlockingLockShared).map_err(|error| error.to_string())?;
+        let Some(lock) = lock else { return Ok(None) };
+        let about = self.read(key)?;
+        Ok(about.map(|about| Entry { folder, about, cached: true, _lock: lock }))
+    }
+
+    /// What an entry says of itself; none if there is no such entry.
+    ///
+    /// Errs with what is wrong with it, and when it was made by a program that says other things.
+    fn read<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<T>, String> {
+        let folder = self.root.join(key);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let text = fs::read(folder.join(MANIFEST)).map_err(|error| format!("{MANIFEST}: {error}"))?;
+        let manifest: Manifest<T> = serde_json::from_slice(&text).map_err(|error| format!("{MANIFEST}: {error}"))?;
+        for (file, expected) in &manifest.sha256 {
+            let found = sha256_of(&folder.join(file)).map_err(|error| format!("{file}: {error}"))?;
+            if found != *expected {
+                return Err(format!("{file} is not what was stored"));
+            }
+        }
+        // The time of the manifest says when the entry was used last.
+        let _ = File::open(folder.join(MANIFEST)).and_then(|file| file.set_modified(SystemTime::now()));
+        Ok(Some(manifest.about))
+    }
+
+    /// All entries, the one used last first.
+    pub fn list(&self) -> Vec<Listed> {
+        let mut entries: Vec<Listed> = fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| self.listed(entry.file_name().to_str()?))
+            .collect();
+        entries.sort_by(|a, b| a.idle_seconds.cmp(&b.idle_seconds).then(a.key.cmp(&b.key)));
+        entries
+    }
+
+    /// Remove the entries used longest ago until the rest takes at most `limit_bytes`, and what unfinished ones left; those in
+    /// use stay. Tells which entries went.
+    pub fn clean(&self, limit_bytes: u64) -> Vec<Listed> {
+        let removed = self.shrink(limit_bytes);
+        let files = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+        for key in names.iter().filter_map(|name| name.strip_suffix(".lock")) {
+            let Ok(Some(_lock)) = self.try_lock(key, FlockOperation::NonBlockingLockExclusive) else { continue };
+            let _ = remove(&self.beside(key, "making"));
+            for left in ["checkpoint", "partial", "lock"] {
+                let _ = fs::remove_file(self.beside(key, left));
+            }
+        }
+        removed
+    }
+
+    fn shrink(&self, limit_bytes: u64) -> Vec<Listed> {
+        let mut removed = Vec::new();
+        let mut total: u64 = self.list().iter().map(|entry| entry.bytes).sum();
+        for entry in self.list().into_iter().rev() {
+            if total <= limit_bytes {
+                break;
+            }
+            let exclusive = FlockOperation::NonBlockingLockExclusive;
+            let Ok(Some(_lock)) = self.try_lock(&entry.key, exclusive) else { continue };
+            if remove(&self.root.join(&entry.key)).is_ok() {
+                total -= entry.bytes;
+                let _ = fs::remove_file(self.beside(&entry.key, "lock"));
+                removed.push(entry);
+            }
+        }
+        removed
+    }
+
+    /// Lets others use the entry too, and nobody remove it.
+    fn shared(&self, lock: File, key: &str) -> Result<File> {
+        let shared = rustix::fs::flock(&lock, FlockOperation::LockShared);
+        shared.map_err(|error| self.failed("lock", &self.beside(key, "lock"), &error.into()))?;
+        Ok(lock)
+    }
+
+    /// `KEY.ENDING`.
+    fn beside(&self, key: &str, ending: &str) -> PathBuf {
+        self.root.join(format!("{key}.{ending}"))
+    }
+
+    fn listed(&self, key: &str) -> Option<Listed> {
+        let folder = self.root.join(key);
+        let manifest = folder.join(MANIFEST);
+        let text = fs::read(&manifest).ok()?;
+        let about: Manifest<serde_json::Value> = serde_json::from_slice(&text).ok()?;
+        let files = fs::read_dir(&folder).ok()?.flatten();
+        let bytes = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+        let used = manifest.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        let idle_seconds = used.elapsed().map_or(0, |idle| idle.as_secs());
+        Some(Listed { key: key.to_owned(), name: about.name, bytes, idle_seconds })
+    }
+
+    fn seal<T: Serialize>(&self, name: &str, about: &T, making: &Path, folder: &Path) -> std::io::Result<()> {
+        let mut sha256 = BTreeMap::new();
+        for file in fs::read_dir(making)? {
+            let path = file?.path();
+            File::open(&path)?.sync_all()?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            sha256.insert(name, sha256_of(&path)?);
+        }
+        let manifest = Manifest { name: name.to_owned(), about, sha256 };
+        let text = serde_json::to_vec_pretty(&manifest).expect("plain data");
+        fs::write(making.join(MANIFEST), text)?;
+        File::open(making.join(MANIFEST))?.sync_all()?;
+        fs::rename(making, folder)?;
+        File::open(&self.root)?.sync_all()
+    }
+
+    /// None while another process has it in a way that does not go together. The lock goes with the process, however it ends.
+    fn try_lock(&self, key: &str, how: FlockOperation) -> std::io::Result<Option<File>> {
+        let path = self.beside(key, "lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        if rustix::fs::flock(&file, how).is_err() {
+            return Ok(None);
+        }
+        // Whoever had it may have removed the file before letting go: then the lock is on a file that nobody else finds.
+        use std::os::unix::fs::MetadataExt;
+        let same = path.metadata().is_ok_and(|named| file.metadata().is_ok_and(|held| held.ino() == named.ino()));
+        Ok(same.then_some(file))
+    }
+
+    fn failed(&self, action: &str, path: &Path, error: &std::io::Error) -> Error {
+        let message = format!("cannot {action} `{}` in the cache: {error}", path.display());
+        Error::new(Code::HOST, message)
+            .with("hint", "name another folder with `--cache`, or make space with `coldstart cache clean`")
+    }
+}
+
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut digest = Sha256::new();
+    std::io::copy(&mut File::open(path)?, &mut HashWriter(&mut digest))?;
+    Ok(hex(&digest.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes in lowercase hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn go_on() -> Result<()> {
+        Ok(())
+    }
+
+    fn put(cache: &Cache, key: &str, n_bytes: usize) -> Entry<u32> {
+        let make = |folder: &Path, _: &Path| {
+            fs::write(folder.join("data"), vec![7; n_bytes]).unwrap();
+            Ok(n_bytes as u32)
+        };
+        cache.entry((key, "test"), &go_on, make).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_made_once_and_anew_when_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("deep/cache"), u64::MAX);
+        assert!(!put(&cache, "a", 5).cached);
+        let found = put(&cache, "a", 9);
+        assert_eq!((&found.folder, found.about, found.cached), (&cache.root().join("a"), 5, true));
+        // Whoever holds an entry keeps others from making it anew.
+        drop(found);
+        let damages: [fn(&Path); 4] = [
+            |entry| fs::write(entry.join("data"), "other").unwrap(),
+            |entry| fs::remove_file(entry.join("data")).unwrap(),
+            |entry| fs::write(entry.join("entry.json"), "{").unwrap(),
+            |entry| fs::remove_file(entry.join("entry.json")).unwrap(),
+        ];
+        for damage in damages {
+            damage(&cache.root().join("a"));
+            assert!(!put(&cache, "a", 5).cached);
+            assert!(put(&cache, "a", 5).cached);
+        }
+    }
+
+    #[test]
+    fn a_maker_that_fails_leaves_no_entry_but_its_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), u64::MAX);
+        let failed = cache.entry::<u32>(("a", "test"), &go_on, |_, checkpoint| {
+            fs::write(checkpoint, "half").unwrap();
+            Err(Error::plugin("no"))
+        });
+        assert!(failed.is_err() && cache.list().is_empty());
+        let made = cache.entry(("a", "test"), &go_on, |_, checkpoint| Ok(fs::read_to_string(checkpoint).unwrap()));
+        assert_eq!(made.unwrap().about, "half");
+        assert!(!folder.path().join("a.checkpoint").exists());
+    }
+
+    #[test]
+    fn one_makes_it_and_the_others_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), u64::MAX);
+        let made = AtomicUsize::new(0);
+        let ask = || {
+            let make = |_: &Path, _: &Path| {
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(made.fetch_add(1, Ordering::Relaxed))
+            };
+            cache.entry(("a", "test"), &go_on, make).unwrap().cached
+        };
+        let cached = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).filter(|cached| *cached).count()
+        });
+        assert_eq!((cached, made.load(Ordering::Relaxed)), (3, 1));
+    }
+
+    #[test]
+    fn a_wait_can_be_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), u64::MAX);
+        let _held = cache.try_lock("a", FlockOperation::NonBlockingLockExclusive).unwrap().unwrap();
+        let stop = || Err(Error::new(Code::CANCELLED, "cancelled"));
+        let error = cache.entry(("a", "test"), &stop, |_, _| Ok(0)).unwrap_err();
+        assert_eq!(error.code, Code::CANCELLED);
+    }
+
+    #[test]
+    fn the_longest_unused_go_first_and_those_in_use_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned(), u64::MAX);
+        for (i, key) in ["a", "b", "c"].into_iter().enumerate() {
+            put(&cache, key, 10_000);
+            let used = SystemTime::now() - Duration::from_secs(1000 * (3 - i as u64));
+            File::open(folder.path().join(key).join(MANIFEST)).unwrap().set_modified(used).unwrap();
+        }
+        let keys = |entries: Vec<Listed>| entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+        assert_eq!(keys(cache.list()), ["c", "b", "a"]);
+        let held = cache.open::<u32>("a").unwrap().unwrap();
+        let also = cache.open::<u32>("a").unwrap().unwrap();
+        let (_, used) = (drop(also), SystemTime::now() - Duration::from_secs(9000));
+        File::open(held.folder.join(MANIFEST)).unwrap().set_modified(used).unwrap();
+        assert_eq!(keys(cache.clean(25_000)), ["b"]);
+        drop(held);
+        // The entry that was just made stays, however large it is, as long as it is held.
+        let small = Cache::new(folder.path().to_owned(), 1);
+        let made = put(&small, "d", 10_000);
+        assert_eq!(keys(small.list()), ["d"]);
+        drop(made);
+        fs::write(folder.path().join("e.lock"), "").unwrap();
+        fs::write(folder.path().join("e.checkpoint"), "half").unwrap();
+        assert_eq!(keys(small.clean(0)), ["d"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
