@@ -145,7 +145,7 @@ impl Step<'_> {
                 let new = unit(&old.f_add(&f_nd.f_mul_scalar(1.0 - bank_momentum)?)?)?;
                 Ok(Compared { loss_n, pair: None, new: vec![new] })
             }
-            _ => unreachable!("a checked spec gives each objective its memory"),
+            _ => Err(tch::TchError::Kind("this objective has no memory of its kind".to_owned())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One call into a plugin: the host's side of the binary surface.
 
-use super::train::{self, Items, Training, from_engine};
-use super::{Context, Services, write_map};
+use super::train::{self, About, Items, Training, from_engine};
+use super::{Context, Entry, Services, write_map};
 use crate::engine::{self, Glances, Model, Outputs, Predictions};
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
@@ -186,26 +186,30 @@ impl<'a> Call<'a> {
             return ask(model, &task.pool).map_err(from_engine);
         };
         let mut network = self.services.network.lock().unwrap_or_else(PoisonError::into_inner);
-        if network.as_ref().is_none_or(|(known, _)| known != name) {
-            *network = Some((name.to_owned(), train::load(self.services, name)?));
-        }
-        match &*network {
-            Some((_, model)) => ask(model, &self.services.task.lock().pool).map_err(from_engine),
-            None => Err(Error::new(Code::HOST, "a network was lost between loading and asking")),
-        }
+        let model = match network.take().filter(|(known, _)| known == name) {
+            Some((_, model)) => model,
+            None => train::load(self.services, name)?,
+        };
+        let (_, model) = network.insert((name.to_owned(), model));
+        ask(model, &self.services.task.lock().pool).map_err(from_engine)
     }
 
     fn train(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, Vec<HostTensor>)> {
-        let items = self.items(spec, inputs)?;
-        let start = Instant::now();
-        let (entry, training) = train::train(self.services, spec, &items)?;
+        let (entry, answer) = self.have_trained(spec, &self.items(spec, inputs)?)?;
         let records = train::records(&entry)?;
-        let answer = answer_of(&training);
+        Ok((answer, records.iter().map(|record| HostTensor::of_f32(&record.values, record.n_cols)).collect()))
+    }
+
+    /// Train, or find in the cache, and note it for the journal.
+    fn have_trained(&self, spec: &TrainSpec, items: &Items) -> Result<(Entry<About>, ops::TrainAnswer)> {
+        let start = Instant::now();
+        let (entry, training) = train::train(self.services, spec, items)?;
+        let Training { model, cached, loss, accuracy, .. } = training.clone();
         self.note(|asked| {
             asked.training += start.elapsed();
             asked.trainings.push(training);
         });
-        Ok((answer, records.iter().map(|record| HostTensor::of_f32(&record.values, record.n_cols)).collect()))
+        Ok((entry, ops::TrainAnswer { model, cached, loss, accuracy }))
     }
 
     /// The images to train on, with what the inputs or the labels say of them.
@@ -244,14 +248,8 @@ impl<'a> Call<'a> {
             let hint = "add `[representation]` with `method = \"moco-v2\"`, or another preset";
             return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
         };
-        let start = Instant::now();
         let whole = Items::of((0..self.services.data.pool.len()).collect());
-        let (_, training) = train::train(self.services, spec, &whole)?;
-        let answer = answer_of(&training);
-        self.note(|asked| {
-            asked.training += start.elapsed();
-            asked.trainings.push(training);
-        });
+        let (_entry, answer) = self.have_trained(spec, &whole)?;
         let args =
             ops::PredictArgs2 { model: Some(answer.model.clone()), outputs: vec![Output::Embeddings], views: None };
         let features = self.predict(&args, inputs)?.into_iter().next();
@@ -339,11 +337,6 @@ impl<'a> Call<'a> {
         };
         self.tensors.get(*ids)?.as_u64()
     }
-}
-
-fn answer_of(training: &Training) -> ops::TrainAnswer {
-    let Training { model, cached, loss, accuracy, .. } = training.clone();
-    ops::TrainAnswer { model, cached, loss, accuracy }
 }
 
 fn as_tensor(predicted: &Predictions, output: Output) -> Result<HostTensor> {

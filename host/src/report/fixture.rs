@@ -197,7 +197,7 @@ fn diagnostics() -> serde_json::Value {
         "epochs": 30, "seconds": 480.0, "task": {"name": "task", "accuracy": 0.9125}, "neighbours": 200,
         "representations": [
             representation("moco-v2", Some("89abcdef"), 0.7105),
-            representation("random weights", None, 0.4205),
+            representation("untrained weights", None, 0.4205),
             representation("raw pixels", None, 0.3505),
         ],
         "pretexts": [

@@ -89,7 +89,7 @@ pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Resu
         let problem = "is missing: this command trains it".to_owned();
         return Err(SessionError::Representation { key: "representation".to_owned(), problem });
     };
-    let (entry, training) = operations::train(&court.services, &spec, &court.whole_pool()).map_err(failed)?;
+    let (entry, training) = operations::train(&court.services, &spec, &court.whole_pool()).map_err(of_section)?;
     let network = operations::load(&court.services, &training.model).map_err(failed)?;
     let features = court.embed(&network)?;
     let judged = court.judge(&training.name, Some(&training.model), &features)?;
@@ -154,14 +154,20 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     Ok(diagnosis)
 }
 
-fn failed(error: Error) -> SessionError {
+/// What the training of a representation asks for comes from its section of the config.
+fn of_section(error: Error) -> SessionError {
     match error.code {
-        Code::CANCELLED => SessionError::Run(RunError::Cancelled),
-        // What the spec asks for comes from the config's section.
         Code::BAD_PARAMS => SessionError::Representation {
             key: "representation".to_owned(),
             problem: format!("cannot be trained: {}", error.message),
         },
+        _ => failed(error),
+    }
+}
+
+fn failed(error: Error) -> SessionError {
+    match error.code {
+        Code::CANCELLED => SessionError::Run(RunError::Cancelled),
         _ => SessionError::Operation(error.message),
     }
 }
