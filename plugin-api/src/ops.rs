@@ -40,11 +40,11 @@ pub const REPRESENT_1: Op = Op("represent/1");
 /// Cut points into clusters by Lloyd's algorithm from k-means++ seeds. Input: points (f32 \[n, d\]). Args: [`KMeansArgs`].
 /// Outputs: the cluster of each point (u64 \[n\]), the centres (f32 \[k, d\]). Answer: [`KMeansAnswer`].
 ///
-/// Distances are Euclidean; equal ones go to the lowest cluster; an empty cluster takes the point farthest from its
-/// centre. The same seed and points give the same clusters on the CPU, whatever the block size.
+/// Distances are Euclidean; an empty cluster takes the point farthest from its centre. The same seed and points give the
+/// same clusters on the CPU.
 pub const KMEANS_1: Op = Op("kmeans/1");
 /// The nearest other points of each point. Input: points (f32 \[n, d\]). Args: [`KnnArgs`]. Outputs: positions
-/// (u64 \[n, k\]) and Euclidean distances (f32 \[n, k\]), nearest first; equal ones go to the lowest position.
+/// (u64 \[n, k\]) and Euclidean distances (f32 \[n, k\]), nearest first, equal ones in the order of their positions.
 /// Answer: [`Empty`].
 pub const KNN_1: Op = Op("knn/1");
 /// Keep a map of images with the run: a point for each image, which the report draws with the images behind the points.

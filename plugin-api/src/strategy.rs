@@ -71,6 +71,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// Dataset ids of all images, labelled or not, ascending: the same in every round of a run.
+    pub fn pool(&self) -> Vec<u64> {
+        let mut pool = [&self.labelled[..], &self.unlabelled[..]].concat();
+        pool.sort_unstable();
+        pool
+    }
+
     /// A generator for one purpose; another name gives independent numbers, the same name the same ones.
     pub fn rng(&self, stream: &str) -> Rng {
         Rng::for_stream(self.seed, stream)

@@ -60,15 +60,22 @@ pub enum Command {
     },
 }
 
-/// Arguments of `run`.
+/// A config, and what is set differently.
 #[derive(Debug, clap::Args)]
-pub struct Run {
+pub struct Experiment {
     /// The experiment, a TOML file
     #[arg(value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
     /// Set one key, such as `initial.size=100`; may be repeated
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<Override>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub experiment: Experiment,
     /// Folder of the run [default: runs/NAME-SEED]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
@@ -88,12 +95,8 @@ pub struct Resume {
 /// Arguments of `represent`.
 #[derive(Debug, clap::Args)]
 pub struct Represent {
-    /// The experiment, a TOML file with a section [representation]
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub config: PathBuf,
-    /// Set one key, such as `representation.epochs=20`; may be repeated
-    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<Override>,
+    #[command(flatten)]
+    pub experiment: Experiment,
     /// Folder for the features [default: none are stored]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
@@ -179,12 +182,8 @@ pub enum Data {
     },
     /// Read the data set of a config and say what is in it
     Info {
-        /// The experiment, a TOML file
-        #[arg(value_hint = ValueHint::FilePath)]
-        config: PathBuf,
-        /// Set one key, such as `dataset.imbalance=100`; may be repeated
-        #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
-        set: Vec<Override>,
+        #[command(flatten)]
+        experiment: Experiment,
         /// As JSON
         #[arg(long)]
         json: bool,

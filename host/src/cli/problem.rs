@@ -119,6 +119,10 @@ impl From<SessionError> for Problem {
             SessionError::Config(error) => error.into(),
             SessionError::Plugin(error) => error.into(),
             SessionError::Data(error) => error.into(),
+            // A run says how it goes on; what is not one begins anew, and finds what it had trained.
+            SessionError::Engine(EngineError::Cancelled) | SessionError::Run(RunError::Cancelled) => {
+                Problem::interrupted("the same command again goes on with what was trained so far".to_owned())
+            }
             SessionError::Engine(error) => error.into(),
             SessionError::Run(error) => error.into(),
             SessionError::Representation { .. } => {

@@ -88,10 +88,10 @@ pub enum Published {
 const LARGE_SIDE: usize = 96;
 
 impl Representation {
-    /// The training, for images whose shorter side has `side` pixels.
+    /// The training, for images whose shorter side has `side` pixels, beside this task model.
     ///
     /// Errs with the key and the sentence.
-    pub fn spec(&self, side: usize) -> Result<TrainSpec, (String, String)> {
+    pub fn spec(&self, side: usize, model: &engine::ModelSettings) -> Result<TrainSpec, (String, String)> {
         let setting = match self.setting {
             Some(Published::ImageNet) => Setting::ImageNet,
             None if side >= LARGE_SIDE => Setting::ImageNet,
@@ -109,13 +109,22 @@ impl Representation {
         if let Some(epochs) = self.epochs {
             spec = spec.with_epochs(epochs);
         }
-        if self.backbone.is_some() || self.width.is_some() {
-            let name = self.backbone.clone().unwrap_or_default();
-            spec.backbone = Some(Backbone { name, width: self.width });
-        }
+        spec.backbone = Some(self.network(model)?);
         spec.seed = self.seed;
         spec.check().map_err(|error| ("representation".to_owned(), error.message))?;
         Ok(spec)
+    }
+
+    /// The network under the head: that of the task, as far as this section says nothing else.
+    fn network(&self, model: &engine::ModelSettings) -> Result<Backbone, (String, String)> {
+        let mut network = model.clone();
+        if let Some(backbone) = &self.backbone {
+            (network.backbone, network.width) = (backbone.clone(), None);
+        }
+        network.width = self.width.map(|width| width as usize).or(network.width);
+        let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
+        let width = network.resolved_width().map_err(of_section).map_err(in_section)?;
+        Ok(Backbone { name: network.backbone, width: Some(width as u32) })
     }
 }
 
@@ -215,13 +224,7 @@ impl Config {
         self.dataset.validate().map_err(of_section)?;
         self.model.validate().map_err(of_section)?;
         if let Some(representation) = &self.representation {
-            representation.spec(0)?;
-            let backbone = representation.backbone.as_ref().unwrap_or(&self.model.backbone).clone();
-            let own = if representation.backbone.is_none() { self.model.width } else { None };
-            let width = representation.width.map(|width| width as usize).or(own);
-            let network = engine::ModelSettings { backbone, width, ..self.model.clone() };
-            let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
-            network.validate().map_err(of_section).map_err(in_section)?;
+            representation.spec(0, &self.model)?;
         }
         self.training.validate().map_err(of_section)
     }

@@ -110,17 +110,31 @@ fn add_scaled(sum: &mut Tensor, term: &Tensor, scale: f64) -> TorchResult<()> {
 
 /// The learning rate of `step`, from 0, of `n_steps`.
 pub(super) fn learning_rate(training: &Training, step: usize, n_steps: usize) -> f64 {
-    let done = step as f64 / n_steps as f64;
     let warmup = training.warmup_epochs as f64 / training.epochs as f64;
-    let peak = training.optimizer.lr();
-    if done < warmup {
-        return peak * (step as f64 + 1.0) / (warmup * n_steps as f64).ceil();
-    }
-    match training.schedule {
-        Schedule::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * (done - warmup) / (1.0 - warmup)).cos()),
-        Schedule::Step => peak * 0.1f64.powi(training.milestones.iter().filter(|&&at| at <= done).count() as i32),
-        Schedule::Constant => peak,
-    }
+    training.optimizer.lr()
+        * match training.schedule {
+            Schedule::Cosine => height(step, n_steps, warmup, cosine),
+            Schedule::Step => height(step, n_steps, warmup, |done, _| drops(&training.milestones, 0.1, done)),
+            Schedule::Constant => height(step, n_steps, warmup, |_, _| 1.0),
+        }
+}
+
+/// The share of the peak at `step`, from 0, of `n_steps`: over the share `warmup` of them it rises to 1, then `fall` says, from
+/// the shares of the steps that are done and that were for warm-up.
+pub(super) fn height(step: usize, n_steps: usize, warmup: f64, fall: impl Fn(f64, f64) -> f64) -> f64 {
+    let done = step as f64 / n_steps as f64;
+    // A share of steps that is a whole number may miss it by a rounding error.
+    if done < warmup { (step + 1) as f64 / (warmup * n_steps as f64 - 1e-6).ceil() } else { fall(done, warmup) }
+}
+
+/// Half a cosine from 1 down to 0.
+pub(super) fn cosine(done: f64, warmup: f64) -> f64 {
+    0.5 * (1.0 + (std::f64::consts::PI * (done - warmup) / (1.0 - warmup)).cos())
+}
+
+/// Times `factor` at each share of the steps that is done.
+pub(super) fn drops(at: &[f64], factor: f64, done: f64) -> f64 {
+    factor.powi(at.iter().filter(|&&at| at <= done).count() as i32)
 }
 
 #[cfg(test)]

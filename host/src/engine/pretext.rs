@@ -25,7 +25,7 @@ use super::predict::{Matrix, block_size};
 use super::settings::{ModelSettings, Precision};
 use super::train::{TrainObserver, TrainProgress};
 use super::views::{Chance, Choices, Views};
-use job::{learning_rate, optimizer_of};
+use job::learning_rate;
 
 pub use job::head_of;
 
@@ -170,7 +170,7 @@ impl<'a> Trainer<'a> {
         let mut rng = Rng::for_stream(job.seed, "weights");
         let model =
             Model::with_head(job.model, job.images.shape(), head_of(job.spec, job.n_outputs()), &mut rng, device)?;
-        let update = Update::new(optimizer_of(job.spec.optimizer), &model.params).doing(doing)?;
+        let update = Update::new(job.spec.optimizer.into(), &model.params).doing(doing)?;
         let n = job.rows.len();
         let memory =
             Memory::new(&job.spec.objective, &model, n, &mut Rng::for_stream(job.seed, "memory")).doing(doing)?;

@@ -1,5 +1,6 @@
 //! The `[model]` and `[training]` sections: what may be set, the defaults, and what is refused.
 
+use coldstart_plugin_api::training as spec;
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
@@ -109,6 +110,35 @@ impl Optimizer {
             Optimizer::Sgd(sgd) => sgd.lr,
             Optimizer::AdamW(adamw) => adamw.lr,
             Optimizer::Lars(lars) => lars.lr,
+        }
+    }
+}
+
+impl From<spec::Optimizer> for Optimizer {
+    fn from(optimizer: spec::Optimizer) -> Self {
+        use spec::Optimizer::*;
+        match optimizer {
+            Sgd { lr, momentum, nesterov, weight_decay } => {
+                Optimizer::Sgd(self::Sgd { lr, momentum, weight_decay, nesterov })
+            }
+            Adamw { lr, weight_decay } => Optimizer::AdamW(AdamW { lr, weight_decay }),
+            Lars { lr, momentum, weight_decay, trust } => {
+                Optimizer::Lars(self::Lars { lr, momentum, weight_decay, trust })
+            }
+        }
+    }
+}
+
+impl From<Optimizer> for spec::Optimizer {
+    fn from(optimizer: Optimizer) -> Self {
+        match optimizer {
+            Optimizer::Sgd(Sgd { lr, momentum, weight_decay, nesterov }) => {
+                spec::Optimizer::Sgd { lr, momentum, nesterov, weight_decay }
+            }
+            Optimizer::AdamW(AdamW { lr, weight_decay }) => spec::Optimizer::Adamw { lr, weight_decay },
+            Optimizer::Lars(Lars { lr, momentum, weight_decay, trust }) => {
+                spec::Optimizer::Lars { lr, momentum, weight_decay, trust }
+            }
         }
     }
 }

@@ -226,11 +226,7 @@ impl<'a> Call<'a> {
                 let given = self.tensors.get(*given)?.as_u64()?.into_iter().map(|class| class as usize).collect();
                 items.classes = Some((given, *classes as usize));
             }
-            (Target::Values {}, [given]) => {
-                let (values, n_cols) = self.tensors.get(*given)?.as_f32()?;
-                let n_rows = values.len().checked_div(n_cols).unwrap_or(0);
-                items.values = Some(engine::Matrix { values, n_rows, n_cols });
-            }
+            (Target::Values {}, [given]) => items.values = Some(self.points(&[*given])?),
             (Target::Applied { .. } | Target::Instance {}, []) => {}
             (_, given) => {
                 return Err(bad(format!(

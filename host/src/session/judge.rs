@@ -5,7 +5,7 @@ use super::record::Environment;
 use super::{Options, SessionError, learner, load_data, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
-use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Optimizer, Outputs, Schedule};
+use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
 use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, write_atomically};
 use crate::operations::{self, About, Entry, Items, Services, write_map};
 use coldstart_plugin_api::ops::MapArgs;
@@ -333,21 +333,6 @@ fn task_spec(config: &Config, epochs: u32) -> TrainSpec {
         Augmentation::CropFlip => vec![ViewOp::PadCrop { padding: 4 }, flip],
     };
     views.push(ViewOp::Normalise {});
-    let optimizer = match training.optimizer {
-        Optimizer::Sgd(sgd) => spec::Optimizer::Sgd {
-            lr: sgd.lr,
-            momentum: sgd.momentum,
-            nesterov: sgd.nesterov,
-            weight_decay: sgd.weight_decay,
-        },
-        Optimizer::AdamW(adamw) => spec::Optimizer::Adamw { lr: adamw.lr, weight_decay: adamw.weight_decay },
-        Optimizer::Lars(lars) => spec::Optimizer::Lars {
-            lr: lars.lr,
-            momentum: lars.momentum,
-            weight_decay: lars.weight_decay,
-            trust: lars.trust,
-        },
-    };
     let drop = |at: &f64| ((at * f64::from(epochs)).round() as u32).max(1);
     let schedule = match training.schedule {
         Schedule::Cosine => spec::Schedule::Cosine {},
@@ -365,7 +350,7 @@ fn task_spec(config: &Config, epochs: u32) -> TrainSpec {
         backbone: None,
         head: spec::Head::Linear { dim: None },
         objective: spec::Objective::CrossEntropy {},
-        optimizer,
+        optimizer: training.optimizer.into(),
         schedule,
         warmup_epochs: (training.warmup_epochs * epochs as usize / training.epochs) as u32,
         epochs,

@@ -217,15 +217,12 @@ fn services(
     })
 }
 
-/// The training of the shared representation, with the network that it is for written out.
+/// The training of the shared representation, if the config has one.
 fn representation(config: &Config, data: &Dataset) -> Result<Option<TrainSpec>, SessionError> {
     let Some(representation) = &config.representation else { return Ok(None) };
     let side = data.shape.height.min(data.shape.width);
-    let mut spec = representation.spec(side).map_err(|(key, problem)| SessionError::Representation { key, problem })?;
-    if let Some(backbone) = spec.backbone.as_mut().filter(|backbone| backbone.name.is_empty()) {
-        backbone.name.clone_from(&config.model.backbone);
-    }
-    Ok(Some(spec))
+    let spec = representation.spec(side, &config.model);
+    Ok(Some(spec.map_err(|(key, problem)| SessionError::Representation { key, problem })?))
 }
 
 /// `cpu` or `cuda`, without the number.

@@ -71,8 +71,7 @@ impl Strategy for FirstChoice {
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let mut pool = [&request.labelled[..], &request.unlabelled[..]].concat();
-        pool.sort_unstable();
+        let pool = request.pool();
         let trained = host.train(&self.pretext(), &pool)?;
         let map = match &trained.records[..] {
             [probabilities_en] if probabilities_en.n_cols() == pool.len() => DatasetMap::of(probabilities_en),

@@ -111,8 +111,7 @@ impl Strategy for Pt4al {
 impl Pt4al {
     /// Have the pretext learnt, sort the pool by its losses, and keep both with the run.
     fn order_pool(&self, request: &Request, host: &Host<'_>) -> Result<Vec<u64>> {
-        let mut pool = [&request.labelled[..], &request.unlabelled[..]].concat();
-        pool.sort_unstable();
+        let pool = request.pool();
         let trained = host.train(&self.pretext(), &pool)?;
         let losses_n = match &trained.records[..] {
             [record] if record.elements().len() == pool.len() => record.elements(),

@@ -18,8 +18,8 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
             list(*json);
             Ok(())
         }
-        Data::Info { config, set, json } => {
-            let config = Config::read(config, set)?;
+        Data::Info { experiment, json } => {
+            let config = Config::read(&experiment.config, &experiment.set)?;
             let described = data::load(&config.dataset, args.data.as_deref(), config.seed)?.describe();
             if *json {
                 print_json(&described)

@@ -11,7 +11,7 @@ use crate::session::{self, Diagnosis, Judgement};
 
 /// `coldstart represent CONFIG`.
 pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Result<(), Problem> {
-    let config = Config::read(&represent.config, &represent.set)?;
+    let config = Config::read(&represent.experiment.config, &represent.experiment.set)?;
     let options = options(args, console, &represent.device);
     let judgements = session::represent(&config, &options, represent.out.as_deref())?;
     console.clear();

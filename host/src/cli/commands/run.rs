@@ -2,7 +2,7 @@
 
 use super::cache::cache_of;
 use super::report::write_report;
-use crate::cli::args::{Args, Resume, Run};
+use crate::cli::args::{Args, Experiment, Resume, Run};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::config::{Config, ConfigError};
@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 /// `coldstart run CONFIG`.
 pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
-    let config = Config::read(&run.config, &run.set)?;
+    let Experiment { config: file, set } = &run.experiment;
+    let config = Config::read(file, set)?;
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
-    let text = std::fs::read_to_string(&run.config).unwrap_or_default();
-    let at_key = |key: &str, message: String| ConfigError::at_key(&run.config, &text, &run.set, key, message);
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, set, key, message);
     let outcome = session::start(config, &out, &options(args, console, &run.device), &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }

@@ -6,7 +6,8 @@ use coldstart_plugin_api::training::{self as spec, Target, TrainSpec};
 
 use super::super::error::EngineError;
 use super::super::model::{HeadSettings, Hidden};
-use super::super::settings::{AdamW, Lars, Optimizer, Sgd};
+use super::super::optimizer::{cosine, drops, height};
+use super::super::settings::Optimizer;
 use super::{PretextJob, Targets};
 
 impl PretextJob<'_> {
@@ -74,33 +75,17 @@ pub fn head_of(spec: &TrainSpec, n_outputs: usize) -> HeadSettings {
     HeadSettings { n_outputs, hidden, n_tiles }
 }
 
-pub(super) fn optimizer_of(optimizer: spec::Optimizer) -> Optimizer {
-    match optimizer {
-        spec::Optimizer::Sgd { lr, momentum, nesterov, weight_decay } => {
-            Optimizer::Sgd(Sgd { lr, momentum, weight_decay, nesterov })
-        }
-        spec::Optimizer::Adamw { lr, weight_decay } => Optimizer::AdamW(AdamW { lr, weight_decay }),
-        spec::Optimizer::Lars { lr, momentum, weight_decay, trust } => {
-            Optimizer::Lars(Lars { lr, momentum, weight_decay, trust })
-        }
-    }
-}
-
 /// The learning rate of `step`, from 0, where an epoch has `per_epoch` steps.
 pub(super) fn learning_rate(spec: &TrainSpec, step: usize, per_epoch: usize) -> f64 {
-    let epoch = step as f64 / per_epoch as f64;
-    let (warmup, epochs) = (f64::from(spec.warmup_epochs), f64::from(spec.epochs));
-    let peak = optimizer_of(spec.optimizer).lr();
-    if epoch < warmup {
-        return peak * (step + 1) as f64 / (warmup * per_epoch as f64);
-    }
-    match &spec.schedule {
-        spec::Schedule::Cosine {} => {
-            peak * 0.5 * (1.0 + (std::f64::consts::PI * (epoch - warmup) / (epochs - warmup)).cos())
+    let n_epochs = f64::from(spec.epochs);
+    let (n_steps, warmup) = (per_epoch * spec.epochs as usize, f64::from(spec.warmup_epochs) / n_epochs);
+    Optimizer::from(spec.optimizer).lr()
+        * match &spec.schedule {
+            spec::Schedule::Cosine {} => height(step, n_steps, warmup, cosine),
+            spec::Schedule::Step { epochs, factor } => {
+                let at: Vec<f64> = epochs.iter().map(|&epoch| f64::from(epoch) / n_epochs).collect();
+                height(step, n_steps, warmup, |done, _| drops(&at, *factor, done))
+            }
+            spec::Schedule::Constant {} => height(step, n_steps, warmup, |_, _| 1.0),
         }
-        spec::Schedule::Step { epochs, factor } => {
-            peak * factor.powi(epochs.iter().filter(|&&at| f64::from(at) <= epoch).count() as i32)
-        }
-        spec::Schedule::Constant {} => peak,
-    }
 }
