@@ -18,6 +18,9 @@ pub struct Args {
     /// How large that folder may grow, in GiB
     #[arg(long, global = true, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0)]
     pub cache_limit: f64,
+    /// Run strategies that nobody you trust has signed, each in a process of its own
+    #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_unsigned: bool,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

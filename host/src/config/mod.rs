@@ -157,24 +157,58 @@ pub struct Query {
 }
 
 /// The section `[plugins]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plugins {
     /// Folders searched before all others, relative to the config's folder.
     pub path: Vec<PathBuf>,
-    /// How strategies are run.
+    /// Where strategies run.
     pub isolation: Isolation,
+    /// How well a worker process must be shut in.
+    pub sandbox: Sandbox,
+    /// Seconds that a strategy may take for one call in a worker process; the host's own work does not count.
+    pub timeout: f64,
+    /// GiB that a worker process may take.
+    pub memory: f64,
+    /// How often a round is tried again with a new worker process after one died or took too long.
+    pub retries: u32,
 }
 
-/// How strategies are run.
+impl Default for Plugins {
+    fn default() -> Plugins {
+        Plugins {
+            path: Vec::new(),
+            isolation: Isolation::default(),
+            sandbox: Sandbox::default(),
+            timeout: 3600.0,
+            memory: 4.0,
+            retries: 1,
+        }
+    }
+}
+
+/// Where strategies run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// As the program sees fit; today always in-process.
+    /// Trusted ones inside the program, all others in a process of their own.
     #[default]
     Auto,
     /// Inside the program.
     InProcess,
+    /// Each in a process of its own.
+    Process,
+}
+
+/// How well a worker process must be shut in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// As well as the system can.
+    #[default]
+    BestEffort,
+    /// Completely, or the strategy is refused.
+    Required,
 }
 
 mod defaults {
@@ -221,6 +255,9 @@ impl Config {
         )?;
         fits("initial.size", self.initial.size > 0, "at least 1")?;
         fits("query.size", self.query.size > 0, "at least 1")?;
+        let Plugins { timeout, memory, .. } = self.plugins;
+        fits("plugins.timeout", timeout > 0.0 && timeout <= 1e9, "a number of seconds above 0")?;
+        fits("plugins.memory", memory > 0.0 && memory <= 1e6, "a number of GiB above 0")?;
         self.dataset.validate().map_err(of_section)?;
         self.model.validate().map_err(of_section)?;
         if let Some(representation) = &self.representation {

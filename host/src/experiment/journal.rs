@@ -1,8 +1,8 @@
 //! The journal: one event a line, appended and on disk before the run goes on.
 
-use super::Pretext;
 use super::error::RunError;
 use super::files;
+use super::{Mishap, Pretext};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -40,6 +40,14 @@ pub enum Event {
         /// Which network.
         #[serde(flatten)]
         pretext: Pretext,
+    },
+    /// The strategy of a round was lost while it chose, and was asked again.
+    AskedAgain {
+        /// Which round.
+        round: u32,
+        /// What had happened.
+        #[serde(flatten)]
+        mishap: Mishap,
     },
     /// The model of a round is trained.
     Trained {

@@ -57,7 +57,7 @@ pub trait Selector {
     fn select(&mut self, request: &Ask<'_>) -> Result<Selected, Failure>;
 
     /// State to store after the round; empty if there is none.
-    fn save(&self) -> Result<Vec<u8>, Failure>;
+    fn save(&mut self) -> Result<Vec<u8>, Failure>;
 
     /// Take up stored state.
     fn load(&mut self, state: &[u8]) -> Result<(), Failure>;
@@ -87,6 +87,17 @@ pub struct Selected {
     pub training: Duration,
     /// Each of those networks.
     pub pretexts: Vec<Pretext>,
+    /// Why it had to be asked again, if it had to.
+    pub mishaps: Vec<Mishap>,
+}
+
+/// A strategy was lost while it chose, and was asked again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mishap {
+    /// The strategy.
+    pub plugin: String,
+    /// What had happened to it.
+    pub error: String,
 }
 
 /// A network that was trained for a strategy.

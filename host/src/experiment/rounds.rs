@@ -129,6 +129,9 @@ impl Experiment<'_> {
         let selected = clock.time("select", || self.select(round, state))?;
         clock.split("select", "predict", selected.predicting);
         clock.split("select", "pretext", selected.training);
+        for mishap in &selected.mishaps {
+            journal.append(Event::AskedAgain { round, mishap: mishap.clone() })?;
+        }
         for pretext in &selected.pretexts {
             journal.append(Event::PretextTrained { round, pretext: pretext.clone() })?;
         }
@@ -204,7 +207,7 @@ impl Experiment<'_> {
         }
     }
 
-    fn record_round(&self, round: u32, measured: &Metrics) -> Result<(), RunError> {
+    fn record_round(&mut self, round: u32, measured: &Metrics) -> Result<(), RunError> {
         self.dir.write_json(round, "metrics.json", measured)?;
         let checkpoint = self.dir.checkpoint(round);
         create_folder(&checkpoint)?;

@@ -112,6 +112,11 @@ impl PluginCode {
         &CODES[self as usize]
     }
 
+    /// The code with this id, such as `P001`.
+    pub fn of(id: &str) -> Option<PluginCode> {
+        CODES.iter().find(|(_, known, ..)| *known == id).map(|(code, ..)| *code)
+    }
+
     /// The code itself, such as `P001`.
     pub fn id(self) -> &'static str {
         self.row().1
@@ -120,6 +125,11 @@ impl PluginCode {
     /// What it means, in a few words.
     pub fn title(self) -> &'static str {
         self.row().2
+    }
+
+    /// Whether the plugin's worker process is gone with it, so that only a new one could go on.
+    pub fn lost_the_worker(self) -> bool {
+        matches!(self, PluginCode::Timeout | PluginCode::WorkerDied)
     }
 
     /// What to do about it.

@@ -1,43 +1,109 @@
-//! One instance of a loaded strategy, and what the host demands of its answers.
+//! Instances of a strategy, in this process or apart, and what the host demands of their answers.
 
 use super::error::{PluginCode, PluginError};
-use super::load::Library;
-use coldstart_plugin_api::abi::std_types::{RSlice, RStr};
+use super::isolate::{Limits, Worker};
+use super::load::{Library, Verified};
+use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
 use coldstart_plugin_api::{Code, Error, Selection};
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+/// A plugin that instances can be made of.
+pub enum Plugin {
+    /// Loaded into this process.
+    InProcess(Library),
+    /// Each instance in a worker of its own; the first one waits already.
+    Apart(Box<Apart>),
+}
+
+/// A plugin that runs apart from the host.
+pub struct Apart {
+    plugin: Verified,
+    limits: Limits,
+    waiting: Mutex<Option<Worker>>,
+}
+
+impl Plugin {
+    /// Load a plugin, here or (given limits) in a worker.
+    pub fn load(plugin: &Verified, apart: Option<&Limits>) -> Result<Plugin, PluginError> {
+        let Some(limits) = apart else { return Ok(Plugin::InProcess(Library::load(plugin)?)) };
+        let waiting = Mutex::new(Some(Worker::start(plugin, limits)?));
+        Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), waiting })))
+    }
+
+    /// Where it runs, in a word for records.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Plugin::InProcess(_) => "in-process",
+            Plugin::Apart(_) => "process",
+        }
+    }
+
+    /// Make an instance with these parameters (JSON).
+    pub fn create(&self, name: &str, params_json: &str, host: HostRef<'_>) -> Result<Instance, PluginError> {
+        let failed = |fault| failed(name, fault, PluginCode::Create);
+        let body = match self {
+            Plugin::InProcess(library) => {
+                Body::InProcess(library.create(name, params_json, host).into_result().map_err(failed)?)
+            }
+            Plugin::Apart(apart) => {
+                let mut worker = apart.worker()?;
+                worker.create(params_json, &host)?.map_err(|fault| failed(fault.into()))?;
+                Body::Apart(Box::new(worker))
+            }
+        };
+        Ok(Instance { name: name.to_owned(), body })
+    }
+}
+
+impl Apart {
+    fn worker(&self) -> Result<Worker, PluginError> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waiting.map_or_else(|| Worker::start(&self.plugin, &self.limits), Ok)
+    }
+}
 
 /// A strategy that can be asked.
 pub struct Instance {
     name: String,
-    selector: SelectorBox,
+    body: Body,
+}
+
+enum Body {
+    InProcess(SelectorBox),
+    Apart(Box<Worker>),
 }
 
 impl Instance {
-    /// Create an instance with these parameters (JSON).
-    pub fn create(library: &Library, params_json: &str, host: HostRef<'_>) -> Result<Instance, PluginError> {
-        let name = library.manifest.name.clone();
-        let selector = library.root.create()(RStr::from(name.as_str()), RStr::from(params_json), host).into_result();
-        let selector = selector.map_err(|fault| failed(&name, fault, PluginCode::Create))?;
-        Ok(Instance { name, selector })
-    }
-
     /// Ask for a selection. The answer is not checked yet: see [`check_selection`].
     pub fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
-        let answer = self.selector.select(request, host).into_result();
-        let selection = answer.map_err(|fault| failed(&self.name, fault, PluginCode::Select))?;
-        Ok(Selection { ids: selection.ids.into_vec(), scores: selection.scores.into_vec() })
+        let answer = match &mut self.body {
+            Body::InProcess(selector) => selector
+                .select(request, host)
+                .into_result()
+                .map(|selection| (selection.ids.into_vec(), selection.scores.into_vec())),
+            Body::Apart(worker) => worker.select(request, &host)?.map_err(abi::Fault::from),
+        };
+        let (ids, scores) = answer.map_err(|fault| failed(&self.name, fault, PluginCode::Select))?;
+        Ok(Selection { ids, scores })
     }
 
     /// The state to store after a round.
-    pub fn save(&self) -> Result<Vec<u8>, PluginError> {
-        let state = self.selector.save().into_result();
-        Ok(state.map_err(|fault| failed(&self.name, fault, PluginCode::Select))?.into_vec())
+    pub fn save(&mut self) -> Result<Vec<u8>, PluginError> {
+        let state = match &mut self.body {
+            Body::InProcess(selector) => selector.save().into_result().map(RVec::into_vec),
+            Body::Apart(worker) => worker.save()?.map_err(abi::Fault::from),
+        };
+        state.map_err(|fault| failed(&self.name, fault, PluginCode::Select))
     }
 
     /// Take up a stored state.
     pub fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
-        let loaded = self.selector.load(RSlice::from(state)).into_result();
+        let loaded = match &mut self.body {
+            Body::InProcess(selector) => selector.load(RSlice::from(state)).into_result(),
+            Body::Apart(worker) => worker.load(state)?.map_err(abi::Fault::from),
+        };
         loaded.map_err(|fault| match failed(&self.name, fault, PluginCode::Create) {
             // It is the stored state that does not fit, not what a user wrote.
             PluginError { code: PluginCode::Params, message, .. } => {

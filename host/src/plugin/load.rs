@@ -4,36 +4,117 @@ use super::elf;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use coldstart_plugin_api::__private::abi_stable;
-use coldstart_plugin_api::abi::{LibHeader, RootRef};
+use coldstart_plugin_api::abi::std_types::{RResult, RStr};
+use coldstart_plugin_api::abi::{Fault, HostRef, LibHeader, RootRef, SelectorBox};
 use libloading::os::unix::{Library as Object, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::check_layout_compatibility;
 use abi_stable::library::{ROOT_MODULE_LOADER_NAME, lib_header_from_path};
 
-/// A loaded plugin. It is never unloaded: threads and thread-locals of its own may outlive every use.
+/// A plugin's file, read once and found sound. Nothing of it has run.
+///
+/// The bytes that were checked are kept in a sealed memory file: what is loaded later, here or in a worker, is what was
+/// checked.
 #[derive(Clone)]
-pub struct Library {
+pub struct Verified {
     /// Where it was read from.
     pub file: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
-    /// `sha256:` and the hash of the bytes that were loaded.
+    /// `sha256:` and the hash of the bytes.
     pub sha256: String,
-    pub(super) root: RootRef,
+    /// Whether it may run inside the host.
+    pub trusted: bool,
+    text: String,
+    sealed: Arc<OwnedFd>,
+}
+
+impl Verified {
+    /// Read and check a plugin.
+    pub fn read(file: &Path) -> Result<Verified, PluginError> {
+        Verified::read_as(file, None)
+    }
+
+    /// The same for a file whose content is known: any other content is refused before it is looked at.
+    pub fn read_locked(file: &Path, sha256: &str) -> Result<Verified, PluginError> {
+        Verified::read_as(file, Some(sha256))
+    }
+
+    fn read_as(file: &Path, locked: Option<&str>) -> Result<Verified, PluginError> {
+        let name = file.display().to_string();
+        let bytes = std::fs::read(file)
+            .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
+        let sha256 = hash(&bytes);
+        if let Some(locked) = locked.filter(|locked| *locked != sha256) {
+            let message = format!("the run began with {locked}, this file is {sha256}");
+            return Err(PluginError::new(PluginCode::LockMismatch, &name, message));
+        }
+        // A signature would be held against these bytes here, before anything else looks at them.
+        let (manifest, text) = check(&name, &bytes)?;
+        let sealed = sealed_copy(&bytes).map_err(|error| {
+            PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
+        })?;
+        let trusted = is_shipped(file);
+        Ok(Verified { file: file.to_owned(), manifest, sha256, trusted, text, sealed: Arc::new(sealed) })
+    }
+
+    /// A file that another process of this program has checked and sealed.
+    pub fn from_sealed(sealed: OwnedFd) -> Result<Verified, PluginError> {
+        let file = path_of(&sealed);
+        let name = file.display().to_string();
+        let bytes = std::fs::read(&file)
+            .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
+        let (manifest, text) = check(&name, &bytes)?;
+        Ok(Verified { file, manifest, sha256: hash(&bytes), trusted: false, text, sealed: Arc::new(sealed) })
+    }
+
+    /// The manifest's own text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The bytes, as a memory file.
+    pub fn sealed(&self) -> &OwnedFd {
+        &self.sealed
+    }
+}
+
+/// Whether a file lies where the program lies: whoever could change it could change the program.
+fn is_shipped(file: &Path) -> bool {
+    let program = std::env::current_exe().and_then(|program| program.canonicalize()).ok();
+    let folder = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
+    program.and_then(|program| Some(program.parent()?.to_owned())).is_some_and(|home| Some(home) == folder)
+}
+
+/// What can be known of a library without running it.
+fn check(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+    let (manifest, text) = Manifest::read(name, bytes)?;
+    manifest.check(name)?;
+    elf::check(name, bytes, ROOT_MODULE_LOADER_NAME, &running_glibc())?;
+    Ok((manifest, text.to_owned()))
+}
+
+/// A loaded plugin. It is never unloaded: threads and thread-locals of its own may outlive every use.
+#[derive(Clone)]
+pub struct Library {
+    verified: Verified,
+    root: RootRef,
 }
 
 impl std::fmt::Debug for Library {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Library({} {}, {})", self.manifest.name, self.manifest.version, self.file.display())
+        let Verified { file, manifest, .. } = &self.verified;
+        write!(f, "Library({} {}, {})", manifest.name, manifest.version, file.display())
     }
 }
 
@@ -41,61 +122,52 @@ impl std::fmt::Debug for Library {
 static LOADED: Mutex<BTreeMap<String, Library>> = Mutex::new(BTreeMap::new());
 
 impl Library {
-    /// Read, verify and load a plugin.
-    ///
-    /// The bytes that are checked are the bytes that are mapped: the file is read once, and `dlopen` gets a sealed copy.
-    pub fn load(file: &Path) -> Result<Library, PluginError> {
-        Library::load_as(file, None)
-    }
-
-    /// The same for a file whose content is known: any other content is refused before it is looked at.
-    pub fn load_locked(file: &Path, sha256: &str) -> Result<Library, PluginError> {
-        Library::load_as(file, Some(sha256))
-    }
-
-    fn load_as(file: &Path, locked: Option<&str>) -> Result<Library, PluginError> {
-        let name = file.display().to_string();
-        let bytes = std::fs::read(file)
-            .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
-        let sha256 = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
-        if let Some(locked) = locked.filter(|locked| *locked != sha256) {
-            let message = format!("the run began with {locked}, this file is {sha256}");
-            return Err(PluginError::new(PluginCode::LockMismatch, &name, message));
-        }
-        // A signature would be held against these bytes here, before anything else looks at them.
+    /// Load a plugin into this process.
+    pub fn load(plugin: &Verified) -> Result<Library, PluginError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = loaded.get(&sha256) {
-            return Ok(Library { file: file.to_owned(), ..library.clone() });
+        if let Some(library) = loaded.get(&plugin.sha256) {
+            return Ok(Library { verified: plugin.clone(), root: library.root });
         }
-        let (manifest, text) = Manifest::read(&name, &bytes)?;
-        manifest.check(&name)?;
-        elf::check(&name, &bytes, ROOT_MODULE_LOADER_NAME, &running_glibc())?;
-        let header = open(&name, &bytes)?;
-        let root = check_layout(&name, header)?;
-        let said = root.descriptor()();
-        if said.as_str() != text {
+        let name = plugin.file.display().to_string();
+        let root = check_layout(&name, open(&name, plugin.sealed())?)?;
+        if root.descriptor()().as_str() != plugin.text {
             return Err(PluginError::new(PluginCode::Descriptor, &name, "says something else than its manifest"));
         }
-        let library = Library { file: file.to_owned(), manifest, sha256: sha256.clone(), root };
-        loaded.insert(sha256, library.clone());
+        let library = Library { verified: plugin.clone(), root };
+        loaded.insert(plugin.sha256.clone(), library.clone());
         Ok(library)
+    }
+
+    /// The manifest's own text.
+    pub fn text(&self) -> &str {
+        &self.verified.text
+    }
+
+    /// Make an instance with these parameters (JSON).
+    pub fn create(&self, name: &str, params_json: &str, host: HostRef<'_>) -> RResult<SelectorBox, Fault> {
+        self.root.create()(RStr::from(name), RStr::from(params_json), host)
     }
 }
 
-/// `dlopen` a sealed copy of the bytes and find abi_stable's header in it.
-fn open(name: &str, bytes: &[u8]) -> Result<&'static LibHeader, PluginError> {
+/// `dlopen` the sealed bytes and find abi_stable's header in them.
+fn open(name: &str, sealed: &OwnedFd) -> Result<&'static LibHeader, PluginError> {
     let refuse = |message: String| PluginError::new(PluginCode::Library, name, message);
-    let memfd = sealed_copy(bytes).map_err(|error| refuse(format!("cannot be copied to memory: {error}")))?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd()));
+    // A descriptor of its own, which stays open for good: its number must never be used again, because the dynamic
+    // loader takes two files of one path for one.
+    let memfd = sealed.try_clone().map_err(|error| refuse(format!("cannot be kept in memory: {error}")))?;
+    let path = path_of(&memfd);
     // SAFETY: loading runs the library's constructors. `elf::check` has refused any beyond the two of the runtime, and
-    // whoever puts a file on the search path trusts it as much as a program that they start.
+    // this process is either a worker that has shut itself in, or the plugin is trusted with the user's account.
     let object = unsafe { Object::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
     let object = object.map_err(|error| refuse(format!("cannot be loaded: {error}")))?;
     let header = lib_header_from_path(&path).map_err(|error| layout(name, &error.to_string()))?;
-    // Both live as long as the process: the code must never be unmapped, nor its descriptor number be used again.
     std::mem::forget(object);
     std::mem::forget(memfd);
     Ok(header)
+}
+
+fn path_of(memfd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd()))
 }
 
 fn sealed_copy(bytes: &[u8]) -> std::io::Result<OwnedFd> {
@@ -103,8 +175,13 @@ fn sealed_copy(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     // Kernels before 6.3 do not know EXEC and make every memfd executable.
     let memfd = rustix::fs::memfd_create("coldstart-plugin", flags | MemfdFlags::EXEC)
         .or_else(|_| rustix::fs::memfd_create("coldstart-plugin", flags))?;
-    let mut file = std::fs::File::from(memfd);
+    let mut file = File::from(memfd);
     file.write_all(bytes)?;
+    seal(file)
+}
+
+/// The same memory file, which nobody can change any more.
+pub(super) fn seal(file: File) -> std::io::Result<OwnedFd> {
     let memfd = OwnedFd::from(file);
     rustix::fs::fcntl_add_seals(&memfd, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(memfd)
@@ -143,8 +220,9 @@ fn running_glibc() -> String {
     version.unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hash(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 #[cfg(test)]

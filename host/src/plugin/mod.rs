@@ -9,14 +9,16 @@
 mod elf;
 mod error;
 mod instance;
+mod isolate;
 mod load;
 mod manifest;
 mod params;
 mod search;
 
 pub use error::{CODES, PluginCode, PluginError};
-pub use instance::{Instance, check_selection};
-pub use load::Library;
+pub use instance::{Instance, Plugin, check_selection};
+pub use isolate::{Limits, WORKER, serve_host};
+pub use load::{Library, Verified};
 pub use manifest::Manifest;
 pub use params::with_defaults;
 pub use search::{Candidate, SearchPath, StrategyName};

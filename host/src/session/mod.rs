@@ -12,12 +12,12 @@ mod selector;
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Isolation, Plugins, Sandbox};
 use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{Cache, Meter, Services, Task};
-use crate::plugin::{Library, PluginCode, PluginError, SearchPath, with_defaults};
+use crate::plugin::{Limits, Plugin, PluginCode, PluginError, SearchPath, Verified, with_defaults};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::training::TrainSpec;
@@ -27,6 +27,7 @@ use selector::PluginSelector;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What a user says beside the config.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Options {
     pub meter: Arc<dyn Meter>,
     /// What was trained before.
     pub cache: Cache,
+    /// Run plugins that nobody has signed, each in a process of its own.
+    pub allow_unsigned: bool,
 }
 
 /// Run a config into a new folder.
@@ -54,30 +57,30 @@ pub fn start(
     at_key: &dyn Fn(&str, String) -> ConfigError,
 ) -> Result<Outcome, SessionError> {
     let search = SearchPath::new(&config.plugins.path);
-    let initial = Strategy::find(&search, &config.initial.strategy, &mut config.initial.params, Role::Initial, at_key)?;
-    let query = Strategy::find(&search, &config.query.strategy, &mut config.query.params, Role::Query, at_key)?;
+    let initial = Strategy::find(&search, &mut config, Role::Initial, options, at_key)?;
+    let query = Strategy::find(&search, &mut config, Role::Query, options, at_key)?;
     let data = load_data(&config, options.data_root.as_deref())?;
     let device = engine::open(&options.device, config.threads)?;
-    let session = Session { config, data, device, initial, query };
+    let session = Session { config, data, device, initial: Arc::new(initial), query: Arc::new(query) };
     session.run(Place::New(out), options, watcher)
 }
 
 /// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
 pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
     let dir = RunDir::open(dir)?;
-    let config = Config::read_resolved(&dir.path("config.toml"))?;
+    let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
     let locked = Locked::read(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
-    let initial = Strategy::locked(&search, &config.initial.strategy, &config.initial.params, Role::Initial, &locked)?;
-    let query = Strategy::locked(&search, &config.query.strategy, &config.query.params, Role::Query, &locked)?;
+    let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
+    let query = Strategy::locked(&search, &mut config, Role::Query, &locked)?;
     let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
     let device = engine::open(&environment.device, environment.threads)?;
-    let session = Session { config, data, device, initial, query };
+    let session = Session { config, data, device, initial: Arc::new(initial), query: Arc::new(query) };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -86,20 +89,22 @@ fn load_data(config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, Sessi
     Ok(Arc::new(data::load(&config.dataset, root, config.seed)?))
 }
 
-/// A strategy that is loaded but has no instance yet.
+/// A strategy that is loaded, here or in a worker, but has no instance yet.
 struct Strategy {
-    library: Library,
+    file: Verified,
+    plugin: Plugin,
     params_json: String,
     role: Role,
+    retries: u32,
 }
 
 impl Strategy {
     /// Find, check and load by the name in the config; what a config can get wrong points at its key.
     fn find(
         search: &SearchPath,
-        name: &str,
-        params: &mut serde_json::Map<String, serde_json::Value>,
+        config: &mut Config,
         role: Role,
+        options: &Options,
         at_key: &dyn Fn(&str, String) -> ConfigError,
     ) -> Result<Strategy, SessionError> {
         let in_config = |key: &str, error: PluginError| {
@@ -110,28 +115,75 @@ impl Strategy {
                 false => SessionError::Plugin(error),
             }
         };
-        let file = search.resolve(name, role.name()).map_err(|error| in_config("strategy", error))?;
-        let library = Library::load(&file)?;
-        *params = with_defaults(&library.manifest, params).map_err(|error| in_config("params", error))?;
-        Ok(Strategy { library, params_json: as_json(params), role })
+        let plugins = config.plugins.clone();
+        let limits = limits(config);
+        let (name, params) = of_role(config, role);
+        let found = search.resolve(name, role.name()).map_err(|error| in_config("strategy", error))?;
+        let file = Verified::read(&found)?;
+        *params = with_defaults(&file.manifest, params).map_err(|error| in_config("params", error))?;
+        let params_json = as_json(params);
+        let apart = is_apart(&file, plugins.isolation, options.allow_unsigned)?;
+        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
+        Ok(Strategy { file, plugin, params_json, role, retries: plugins.retries })
     }
 
     /// The very file that the run began with, where it was or wherever the name leads now.
-    fn locked(
-        search: &SearchPath,
-        name: &str,
-        params: &serde_json::Map<String, serde_json::Value>,
-        role: Role,
-        locked: &Locked,
-    ) -> Result<Strategy, SessionError> {
+    fn locked(search: &SearchPath, config: &mut Config, role: Role, locked: &Locked) -> Result<Strategy, SessionError> {
+        let plugins = config.plugins.clone();
+        let limits = limits(config);
+        let (name, params) = of_role(config, role);
         let entry = locked.of(role)?;
         let file = if entry.file.is_file() { entry.file.clone() } else { search.resolve(name, role.name())? };
-        let library = Library::load_locked(&file, &entry.sha256)?;
-        Ok(Strategy { library, params_json: as_json(params), role })
+        let file = Verified::read_locked(&file, &entry.sha256)?;
+        // Whoever began the run has allowed this very file.
+        let apart = is_apart(&file, plugins.isolation, true)?;
+        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
+        Ok(Strategy { file, plugin, params_json: as_json(params), role, retries: plugins.retries })
     }
 }
 
-fn as_json(params: &serde_json::Map<String, serde_json::Value>) -> String {
+/// The name and the parameters that a config gives to a role.
+fn of_role(config: &mut Config, role: Role) -> (&str, &mut Params) {
+    match role {
+        Role::Initial => (&config.initial.strategy, &mut config.initial.params),
+        Role::Query => (&config.query.strategy, &mut config.query.params),
+    }
+}
+
+/// Whether a plugin runs in a process of its own; errs when it may not run at all.
+fn is_apart(plugin: &Verified, isolation: Isolation, allow_unsigned: bool) -> Result<bool, PluginError> {
+    if !plugin.trusted && !allow_unsigned {
+        let error = PluginError::new(
+            PluginCode::Signature,
+            plugin.file.display().to_string(),
+            "nobody you trust has signed it",
+        );
+        return Err(error.with_hint("`--allow-unsigned` runs it all the same, in a process of its own"));
+    }
+    Ok(match isolation {
+        Isolation::Auto => !plugin.trusted,
+        Isolation::InProcess => false,
+        Isolation::Process => true,
+    })
+}
+
+type Params = serde_json::Map<String, serde_json::Value>;
+
+/// What a worker may take.
+fn limits(config: &Config) -> Limits {
+    let Plugins { memory, timeout, sandbox, .. } = config.plugins;
+    Limits {
+        memory: (memory * f64::from(1 << 30)) as u64,
+        timeout: Duration::from_secs_f64(timeout),
+        strict: sandbox == Sandbox::Required,
+        threads: match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        },
+    }
+}
+
+fn as_json(params: &Params) -> String {
     serde_json::to_string(params).expect("JSON is JSON")
 }
 
@@ -146,8 +198,8 @@ struct Session {
     config: Config,
     data: Arc<Dataset>,
     device: Device,
-    initial: Strategy,
-    query: Strategy,
+    initial: Arc<Strategy>,
+    query: Arc<Strategy>,
 }
 
 impl Session {
@@ -163,7 +215,8 @@ impl Session {
             false => Some(pool.beside(&data.validation.pixels_nhwc)?),
         };
         let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
-        let selector_of = |strategy: &Strategy| PluginSelector::create(strategy, services.clone(), config.seed);
+        let selector_of =
+            |strategy: &Arc<Strategy>| PluginSelector::create(strategy.clone(), services.clone(), config.seed);
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
 

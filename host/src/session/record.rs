@@ -142,15 +142,15 @@ pub fn write(
 }
 
 fn locked(strategy: &Strategy) -> LockedPlugin {
-    let (library, manifest) = (&strategy.library, &strategy.library.manifest);
+    let (file, manifest) = (&strategy.file, &strategy.file.manifest);
     LockedPlugin {
         role: strategy.role.name().to_owned(),
         name: manifest.name.clone(),
         publisher: manifest.publisher.clone(),
         version: manifest.version.clone(),
         api: manifest.api.clone(),
-        mode: "in-process".to_owned(),
-        sha256: library.sha256.clone(),
-        file: std::path::absolute(&library.file).unwrap_or_else(|_| library.file.clone()),
+        mode: strategy.plugin.mode().to_owned(),
+        sha256: file.sha256.clone(),
+        file: std::path::absolute(&file.file).unwrap_or_else(|_| file.file.clone()),
     }
 }

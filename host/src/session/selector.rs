@@ -1,14 +1,18 @@
 //! The loop's selector, played by a plugin.
 
 use super::{SessionError, Strategy};
-use crate::experiment::{Ask, Failure, Pretext, RunDir, Selected, Selector, seed};
+use crate::experiment::{Ask, Failure, Mishap, Pretext, RunDir, Selected, Selector, seed};
 use crate::operations::{Asked, Call, Context, Services, Training};
-use crate::plugin::{Instance, check_selection};
+use crate::plugin::{Instance, PluginError, check_selection};
+use coldstart_plugin_api::Selection;
 use std::sync::Arc;
 
 pub struct PluginSelector {
     name: String,
+    strategy: Arc<Strategy>,
     instance: Instance,
+    /// The state that a new instance would begin with.
+    state: Vec<u8>,
     services: Arc<Services>,
     run_seed: u64,
     dir: Option<RunDir>,
@@ -17,25 +21,24 @@ pub struct PluginSelector {
 }
 
 impl PluginSelector {
-    pub fn create(strategy: &Strategy, services: Arc<Services>, run_seed: u64) -> Result<PluginSelector, SessionError> {
-        let name = strategy.library.manifest.name.clone();
-        let context = Context { plugin: &name, seed: seed_of(run_seed, 0, &name), labelled: &[], artifacts: None };
-        let (instance, asked_before) = {
-            let call = Call::new(&services, context);
-            let instance = Instance::create(&strategy.library, &strategy.params_json, call.as_host())?;
-            (instance, call.asked())
-        };
-        Ok(PluginSelector { name, instance, services, run_seed, dir: None, asked_before })
+    pub fn create(
+        strategy: Arc<Strategy>,
+        services: Arc<Services>,
+        run_seed: u64,
+    ) -> Result<PluginSelector, SessionError> {
+        let name = strategy.file.manifest.name.clone();
+        let (instance, asked_before) = instance(&strategy, &services, run_seed)?;
+        let state = Vec::new();
+        Ok(PluginSelector { name, strategy, instance, state, services, run_seed, dir: None, asked_before })
     }
 
     /// Where artifacts go from now on.
     pub fn record_in(&mut self, dir: &RunDir) {
         self.dir = Some(dir.clone());
     }
-}
 
-impl Selector for PluginSelector {
-    fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
+    /// Ask once: the answer, checked, and what the host did for it.
+    fn ask(&mut self, ask: &Ask<'_>) -> Result<(Selection, Asked), PluginError> {
         let context = Context {
             plugin: &self.name,
             seed: seed_of(self.run_seed, ask.round, &self.name),
@@ -46,19 +49,56 @@ impl Selector for PluginSelector {
         let request = call.request(ask.round, ask.budget, ask.unlabelled);
         let selection = self.instance.select(&request, call.as_host())?;
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
-        self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
-        let Asked { predicting, training, trainings } = call.asked();
-        let before = std::mem::take(&mut self.asked_before).trainings;
-        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
-        Ok(Selected { selection, predicting, training, pretexts })
+        Ok((selection, call.asked()))
     }
 
-    fn save(&self) -> Result<Vec<u8>, Failure> {
-        Ok(self.instance.save()?)
+    /// A new instance where the lost one was before the round.
+    fn begin_anew(&mut self) -> Result<(), PluginError> {
+        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed)?;
+        match self.state.is_empty() {
+            true => Ok(()),
+            false => self.instance.load(&self.state),
+        }
+    }
+}
+
+fn instance(strategy: &Strategy, services: &Services, run_seed: u64) -> Result<(Instance, Asked), PluginError> {
+    let name = &strategy.file.manifest.name;
+    let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], artifacts: None };
+    let call = Call::new(services, context);
+    let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host())?;
+    Ok((instance, call.asked()))
+}
+
+impl Selector for PluginSelector {
+    fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
+        let mut mishaps = Vec::new();
+        let (selection, asked) = loop {
+            match self.ask(ask) {
+                Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
+                    tracing::warn!("{error}; asking again with a new worker");
+                    mishaps.push(Mishap { plugin: self.name.clone(), error: error.to_string() });
+                    self.begin_anew()?;
+                }
+                answer => break answer?,
+            }
+        };
+        self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
+        let Asked { predicting, training, trainings } = asked;
+        let before = std::mem::take(&mut self.asked_before).trainings;
+        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
+        Ok(Selected { selection, predicting, training, pretexts, mishaps })
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        self.state = self.instance.save()?;
+        Ok(self.state.clone())
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
-        Ok(self.instance.load(state)?)
+        self.instance.load(state)?;
+        self.state = state.to_owned();
+        Ok(())
     }
 }
 

@@ -37,6 +37,7 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         cancelled: console.cancelled(),
         meter: Arc::new(console.clone()),
         cache: cache_of(args),
+        allow_unsigned: args.allow_unsigned,
     }
 }
 
