@@ -3,18 +3,31 @@
 use crate::abi::std_types::{RErr, ROk, RResult, RSliceMut};
 use crate::abi::{DType, Fault, TensorId, TensorInfo};
 use crate::{Code, Error, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The tensors of one call, by slot and generation: an id that was released never finds another tensor.
-#[derive(Default)]
 pub struct Tensors {
-    slots: Mutex<Vec<Slot>>,
+    table: Mutex<Table>,
+    most_bytes: u64,
+}
+
+#[derive(Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    n_bytes: u64,
 }
 
 #[derive(Default)]
 struct Slot {
     generation: u32,
     tensor: Option<Arc<HostTensor>>,
+}
+
+impl Default for Tensors {
+    fn default() -> Tensors {
+        Tensors::limited(u64::MAX)
+    }
 }
 
 /// A tensor in the host's memory: little-endian, row-major.
@@ -61,46 +74,68 @@ impl HostTensor {
 }
 
 impl Tensors {
-    /// Keep a tensor.
+    /// A table that keeps no more than so many bytes for the plugin.
+    pub fn limited(most_bytes: u64) -> Tensors {
+        Tensors { table: Mutex::default(), most_bytes }
+    }
+
+    /// Keep a tensor of the host's own, whatever its size.
     pub fn insert(&self, tensor: HostTensor) -> TensorId {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = slots.iter().position(|slot| slot.tensor.is_none()).unwrap_or_else(|| {
-            slots.push(Slot::default());
-            slots.len() - 1
+        let mut table = self.table();
+        let free = table.free.pop().unwrap_or_else(|| {
+            table.slots.push(Slot::default());
+            table.slots.len() - 1
         });
-        slots[free].generation += 1;
-        slots[free].tensor = Some(Arc::new(tensor));
-        TensorId(u64::from(slots[free].generation) << 32 | free as u64)
+        table.n_bytes += tensor.bytes.len() as u64;
+        let slot = &mut table.slots[free];
+        slot.generation += 1;
+        slot.tensor = Some(Arc::new(tensor));
+        TensorId(u64::from(slot.generation) << 32 | free as u64)
+    }
+
+    /// Keep a tensor for the plugin; errs when it keeps too many already.
+    pub fn keep(&self, tensor: HostTensor) -> Result<TensorId> {
+        let kept = self.table().n_bytes;
+        if kept.saturating_add(tensor.bytes.len() as u64) > self.most_bytes {
+            let message = format!("the tensors of this call take {kept} bytes already: release some");
+            return Err(Error::new(Code::OUT_OF_MEMORY, message));
+        }
+        Ok(self.insert(tensor))
     }
 
     /// The tensor of an id; errs if it was released or never existed.
     pub fn get(&self, id: TensorId) -> Result<Arc<HostTensor>> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let (generation, index) = ((id.0 >> 32) as u32, id.0 as u32 as usize);
-        slots
-            .get(index)
-            .filter(|slot| slot.generation == generation)
-            .and_then(|slot| slot.tensor.clone())
+        let (generation, index) = parts(id);
+        let table = self.table();
+        let slot = table.slots.get(index).filter(|slot| slot.generation == generation);
+        slot.and_then(|slot| slot.tensor.clone())
             .ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("there is no tensor {:#x} (released?)", id.0)))
     }
 
     /// Forget a tensor; unknown ids are ignored.
     pub fn release(&self, id: TensorId) {
-        if self.get(id).is_ok() {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots[id.0 as u32 as usize].tensor = None;
+        let (generation, index) = parts(id);
+        let mut table = self.table();
+        let slot = table.slots.get_mut(index).filter(|slot| slot.generation == generation);
+        if let Some(tensor) = slot.and_then(|slot| slot.tensor.take()) {
+            table.n_bytes -= tensor.bytes.len() as u64;
+            table.free.push(index);
         }
     }
 
     /// How many tensors are kept.
     pub fn len(&self) -> usize {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.iter().filter(|slot| slot.tensor.is_some()).count()
+        let table = self.table();
+        table.slots.len() - table.free.len()
     }
 
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The border's `tensor_info`.
@@ -131,8 +166,16 @@ impl Tensors {
             let message = format!("{} bytes do not make a tensor of type {} and shape {shape:?}", bytes.len(), dtype.0);
             return RErr(Error::new(Code::BAD_PARAMS, message).into());
         }
-        ROk(self.insert(HostTensor { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }))
+        match self.keep(HostTensor { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }) {
+            Ok(id) => ROk(id),
+            Err(error) => RErr(error.into()),
+        }
     }
+}
+
+/// Generation and slot.
+fn parts(id: TensorId) -> (u32, usize) {
+    ((id.0 >> 32) as u32, id.0 as u32 as usize)
 }
 
 #[cfg(test)]
@@ -149,6 +192,22 @@ mod tests {
         tensors.release(first);
         assert_eq!(tensors.get(second).unwrap().as_u64().unwrap(), [3]);
         assert_eq!(tensors.len(), 1);
+    }
+
+    #[test]
+    fn a_plugin_keeps_only_so_much() {
+        let tensors = Tensors::limited(100);
+        let own = tensors.insert(HostTensor::of_u64(&[0; 8]));
+        let kept = tensors.keep(HostTensor::of_u64(&[0; 4])).unwrap();
+        for (n, fits) in [(1, false), (0, true)] {
+            let put = tensors.put(DType::U64, &[n], &vec![0; 8 * n as usize]).into_result();
+            assert_eq!(put.is_ok(), fits, "{n} more numbers");
+        }
+        tensors.release(kept);
+        tensors.release(kept);
+        assert!(tensors.keep(HostTensor::of_u64(&[0; 4])).is_ok());
+        tensors.release(own);
+        assert!(tensors.keep(HostTensor::of_u64(&[0; 8])).is_ok());
     }
 
     #[test]

@@ -168,7 +168,7 @@ pub struct Plugins {
     pub sandbox: Sandbox,
     /// Seconds that a strategy may take for one call in a worker process; the host's own work does not count.
     pub timeout: f64,
-    /// GiB that a worker process may take.
+    /// GiB that a worker process may take, and that the tensors of one call may.
     pub memory: f64,
     /// How often a round is tried again with a new worker process after one died or took too long.
     pub retries: u32,

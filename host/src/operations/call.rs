@@ -13,12 +13,15 @@ use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The largest artifact: they are small tables and images, and they stay with the run for good.
 const LARGEST_ARTIFACT_BYTES: usize = 64 << 20;
+
+/// What one call may write into the log.
+const MOST_LOG_LINES: u32 = 1000;
 
 /// The services as one call sees them.
 pub struct Call<'a> {
@@ -26,6 +29,7 @@ pub struct Call<'a> {
     context: Context<'a>,
     tensors: Tensors,
     asked: Mutex<Asked>,
+    log_lines: AtomicU32,
 }
 
 /// What a strategy had the host do during a call.
@@ -42,7 +46,13 @@ pub struct Asked {
 impl<'a> Call<'a> {
     /// A call with no tensors yet.
     pub fn new(services: &'a Services, context: Context<'a>) -> Call<'a> {
-        Call { services, context, tensors: Tensors::default(), asked: Mutex::default() }
+        Call {
+            services,
+            context,
+            tensors: Tensors::limited(services.tensor_bytes),
+            asked: Mutex::default(),
+            log_lines: AtomicU32::new(0),
+        }
     }
 
     /// The form in which a plugin gets it.
@@ -370,7 +380,9 @@ impl abi::Host for Call<'_> {
     ) -> RResult<RVec<u8>, Fault> {
         contained(|| {
             let (answer, tensors) = self.answer(op.as_str(), args.as_slice(), inputs.as_slice())?;
-            outputs.extend(tensors.into_iter().map(|tensor| self.tensors.insert(tensor)));
+            for tensor in tensors {
+                outputs.push(self.tensors.keep(tensor)?);
+            }
             Ok(answer.into())
         })
     }
@@ -405,6 +417,13 @@ impl abi::Host for Call<'_> {
         let fields: BTreeMap<String, String> = wire::decode(fields.as_slice()).unwrap_or_default();
         let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         let plugin = self.context.plugin;
+        match self.log_lines.fetch_add(1, Ordering::Relaxed) {
+            ..MOST_LOG_LINES => {}
+            MOST_LOG_LINES => {
+                return tracing::warn!(plugin, "{MOST_LOG_LINES} lines in one call: the rest is not shown");
+            }
+            _ => return,
+        }
         match level {
             1 => tracing::error!(plugin, "{target}: {message}{fields}"),
             2 => tracing::warn!(plugin, "{target}: {message}{fields}"),

@@ -39,6 +39,8 @@ pub struct Services {
     pub run_seed: u64,
     /// The training of the shared representation, if the config has one.
     pub representation: Option<TrainSpec>,
+    /// How many bytes of tensors are kept for one call.
+    pub tensor_bytes: u64,
     /// What was trained before.
     pub cache: Cache,
     /// The network that was asked last, beside the task model: often it is asked again.

@@ -3,6 +3,7 @@
 use super::error::{PluginCode, PluginError};
 use super::isolate::{Limits, Worker};
 use super::load::{Library, Verified};
+use super::record::{self, Recorder};
 use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
 use coldstart_plugin_api::{Code, Error, Selection};
@@ -40,20 +41,35 @@ impl Plugin {
         }
     }
 
-    /// Make an instance with these parameters (JSON).
-    pub fn create(&self, name: &str, params_json: &str, host: HostRef<'_>) -> Result<Instance, PluginError> {
+    /// Make an instance with these parameters (JSON), and perhaps record all that passes between it and the host.
+    pub fn create(
+        &self,
+        name: &str,
+        params_json: &str,
+        host: HostRef<'_>,
+        recorder: Option<Recorder>,
+    ) -> Result<Instance, PluginError> {
+        let Some(recorder) = recorder else {
+            return Ok(Instance { name: name.to_owned(), body: self.body(name, params_json, host)?, recorder });
+        };
+        recorder.call(record::Call::Create { params: params_json.to_owned() });
+        let body = self.body(name, params_json, recorder.listen(host).as_host());
+        recorder.outcome(record::outcome(&body, |_| record::Outcome::Done {}));
+        Ok(Instance { name: name.to_owned(), body: body?, recorder: Some(recorder) })
+    }
+
+    fn body(&self, name: &str, params_json: &str, host: HostRef<'_>) -> Result<Body, PluginError> {
         let failed = |fault| failed(name, fault, PluginCode::Create);
-        let body = match self {
+        match self {
             Plugin::InProcess(library) => {
-                Body::InProcess(library.create(name, params_json, host).into_result().map_err(failed)?)
+                library.create(name, params_json, host).into_result().map(Body::InProcess).map_err(failed)
             }
             Plugin::Apart(apart) => {
                 let mut worker = apart.worker()?;
                 worker.create(params_json, &host)?.map_err(|fault| failed(fault.into()))?;
-                Body::Apart(Box::new(worker))
+                Ok(Body::Apart(Box::new(worker)))
             }
-        };
-        Ok(Instance { name: name.to_owned(), body })
+        }
     }
 }
 
@@ -68,6 +84,7 @@ impl Apart {
 pub struct Instance {
     name: String,
     body: Body,
+    recorder: Option<Recorder>,
 }
 
 enum Body {
@@ -78,36 +95,72 @@ enum Body {
 impl Instance {
     /// Ask for a selection. The answer is not checked yet: see [`check_selection`].
     pub fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
-        let answer = match &mut self.body {
+        let Instance { name, body, recorder } = self;
+        let Some(recorder) = recorder else { return body.select(name, request, host) };
+        let listener = recorder.listen(host);
+        listener.request(request);
+        let selection = body.select(name, request, listener.as_host());
+        recorder.outcome(record::outcome(&selection, record::selected));
+        selection
+    }
+
+    /// The state to store after a round.
+    pub fn save(&mut self) -> Result<Vec<u8>, PluginError> {
+        self.recorded(record::Call::Save {}, Body::save, |state| record::Outcome::Saved { state: state.clone() })
+    }
+
+    /// Take up a stored state.
+    pub fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
+        let call = record::Call::Load { state: state.to_owned() };
+        self.recorded(call, |body, name| body.load(name, state), |()| record::Outcome::Done {})
+    }
+
+    /// Do something that takes no host, and record it if there is a recording.
+    fn recorded<T>(
+        &mut self,
+        call: record::Call,
+        act: impl FnOnce(&mut Body, &str) -> Result<T, PluginError>,
+        outcome: impl FnOnce(&T) -> record::Outcome,
+    ) -> Result<T, PluginError> {
+        let Instance { name, body, recorder } = self;
+        let Some(recorder) = recorder else { return act(body, name) };
+        recorder.call(call);
+        let answer = act(body, name);
+        recorder.outcome(record::outcome(&answer, outcome));
+        answer
+    }
+}
+
+impl Body {
+    fn select(&mut self, name: &str, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
+        let answer = match self {
             Body::InProcess(selector) => selector
                 .select(request, host)
                 .into_result()
                 .map(|selection| (selection.ids.into_vec(), selection.scores.into_vec())),
             Body::Apart(worker) => worker.select(request, &host)?.map_err(abi::Fault::from),
         };
-        let (ids, scores) = answer.map_err(|fault| failed(&self.name, fault, PluginCode::Select))?;
+        let (ids, scores) = answer.map_err(|fault| failed(name, fault, PluginCode::Select))?;
         Ok(Selection { ids, scores })
     }
 
-    /// The state to store after a round.
-    pub fn save(&mut self) -> Result<Vec<u8>, PluginError> {
-        let state = match &mut self.body {
+    fn save(&mut self, name: &str) -> Result<Vec<u8>, PluginError> {
+        let state = match self {
             Body::InProcess(selector) => selector.save().into_result().map(RVec::into_vec),
             Body::Apart(worker) => worker.save()?.map_err(abi::Fault::from),
         };
-        state.map_err(|fault| failed(&self.name, fault, PluginCode::Select))
+        state.map_err(|fault| failed(name, fault, PluginCode::Select))
     }
 
-    /// Take up a stored state.
-    pub fn load(&mut self, state: &[u8]) -> Result<(), PluginError> {
-        let loaded = match &mut self.body {
+    fn load(&mut self, name: &str, state: &[u8]) -> Result<(), PluginError> {
+        let loaded = match self {
             Body::InProcess(selector) => selector.load(RSlice::from(state)).into_result(),
             Body::Apart(worker) => worker.load(state)?.map_err(abi::Fault::from),
         };
-        loaded.map_err(|fault| match failed(&self.name, fault, PluginCode::Create) {
+        loaded.map_err(|fault| match failed(name, fault, PluginCode::Create) {
             // It is the stored state that does not fit, not what a user wrote.
             PluginError { code: PluginCode::Params, message, .. } => {
-                PluginError::new(PluginCode::Create, &self.name, format!("refuses its stored state: {message}"))
+                PluginError::new(PluginCode::Create, name, format!("refuses its stored state: {message}"))
             }
             error => error,
         })

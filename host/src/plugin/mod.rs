@@ -13,6 +13,8 @@ mod isolate;
 mod load;
 mod manifest;
 mod params;
+mod record;
+mod replay;
 mod search;
 
 pub use error::{CODES, PluginCode, PluginError};
@@ -21,4 +23,6 @@ pub use isolate::{Limits, WORKER, serve_host};
 pub use load::{Library, Verified};
 pub use manifest::Manifest;
 pub use params::with_defaults;
+pub use record::{Head, Recorder};
+pub use replay::{Finding, Recording};
 pub use search::{Candidate, SearchPath, StrategyName};

@@ -173,7 +173,7 @@ type Params = serde_json::Map<String, serde_json::Value>;
 fn limits(config: &Config) -> Limits {
     let Plugins { memory, timeout, sandbox, .. } = config.plugins;
     Limits {
-        memory: (memory * f64::from(1 << 30)) as u64,
+        memory: gib(memory),
         timeout: Duration::from_secs_f64(timeout),
         strict: sandbox == Sandbox::Required,
         threads: match config.threads {
@@ -181,6 +181,10 @@ fn limits(config: &Config) -> Limits {
             threads => threads,
         },
     }
+}
+
+fn gib(size: f64) -> u64 {
+    (size * f64::from(1 << 30)) as u64
 }
 
 fn as_json(params: &Params) -> String {
@@ -263,6 +267,7 @@ fn services(
         model: config.model.clone(),
         precision: config.training.precision,
         run_seed: config.seed,
+        tensor_bytes: gib(config.plugins.memory),
         cache: options.cache.clone(),
         network: Mutex::default(),
         cancelled: options.cancelled.clone(),

@@ -1,5 +1,7 @@
 //! `hostile`: what a plugin should not do, one behaviour at a time; and an honest strategy with state beside it.
 
+mod deadly;
+
 use coldstart_plugin_api::abi::std_types::RSlice;
 use coldstart_plugin_api::abi::{DType, HostRef, TensorId};
 use coldstart_plugin_api::prelude::*;
@@ -14,9 +16,12 @@ struct Hostility {
     /// The first round in which to do it; honest before.
     #[param(default = 0)]
     from_round: u32,
+    /// A file to read or write.
+    #[param(default = "")]
+    file: String,
 }
 
-#[derive(Params, Clone, Copy, PartialEq)]
+#[derive(Params, Debug, Clone, Copy, PartialEq)]
 enum Behaviour {
     Honest,
     Panic,
@@ -38,6 +43,23 @@ enum Behaviour {
     ReleasesRequest,
     BadArtifact,
     Logs,
+    FloodsLog,
+    LeaksTensors,
+    Aborts,
+    Segfaults,
+    OverflowsStack,
+    Exits,
+    LoopsForever,
+    EatsMemory,
+    SelectsMillions,
+    CorruptsReply,
+    Forks,
+    RunsProgram,
+    KillsHost,
+    ReadsFile,
+    WritesFile,
+    OpensSocket,
+    ReadsEnvironment,
 }
 
 /// Its state is how often it was asked; what it picks depends on that, so that a lost state shows.
@@ -61,7 +83,7 @@ impl Strategy for Hostile {
         if request.round < self.params.from_round {
             return Ok(honest);
         }
-        misbehave(self.params.behaviour, request, host, honest)
+        misbehave(&self.params, request, host, honest)
     }
 
     fn save(&self) -> Result<Vec<u8>> {
@@ -93,10 +115,10 @@ impl Drop for Hostile {
     }
 }
 
-fn misbehave(behaviour: Behaviour, request: &Request, host: &Host<'_>, honest: Selection) -> Result<Selection> {
+fn misbehave(params: &Hostility, request: &Request, host: &Host<'_>, honest: Selection) -> Result<Selection> {
     use Behaviour::*;
     let mut ids = honest.ids;
-    match behaviour {
+    match params.behaviour {
         Honest | PanicInNew | PanicInSave | PanicOnDrop => {}
         Panic => panic!("out of patience"),
         Fail => return Err(Error::plugin("no image is good enough")),
@@ -133,6 +155,13 @@ fn misbehave(behaviour: Behaviour, request: &Request, host: &Host<'_>, honest: S
             log::info!("hello through log");
             tracing::info!(answer = 42, "hello through tracing");
         }
+        FloodsLog => (0..200_000).for_each(|i| log::warn!("line {i} of nothing in particular")),
+        LeaksTensors => loop {
+            let put = raw(host).tensor_put(DType::U8, RSlice::from(&[1 << 20][..]), RSlice::from(&[0; 1 << 20][..]));
+            put.into_result()?;
+        },
+        SelectsMillions => return Ok(Selection::of(vec![0; 20_000_000])),
+        deadly => deadly::act(deadly, &params.file)?,
     }
     Ok(Selection::of(ids))
 }

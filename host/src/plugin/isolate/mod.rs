@@ -10,6 +10,7 @@ mod sandbox;
 mod serve;
 mod worker;
 
+pub use frames::Fault;
 pub use process::Worker;
 pub use worker::serve as serve_host;
 

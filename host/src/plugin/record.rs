@@ -1,0 +1,373 @@
+//! Recordings: everything that passes between the host and one strategy, in a file that a replay needs nothing beside.
+//!
+//! A recording is a zstd stream of entries, each with its length before it, flushed one by one: after a crash it ends
+//! where the strategy last spoke to the host. Tensors are stored once, by the hash of their content.
+
+use super::error::PluginError;
+use super::isolate::Fault;
+use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
+use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
+use coldstart_plugin_api::abi::{self, DType, HostRef, RRef, TensorId, TensorInfo};
+use coldstart_plugin_api::{Selection, wire};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// No entry is longer; a file that says otherwise is no recording.
+const LONGEST: usize = 1 << 30;
+
+/// One entry of a recording.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// What was recorded; the first entry.
+    Head(Head),
+    /// A tensor that later entries name by its hash.
+    Tensor {
+        hash: String,
+        dtype: u8,
+        shape: Vec<u64>,
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The host calls the strategy.
+    Call(Call),
+    /// The strategy asked whether the host offers an operation.
+    Supports { op: String, yes: bool },
+    /// The strategy had the host do something: inputs and outputs are tensors.
+    Invoked {
+        op: String,
+        #[serde(with = "serde_bytes")]
+        args: Vec<u8>,
+        inputs: Vec<String>,
+        outcome: Answered,
+    },
+    /// What the strategy made of the call.
+    Outcome(Outcome),
+}
+
+/// What was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// The form of the file; 1.
+    pub format: u32,
+    /// The version of the program.
+    pub coldstart: String,
+    /// The strategy.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// The hash of its file.
+    pub sha256: String,
+    /// `in-process` or `process`.
+    pub mode: String,
+}
+
+/// A call of the host's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// Make the instance.
+    Create {
+        /// The parameters, JSON.
+        params: String,
+    },
+    /// Choose images.
+    Select {
+        /// The round.
+        round: u32,
+        /// How many images.
+        budget: u64,
+        /// The seed.
+        #[serde(with = "serde_bytes")]
+        seed: Vec<u8>,
+        /// A tensor of ids.
+        unlabelled: String,
+        /// A tensor of ids.
+        labelled: String,
+    },
+    /// Give the state.
+    Save {},
+    /// Take up a state.
+    Load {
+        /// The state.
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+}
+
+/// How the host answered an operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answered {
+    /// With a message and tensors.
+    Done {
+        #[serde(with = "serde_bytes")]
+        answer: Vec<u8>,
+        outputs: Vec<String>,
+    },
+    /// With a failure.
+    Fault(Fault),
+}
+
+/// How the strategy answered a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The instance is made, or the state taken up.
+    Done {},
+    /// These images.
+    Selected {
+        /// Their ids.
+        ids: Vec<u64>,
+        /// Their scores.
+        scores: Vec<f32>,
+    },
+    /// This state.
+    Saved {
+        /// The bytes.
+        #[serde(with = "serde_bytes")]
+        state: Vec<u8>,
+    },
+    /// A failure, in one sentence.
+    Failed {
+        /// Which.
+        error: String,
+    },
+}
+
+/// An answer, or why there is none, as an outcome.
+pub fn outcome<T>(answer: &Result<T, PluginError>, put: impl FnOnce(&T) -> Outcome) -> Outcome {
+    match answer {
+        Ok(answer) => put(answer),
+        Err(error) => Outcome::Failed { error: error.message.clone() },
+    }
+}
+
+/// A selection as an outcome.
+pub fn selected(selection: &Selection) -> Outcome {
+    Outcome::Selected { ids: selection.ids.clone(), scores: selection.scores.clone() }
+}
+
+/// A recording under way.
+pub struct Recorder {
+    tape: Mutex<Tape>,
+}
+
+struct Tape {
+    /// None once it could not be written: the run goes on without it.
+    stream: Option<zstd::Encoder<'static, File>>,
+    known: BTreeSet<String>,
+}
+
+impl Recorder {
+    /// Begin a recording in a new file.
+    pub fn create(file: &Path, head: Head) -> io::Result<Recorder> {
+        let stream = zstd::Encoder::new(File::create_new(file)?, 3)?;
+        let recorder = Recorder { tape: Mutex::new(Tape { stream: Some(stream), known: BTreeSet::new() }) };
+        recorder.put(&Entry::Head(head));
+        Ok(recorder)
+    }
+
+    /// Note what the strategy made of a call.
+    pub fn outcome(&self, outcome: Outcome) {
+        self.put(&Entry::Outcome(outcome));
+    }
+
+    /// Note a call that does without the host.
+    pub fn call(&self, call: Call) {
+        self.put(&Entry::Call(call));
+    }
+
+    /// Listen to what passes between the strategy and `host` from now on.
+    pub fn listen<'r, 'h>(&'r self, host: HostRef<'h>) -> Listener<'r, 'h> {
+        Listener { recorder: self, host }
+    }
+
+    fn put(&self, entry: &Entry) {
+        let mut tape = self.tape();
+        let Some(stream) = &mut tape.stream else { return };
+        let bytes = wire::encode(entry);
+        let length = (bytes.len() as u32).to_le_bytes();
+        let written = stream.write_all(&length).and_then(|()| stream.write_all(&bytes)).and_then(|()| stream.flush());
+        if let Err(error) = written {
+            tracing::warn!("the recording ends here: {error}");
+            tape.stream = None;
+        }
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hash of a tensor, which is stored if it is new.
+    fn tensor(&self, host: &HostRef<'_>, tensor: TensorId) -> Result<String, abi::Fault> {
+        let TensorInfo { dtype, shape } = host.tensor_info(tensor).into_result()?;
+        let n_bytes: u64 = shape.iter().product::<u64>() * dtype.size();
+        let mut bytes = vec![0; n_bytes as usize];
+        host.tensor_read(tensor, 0, RSliceMut::from(bytes.as_mut_slice())).into_result()?;
+        let (dtype, shape) = (dtype.0, shape.into_vec());
+        let hash = content_hash(dtype, &shape, &bytes);
+        if self.tape().known.insert(hash.clone()) {
+            self.put(&Entry::Tensor { hash: hash.clone(), dtype, shape, bytes });
+        }
+        Ok(hash)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(stream) = self.tape().stream.take() {
+            // Every entry was flushed; only the stream's end is missing if this fails.
+            _ = stream.finish();
+        }
+    }
+}
+
+/// The name of a tensor in a recording: type, shape and bytes decide.
+pub fn content_hash(dtype: u8, shape: &[u64], bytes: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update([dtype]);
+    hash.update((shape.len() as u64).to_le_bytes());
+    shape.iter().for_each(|length| hash.update(length.to_le_bytes()));
+    hash.update(bytes);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The host, with somebody who writes down what is said.
+pub struct Listener<'r, 'h> {
+    recorder: &'r Recorder,
+    host: HostRef<'h>,
+}
+
+impl Listener<'_, '_> {
+    /// The form in which a plugin gets it.
+    pub fn as_host(&self) -> HostRef<'_> {
+        HostRef::from_ptr(RRef::new(self), TD_Opaque)
+    }
+
+    /// Note a request before it is made.
+    pub fn request(&self, request: &abi::Request) {
+        let tensor = |tensor| self.recorder.tensor(&self.host, tensor).unwrap_or_default();
+        let call = Call::Select {
+            round: request.round,
+            budget: request.budget,
+            seed: request.seed.to_vec(),
+            unlabelled: tensor(request.unlabelled),
+            labelled: tensor(request.labelled),
+        };
+        self.recorder.call(call);
+    }
+
+    fn note(&self, op: &str, args: &[u8], inputs: &[TensorId], outcome: Result<(&[u8], &[TensorId]), &abi::Fault>) {
+        let hashes = |tensors: &[TensorId]| {
+            tensors.iter().map(|tensor| self.recorder.tensor(&self.host, *tensor)).collect::<Result<Vec<_>, _>>()
+        };
+        let outcome = match outcome {
+            Ok((answer, outputs)) => hashes(outputs).map(|outputs| Answered::Done { answer: answer.to_vec(), outputs }),
+            Err(fault) => Ok(Answered::Fault(fault.clone().into())),
+        };
+        if let (Ok(inputs), Ok(outcome)) = (hashes(inputs), outcome) {
+            self.recorder.put(&Entry::Invoked { op: op.to_owned(), args: args.to_vec(), inputs, outcome });
+        }
+    }
+}
+
+impl abi::Host for Listener<'_, '_> {
+    fn supports(&self, op: RStr<'_>) -> bool {
+        let yes = self.host.supports(op);
+        self.recorder.put(&Entry::Supports { op: op.to_string(), yes });
+        yes
+    }
+
+    fn invoke(
+        &self,
+        op: RStr<'_>,
+        args: RSlice<'_, u8>,
+        inputs: RSlice<'_, TensorId>,
+        outputs: &mut RVec<TensorId>,
+    ) -> RResult<RVec<u8>, abi::Fault> {
+        let before = outputs.len();
+        let answer = self.host.invoke(op, args, inputs, outputs).into_result();
+        let outcome = answer.as_ref().map(|answer| (answer.as_slice(), &outputs[before..]));
+        self.note(op.as_str(), args.as_slice(), inputs.as_slice(), outcome);
+        match answer {
+            Ok(answer) => ROk(answer),
+            Err(fault) => RErr(fault),
+        }
+    }
+
+    fn tensor_info(&self, tensor: TensorId) -> RResult<TensorInfo, abi::Fault> {
+        self.host.tensor_info(tensor)
+    }
+
+    fn tensor_read(&self, tensor: TensorId, byte_offset: u64, into: RSliceMut<'_, u8>) -> RResult<u64, abi::Fault> {
+        self.host.tensor_read(tensor, byte_offset, into)
+    }
+
+    fn tensor_put(&self, dtype: DType, shape: RSlice<'_, u64>, bytes: RSlice<'_, u8>) -> RResult<TensorId, abi::Fault> {
+        self.host.tensor_put(dtype, shape, bytes)
+    }
+
+    fn tensor_release(&self, tensor: TensorId) {
+        self.host.tensor_release(tensor);
+    }
+
+    fn log_enabled(&self, level: u8, target: RStr<'_>) -> bool {
+        self.host.log_enabled(level, target)
+    }
+
+    fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, fields: RSlice<'_, u8>) {
+        self.host.log(level, target, message, fields);
+    }
+
+    fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
+        self.host.progress(stage, done, total);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.host.cancelled()
+    }
+
+    fn rng_fill(&self, stream: RStr<'_>, into: RSliceMut<'_, u8>) {
+        // Nothing to note: the bytes follow from the request's seed.
+        self.host.rng_fill(stream, into);
+    }
+}
+
+/// The entries of a recording, as far as it goes; errs when the file is none.
+pub fn read(file: &Path) -> io::Result<Vec<Entry>> {
+    entries(File::open(file)?)
+}
+
+fn entries(bytes: impl Read) -> io::Result<Vec<Entry>> {
+    let mut stream = zstd::Decoder::new(bytes)?;
+    let mut entries = Vec::new();
+    let nonsense = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("is no recording: {what}"));
+    loop {
+        let mut length = [0; 4];
+        // A recording of a process that died has no end: what is whole counts.
+        if stream.read_exact(&mut length).is_err() {
+            break;
+        }
+        let length = u32::from_le_bytes(length) as usize;
+        if length > LONGEST {
+            return Err(nonsense("an entry of more than 1 GiB"));
+        }
+        let mut body = Vec::new();
+        match stream.by_ref().take(length as u64).read_to_end(&mut body) {
+            Ok(count) if count == length => {}
+            _ => break,
+        }
+        entries.push(wire::decode(&body).map_err(|error| nonsense(&error.message))?);
+    }
+    match entries.first() {
+        Some(Entry::Head(Head { format: 1, .. })) => Ok(entries),
+        Some(Entry::Head(head)) => Err(nonsense(&format!("its format is {}, this program reads 1", head.format))),
+        _ => Err(nonsense("it has no head")),
+    }
+}
