@@ -122,6 +122,8 @@ impl Lab {
         }
         command.env("HOME", self.path("home")).env("XDG_DATA_HOME", self.path("home/data"));
         command.env("XDG_DATA_DIRS", self.path("system")).env("COLDSTART_PLUGIN_PATH", self.path("plugins"));
+        // Most tests are about something else than signatures.
+        command.env("COLDSTART_ALLOW_UNSIGNED", "1");
         // With a backtrace asked of Rust in general: the program must not show one all the same.
         command.env("OMP_WAIT_POLICY", "passive").env("RUST_BACKTRACE", "1");
         command

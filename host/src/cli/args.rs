@@ -85,6 +85,9 @@ pub struct Run {
     /// Where the model runs: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// Record what passes between the program and each strategy, for `coldstart plugin replay`
+    #[arg(long)]
+    pub record: bool,
 }
 
 /// Arguments of `resume`.
@@ -166,6 +169,18 @@ pub enum Plugin {
     Info {
         /// Its name as in a config, or a library file
         plugin: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a recording of `run --record` to a build of its strategy, and compare the answers
+    Replay {
+        /// The recording
+        #[arg(value_hint = ValueHint::FilePath)]
+        recording: PathBuf,
+        /// Another build: a library file or a name [default: what the recorded name means]
+        #[arg(long, value_name = "PLUGIN")]
+        plugin: Option<String>,
         /// As JSON
         #[arg(long)]
         json: bool,

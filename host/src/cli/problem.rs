@@ -47,6 +47,11 @@ impl Problem {
         Problem::plain(FAILED, error.to_string(), error.source().map(chain), hint)
     }
 
+    /// What was asked for was done, and came out badly.
+    pub fn outcome(message: impl Into<String>, hint: Option<String>) -> Problem {
+        Problem::plain(FAILED, message.into(), None, hint)
+    }
+
     fn plain(exit: u8, message: String, cause: Option<String>, hint: Option<String>) -> Problem {
         let message = cause.map_or(message.clone(), |cause| format!("{message}: {cause}"));
         let mut diagnostic = miette::MietteDiagnostic::new(message);

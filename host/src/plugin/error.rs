@@ -103,7 +103,12 @@ pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
         "this is a bug of the plugin: nothing was repaired, nothing was labelled",
     ),
     (PluginCode::Timeout, "P019", "timed out", "raise the limit, or ask the plugin's author"),
-    (PluginCode::WorkerDied, "P020", "worker died", "the last log lines may tell why"),
+    (
+        PluginCode::WorkerDied,
+        "P020",
+        "worker died",
+        "the run can be resumed; with `run --record` its author gets a file to replay",
+    ),
 ];
 
 impl PluginCode {

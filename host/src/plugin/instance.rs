@@ -104,6 +104,16 @@ impl Instance {
         selection
     }
 
+    /// The recording, if there is one.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// The recording, for an instance that takes this one's place.
+    pub fn take_recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
+    }
+
     /// The state to store after a round.
     pub fn save(&mut self) -> Result<Vec<u8>, PluginError> {
         self.recorded(record::Call::Save {}, Body::save, |state| record::Outcome::Saved { state: state.clone() })

@@ -160,17 +160,57 @@ pub struct Recorder {
 
 struct Tape {
     /// None once it could not be written: the run goes on without it.
-    stream: Option<zstd::Encoder<'static, File>>,
+    stream: Option<zstd::Encoder<'static, Sink>>,
     known: BTreeSet<String>,
 }
 
+/// Instances are made before a run has a folder.
+enum Sink {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Memory(memory) => memory.write(bytes),
+            Sink::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Memory(_) => Ok(()),
+            Sink::File(file) => file.flush(),
+        }
+    }
+}
+
 impl Recorder {
-    /// Begin a recording in a new file.
-    pub fn create(file: &Path, head: Head) -> io::Result<Recorder> {
-        let stream = zstd::Encoder::new(File::create_new(file)?, 3)?;
-        let recorder = Recorder { tape: Mutex::new(Tape { stream: Some(stream), known: BTreeSet::new() }) };
+    /// Begin a recording, in memory.
+    pub fn new(head: Head) -> Recorder {
+        let stream = zstd::Encoder::new(Sink::Memory(Vec::new()), 3).map_err(|error| lost(&error)).ok();
+        let recorder = Recorder { tape: Mutex::new(Tape { stream, known: BTreeSet::new() }) };
         recorder.put(&Entry::Head(head));
-        Ok(recorder)
+        recorder
+    }
+
+    /// Go on in a new file, with what was recorded so far.
+    pub fn store(&self, file: &Path) {
+        let mut tape = self.tape();
+        let Some(stream) = &mut tape.stream else { return };
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let moved = folder.and_then(|()| File::create_new(file)).and_then(|mut file| {
+            if let Sink::Memory(memory) = stream.get_ref() {
+                file.write_all(memory)?;
+            }
+            *stream.get_mut() = Sink::File(file);
+            Ok(())
+        });
+        if let Err(error) = moved {
+            lost(&error);
+            tape.stream = None;
+        }
     }
 
     /// Note what the strategy made of a call.
@@ -195,7 +235,7 @@ impl Recorder {
         let length = (bytes.len() as u32).to_le_bytes();
         let written = stream.write_all(&length).and_then(|()| stream.write_all(&bytes)).and_then(|()| stream.flush());
         if let Err(error) = written {
-            tracing::warn!("the recording ends here: {error}");
+            lost(&error);
             tape.stream = None;
         }
     }
@@ -217,6 +257,10 @@ impl Recorder {
         }
         Ok(hash)
     }
+}
+
+fn lost(error: &io::Error) {
+    tracing::warn!("the recording ends here: {error}");
 }
 
 impl Drop for Recorder {
@@ -369,5 +413,58 @@ fn entries(bytes: impl Read) -> io::Result<Vec<Entry>> {
         Some(Entry::Head(Head { format: 1, .. })) => Ok(entries),
         Some(Entry::Head(head)) => Err(nonsense(&format!("its format is {}, this program reads 1", head.format))),
         _ => Err(nonsense("it has no head")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        let text = || "x".to_owned();
+        Head { format: 1, coldstart: text(), plugin: text(), version: text(), sha256: text(), mode: text() }
+    }
+
+    #[test]
+    fn a_recording_is_read_as_far_as_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deep/x.record");
+        let recorder = Recorder::new(head());
+        recorder.call(Call::Save {});
+        recorder.store(&file);
+        recorder.outcome(Outcome::Saved { state: vec![7; 1000] });
+        let whole =
+            [Entry::Head(head()), Entry::Call(Call::Save {}), Entry::Outcome(Outcome::Saved { state: vec![7; 1000] })];
+        // The process dies here: nothing is closed.
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(read(&file).unwrap(), whole);
+        for cut in 0..bytes.len() {
+            match entries(&bytes[..cut]) {
+                Ok(entries) => assert_eq!(entries, whole[..entries.len()], "{cut}"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{cut}: {error}"),
+            }
+        }
+        drop(recorder);
+        assert_eq!(read(&file).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_is_no_recording_is_an_error() {
+        let packed = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+        let entry = |entry: &Entry| {
+            let bytes = wire::encode(entry);
+            packed(&[&(bytes.len() as u32).to_le_bytes()[..], &bytes].concat())
+        };
+        for bytes in [
+            vec![],
+            b"text".to_vec(),
+            packed(b""),
+            packed(&[0xff; 9]),
+            packed(&[1, 0, 0, 0, 0xc1]),
+            entry(&Entry::Call(Call::Save {})),
+            entry(&Entry::Head(Head { format: 2, ..head() })),
+        ] {
+            assert!(entries(&bytes[..]).is_err(), "{bytes:?}");
+        }
     }
 }

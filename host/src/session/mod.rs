@@ -17,7 +17,9 @@ use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{Cache, Meter, Services, Task};
-use crate::plugin::{Limits, Plugin, PluginCode, PluginError, SearchPath, Verified, with_defaults};
+use crate::plugin::{
+    Head, Limits, Manifest, Plugin, PluginCode, PluginError, Recorder, SearchPath, Verified, with_defaults,
+};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::training::TrainSpec;
@@ -44,6 +46,8 @@ pub struct Options {
     pub cache: Cache,
     /// Run plugins that nobody has signed, each in a process of its own.
     pub allow_unsigned: bool,
+    /// Record what passes between the host and each strategy.
+    pub record: bool,
 }
 
 /// Run a config into a new folder.
@@ -142,6 +146,21 @@ impl Strategy {
     }
 }
 
+impl Strategy {
+    /// How a recording of it begins.
+    fn head(&self) -> Head {
+        let Manifest { name, version, .. } = &self.file.manifest;
+        Head {
+            format: 1,
+            coldstart: env!("CARGO_PKG_VERSION").to_owned(),
+            plugin: name.clone(),
+            version: version.to_string(),
+            sha256: self.file.sha256.clone(),
+            mode: self.plugin.mode().to_owned(),
+        }
+    }
+}
+
 /// The name and the parameters that a config gives to a role.
 fn of_role(config: &mut Config, role: Role) -> (&str, &mut Params) {
     match role {
@@ -197,6 +216,13 @@ enum Place<'a> {
     Old(RunDir),
 }
 
+impl Place<'_> {
+    /// Whether the run was recorded so far.
+    fn has_recordings(&self) -> bool {
+        matches!(self, Place::Old(dir) if dir.path(selector::RECORDINGS).is_dir())
+    }
+}
+
 /// Everything that takes part, before the run has a folder.
 struct Session {
     config: Config,
@@ -219,8 +245,11 @@ impl Session {
             false => Some(pool.beside(&data.validation.pixels_nhwc)?),
         };
         let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
-        let selector_of =
-            |strategy: &Arc<Strategy>| PluginSelector::create(strategy.clone(), services.clone(), config.seed);
+        let recorded = options.record || place.has_recordings();
+        let selector_of = |strategy: &Arc<Strategy>| {
+            let recorder = recorded.then(|| Recorder::new(strategy.head()));
+            PluginSelector::create(strategy.clone(), services.clone(), config.seed, recorder)
+        };
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
 

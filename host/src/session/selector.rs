@@ -3,16 +3,21 @@
 use super::{SessionError, Strategy};
 use crate::experiment::{Ask, Failure, Mishap, Pretext, RunDir, Selected, Selector, seed};
 use crate::operations::{Asked, Call, Context, Services, Training};
-use crate::plugin::{Instance, PluginError, check_selection};
+use crate::plugin::{Instance, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::Selection;
 use std::sync::Arc;
+
+/// The folder of a run's recordings.
+pub const RECORDINGS: &str = "recordings";
 
 pub struct PluginSelector {
     name: String,
     strategy: Arc<Strategy>,
     instance: Instance,
-    /// The state that a new instance would begin with.
+    /// The state after the last round, which a new instance would begin with.
     state: Vec<u8>,
+    /// Whether the instance was made or asked since it gave that state.
+    changed: bool,
     services: Arc<Services>,
     run_seed: u64,
     dir: Option<RunDir>,
@@ -21,20 +26,29 @@ pub struct PluginSelector {
 }
 
 impl PluginSelector {
+    /// Make the strategy's instance; `recorder` hears all that passes between it and the host.
     pub fn create(
         strategy: Arc<Strategy>,
         services: Arc<Services>,
         run_seed: u64,
+        recorder: Option<Recorder>,
     ) -> Result<PluginSelector, SessionError> {
         let name = strategy.file.manifest.name.clone();
-        let (instance, asked_before) = instance(&strategy, &services, run_seed)?;
-        let state = Vec::new();
-        Ok(PluginSelector { name, strategy, instance, state, services, run_seed, dir: None, asked_before })
+        let (instance, asked_before) = instance(&strategy, &services, run_seed, recorder)?;
+        let (state, changed) = (Vec::new(), true);
+        Ok(PluginSelector { name, strategy, instance, state, changed, services, run_seed, dir: None, asked_before })
     }
 
-    /// Where artifacts go from now on.
+    /// Where artifacts go from now on, and the recording if there is one.
     pub fn record_in(&mut self, dir: &RunDir) {
         self.dir = Some(dir.clone());
+        let (role, name) = (self.strategy.role.name(), &self.name);
+        // A run that was resumed has a recording for each part.
+        let file = |part: u32| dir.path(&format!("{RECORDINGS}/{role}-{name}-{part}.record"));
+        let free = (1..).map(file).find(|file| !file.exists());
+        if let (Some(recorder), Some(file)) = (self.instance.recorder(), free) {
+            recorder.store(&file);
+        }
     }
 
     /// Ask once: the answer, checked, and what the host did for it.
@@ -54,7 +68,9 @@ impl PluginSelector {
 
     /// A new instance where the lost one was before the round.
     fn begin_anew(&mut self) -> Result<(), PluginError> {
-        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed)?;
+        // The recording goes on with the new instance: what the lost one did is the part worth having.
+        let recorder = self.instance.take_recorder();
+        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed, recorder)?;
         match self.state.is_empty() {
             true => Ok(()),
             false => self.instance.load(&self.state),
@@ -62,16 +78,22 @@ impl PluginSelector {
     }
 }
 
-fn instance(strategy: &Strategy, services: &Services, run_seed: u64) -> Result<(Instance, Asked), PluginError> {
+fn instance(
+    strategy: &Strategy,
+    services: &Services,
+    run_seed: u64,
+    recorder: Option<Recorder>,
+) -> Result<(Instance, Asked), PluginError> {
     let name = &strategy.file.manifest.name;
     let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], artifacts: None };
     let call = Call::new(services, context);
-    let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host())?;
+    let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host(), recorder)?;
     Ok((instance, call.asked()))
 }
 
 impl Selector for PluginSelector {
     fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
+        self.changed = true;
         let mut mishaps = Vec::new();
         let (selection, asked) = loop {
             match self.ask(ask) {
@@ -91,13 +113,17 @@ impl Selector for PluginSelector {
     }
 
     fn save(&mut self) -> Result<Vec<u8>, Failure> {
-        self.state = self.instance.save()?;
+        if self.changed {
+            self.state = self.instance.save()?;
+            self.changed = false;
+        }
         Ok(self.state.clone())
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
         self.instance.load(state)?;
         self.state = state.to_owned();
+        self.changed = false;
         Ok(())
     }
 }

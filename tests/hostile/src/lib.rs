@@ -6,6 +6,7 @@ use coldstart_plugin_api::abi::std_types::RSlice;
 use coldstart_plugin_api::abi::{DType, HostRef, TensorId};
 use coldstart_plugin_api::prelude::*;
 use coldstart_plugin_api::training::Target;
+use std::time::Duration;
 
 /// What to do, and from when on.
 #[derive(Params)]
@@ -16,6 +17,9 @@ struct Hostility {
     /// The first round in which to do it; honest before.
     #[param(default = 0)]
     from_round: u32,
+    /// Do what harms the process or the machine when the instance is made.
+    #[param(default = false)]
+    at_once: bool,
     /// A file to read or write.
     #[param(default = "")]
     file: String,
@@ -43,6 +47,7 @@ enum Behaviour {
     ReleasesRequest,
     BadArtifact,
     Logs,
+    Sleeps,
     FloodsLog,
     LeaksTensors,
     Aborts,
@@ -73,6 +78,9 @@ impl Strategy for Hostile {
 
     fn new(params: Hostility, _: &Host<'_>) -> Result<Self> {
         assert!(params.behaviour != Behaviour::PanicInNew, "no wish to live");
+        if params.at_once {
+            deadly::act(params.behaviour, &params.file)?;
+        }
         Ok(Hostile { params, n_calls: 0 })
     }
 
@@ -155,6 +163,7 @@ fn misbehave(params: &Hostility, request: &Request, host: &Host<'_>, honest: Sel
             log::info!("hello through log");
             tracing::info!(answer = 42, "hello through tracing");
         }
+        Sleeps => std::thread::sleep(Duration::from_millis(1500)),
         FloodsLog => (0..200_000).for_each(|i| log::warn!("line {i} of nothing in particular")),
         LeaksTensors => loop {
             let put = raw(host).tensor_put(DType::U8, RSlice::from(&[1 << 20][..]), RSlice::from(&[0; 1 << 20][..]));

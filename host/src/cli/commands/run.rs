@@ -18,7 +18,8 @@ pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, set, key, message);
-    let outcome = session::start(config, &out, &options(args, console, &run.device), &mut console.clone(), &at_key);
+    let options = Options { record: run.record, ..options(args, console, &run.device) };
+    let outcome = session::start(config, &out, &options, &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }
 
@@ -38,6 +39,7 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         meter: Arc::new(console.clone()),
         cache: cache_of(args),
         allow_unsigned: args.allow_unsigned,
+        record: false,
     }
 }
 

@@ -31,3 +31,9 @@ pub struct Limits {
     /// Threads for its own maths.
     pub threads: usize,
 }
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory: 4 << 30, timeout: Duration::from_secs(3600), strict: false, threads: 1 }
+    }
+}

@@ -16,8 +16,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a worker may take to come up, and to end a call after the user has cancelled.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a worker may take to come up; loading this program takes a while on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a call may go on after the user has cancelled.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a worker printed last is kept for the message about its death.
 const LAST_LINES: usize = 5;
@@ -55,9 +58,10 @@ impl Worker {
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut child = command(limits, theirs.into()).spawn().map_err(failed)?;
         let printed = listen(child.stderr.take().into_iter());
-        let (channel, timeout) = (Channel::new(ours), limits.timeout);
+        let (channel, timeout) = (Channel::new(ours), START);
         let mut worker = Worker { name, child, channel, timeout, printed, confinement: String::new() };
         worker.introduce(plugin, limits)?;
+        worker.timeout = limits.timeout;
         Ok(worker)
     }
 
@@ -146,7 +150,7 @@ impl Worker {
         fd: Option<&OwnedFd>,
         host: Option<&HostRef<'_>>,
     ) -> Result<ToHost, PluginError> {
-        let mut clock = Clock::start(if host.is_some() { self.timeout } else { GRACE });
+        let mut clock = Clock::start(self.timeout);
         converse(&self.channel, message, fd, host, &mut clock).map_err(|broken| self.broken(broken))
     }
 
@@ -248,8 +252,9 @@ fn listen(outputs: impl Iterator<Item = impl Read + Send + 'static>) -> Arc<Mute
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
             while output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&line).trim().to_owned();
                 let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-                printed.push_back(String::from_utf8_lossy(&line).trim().to_owned());
+                printed.extend(Some(text).filter(|text| !text.is_empty()));
                 if printed.len() > LAST_LINES {
                     printed.pop_front();
                 }

@@ -1,5 +1,7 @@
 //! `coldstart plugin ...`: everything here reads files and runs no plugin code.
 
+mod replay;
+
 use super::print_json;
 use crate::cli::args::Plugin;
 use crate::cli::problem::Problem;
@@ -15,6 +17,7 @@ pub fn plugin(command: &Plugin) -> Result<(), Problem> {
             Ok(())
         }
         Plugin::Info { plugin, json } => info(plugin, *json),
+        Plugin::Replay { recording, plugin, json } => replay::replay(recording, plugin.as_deref(), *json),
         Plugin::Codes => {
             for (_, id, title, hint) in CODES {
                 println!("{id}  {title}\n      {hint}");

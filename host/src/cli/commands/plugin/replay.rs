@@ -1,0 +1,39 @@
+//! `coldstart plugin replay`: a bug report as a file.
+
+use super::{find, print_json};
+use crate::cli::problem::Problem;
+use crate::plugin::{Finding, Limits, Plugin, Recording, Verified};
+use std::path::Path;
+
+/// Put a recording to a plugin, which runs in a process of its own, and say where its answers differ.
+pub fn replay(recording: &Path, plugin: Option<&str>, as_json: bool) -> Result<(), Problem> {
+    let recording = Recording::read(recording)?;
+    let name = recording.head.plugin.clone();
+    let file = Verified::read(&find(plugin.unwrap_or(&name))?)?;
+    let findings = recording.replay(&Plugin::load(&file, Some(&Limits::default()))?)?;
+    let differing: Vec<&Finding> = findings.iter().filter(|finding| finding.difference.is_some()).collect();
+    if as_json {
+        print_json(&findings);
+    } else {
+        print(&recording, &file, &findings);
+    }
+    match differing.first() {
+        None => Ok(()),
+        Some(Finding { call, .. }) => {
+            let (n, of) = (differing.len(), findings.len());
+            Err(Problem::outcome(
+                format!("`{name}`: {n} of {of} calls end otherwise than recorded, first {call}"),
+                None,
+            ))
+        }
+    }
+}
+
+fn print(recording: &Recording, file: &Verified, findings: &[Finding]) {
+    let head = &recording.head;
+    println!("recorded: {} {}, {} ({})", head.plugin, head.version, head.sha256, head.mode);
+    println!("replayed: {} {}, {}\n", file.manifest.name, file.manifest.version, file.sha256);
+    for Finding { call, difference } in findings {
+        println!("{call:<20} {}", difference.as_deref().unwrap_or("same"));
+    }
+}
