@@ -12,6 +12,7 @@ mod instance;
 mod load;
 mod manifest;
 mod params;
+mod script;
 mod search;
 
 pub use error::{CODES, PluginCode, PluginError};
@@ -19,4 +20,5 @@ pub use instance::{Instance, check_selection};
 pub use load::Library;
 pub use manifest::Manifest;
 pub use params::with_defaults;
+pub use script::manifest as script_manifest;
 pub use search::{Candidate, SearchPath, StrategyName};
