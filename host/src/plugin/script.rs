@@ -266,6 +266,9 @@ impl<'a> Block<'a> {
             property.insert(key.to_owned(), self.plain(&["params", name, key], bound)?);
         }
         if let Some(choices) = param.choices {
+            if choices.is_empty() {
+                return Err(self.at(&["params", name, "enum"], "is empty"));
+            }
             property.insert("enum".to_owned(), self.plain(&["params", name, "enum"], choices.into())?);
         }
         if let Some(default) = param.default {

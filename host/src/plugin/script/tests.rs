@@ -87,7 +87,7 @@ fn a_mistake_is_named_with_its_line() {
         ("[params.k]\ntype = \"number\"\nmaximum = inf", "line 5: `params.k.maximum` must be made of", ""),
         ("[params.k]\ntype = \"string\"\nminimum = 1", "line 5: `params.k.minimum` must be a number", ""),
         ("[params.k]\ntype = \"number\"\nminimum = \"1\"", "line 5: `params.k.minimum` must be a number", ""),
-        ("[params.k]\ntype = \"string\"\nenum = []", "line 3: `params.k` makes no schema", ""),
+        ("[params.k]\ntype = \"string\"\nenum = []", "line 5: `params.k.enum` is empty", ""),
         ("[params.k]\ntype = \"string\"\ndefault = 2026-11-25", "line 5: `params.k.default` must be made", ""),
     ] {
         let error = read(&script(block)).unwrap_err();
