@@ -9,17 +9,17 @@ import socket
 import stat
 import sys
 
-from . import __version__, logs
+from . import __version__, logs, where
 from .errors import Broken
 from .wire import Conversation, Wire
-from .worker import Worker, folders
+from .worker import Worker
 
 _USAGE = """This is the worker that Coldstart starts for a strategy in Python. Write its file into a config:
 
     [query]
     strategy = "my_idea.py"
 
-or ask where this interpreter reads code from: python3 -m coldstart_strategy --where
+or ask what a sandbox has to leave open for this interpreter: python3 -m coldstart_strategy --where
 """
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         del sys.path[0]
     if sys.argv[1:] == ["--where"]:
-        print(json.dumps({"version": __version__, "python": sys.executable, "read": folders()}))
+        print(json.dumps(where.answer(__version__)))
         return 0
     if len(sys.argv) != 2 or not stat.S_ISSOCK(os.fstat(0).st_mode):
         sys.stderr.write(_USAGE)

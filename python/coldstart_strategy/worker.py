@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import traceback
 import types
 from typing import Callable, Optional, Tuple
@@ -146,12 +145,3 @@ def _trace(error: BaseException, path: str) -> dict:
     place = f"at {of_script[-1].filename}:{of_script[-1].lineno}, in {of_script[-1].name}\n" if of_script else ""
     text = "".join(traceback.format_exception(type(error), error, trace))
     return {"backtrace": place + text}
-
-
-def folders() -> list:
-    """Where this interpreter reads code from: what a sandbox has to leave open, beside the script's own folder."""
-    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(_HERE)}
-    found.update(path for path in sys.path if path)
-    real = {os.path.realpath(path) for path in found if os.path.exists(path)}
-    real.add(os.path.dirname(os.path.realpath(sys.executable)))
-    return sorted(real)

@@ -17,6 +17,17 @@ DTYPES = [np.dtype("<f4"), np.dtype("<u8"), np.dtype("u1")]
 SEED = bytes(range(32))
 
 
+def where():
+    """What `--where` prints, for the kit as it lies here."""
+    command = [sys.executable, "-m", "coldstart_strategy", "--where"]
+    environment = {**os.environ, "PYTHONPATH": str(PYTHON)}
+    return json.loads(subprocess.check_output(command, cwd="/", env=environment, stdin=subprocess.DEVNULL))
+
+
+#: All that a worker may know of its surroundings.
+ENVIRONMENT = where()["env"]
+
+
 class FakeHost:
     """One worker with one script. `serve` maps an operation to a function of (args, inputs) -> (answer, outputs)."""
 
@@ -36,7 +47,7 @@ class FakeHost:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env={"PYTHONPATH": str(PYTHON), "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "always"},
+            env={**ENVIRONMENT, "PYTHONWARNINGS": "always"},
         )
         worker.close()
 
@@ -168,9 +179,3 @@ class FakeHost:
 def detail(fields):
     """The details of a fault."""
     return msgpack.unpackb(fields["detail"]) if fields["detail"] else {}
-
-
-def where():
-    """What `--where` prints."""
-    command = [sys.executable, "-m", "coldstart_strategy", "--where"]
-    return json.loads(subprocess.check_output(command, cwd=PYTHON, stdin=subprocess.DEVNULL))

@@ -60,3 +60,12 @@ class TestExamples(unittest.TestCase):
             farthest = {1: 3, 2: 3, 3: 1, 5: 1, 8: 1}
             self.assertEqual(ids[1], farthest[ids[0]])
             self.assertEqual(host.progress[-1], ("chosen", 5, 5))
+
+
+class TestReadme(unittest.TestCase):
+    def test_its_script_chooses_the_least_sure(self):
+        script = (PYTHON / "README.md").read_text().split("```python\n")[1].split("```")[0]
+        probs = np.array([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6]], "<f4")
+        with FakeHost(script, serve={"model.predict/1": lambda args, ids: ({}, [probs])}) as host:
+            host.start()
+            self.assertEqual(host.select(2, unlabelled=(4, 6, 9))[1][0], [6, 9])
