@@ -2,6 +2,8 @@
 //!
 //! They need `python3` with msgpack and numpy on the path, and say so where it is missing.
 
+use coldstart_plugin_api::training::{PRESETS, Setting, TrainSpec};
+use coldstart_plugin_api::wire;
 use coldstart_tests::{Lab, Ran, repository, results};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +47,7 @@ fn interpreter_with_kit(lab: &Lab, libraries: &str) -> PathBuf {
     let kit = packages.join("coldstart_strategy");
     std::fs::create_dir(&kit).unwrap();
     for file in std::fs::read_dir(repository().join("python/coldstart_strategy")).unwrap().flatten() {
-        if file.path().extension().is_some_and(|extension| extension == "py") {
+        if file.path().is_file() {
             std::fs::copy(file.path(), kit.join(file.file_name())).unwrap();
         }
     }
@@ -74,6 +76,37 @@ fn the_kits_own_tests_pass() {
     tests.args(["-m", "unittest", "discover", "-s", "tests", "-t", "."]).current_dir(repository().join("python"));
     let output = tests.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_presets_are_those_of_rust() {
+    let text = std::fs::read_to_string(repository().join("python/coldstart_strategy/presets.json")).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let of = |setting: Setting| {
+        let spec = |name| serde_json::to_value(TrainSpec::preset(name, setting).unwrap()).unwrap();
+        serde_json::Value::Object(PRESETS.into_iter().map(|name| (name.to_owned(), spec(name))).collect())
+    };
+    let expected = serde_json::json!({"cifar": of(Setting::Cifar), "imagenet": of(Setting::ImageNet)});
+    assert!(stored == expected, "store this instead:\n{expected}");
+}
+
+#[test]
+fn a_spec_from_python_is_read_as_the_same_training() {
+    if libraries().is_none() {
+        return;
+    }
+    for name in PRESETS {
+        let program = format!(
+            "import sys; sys.path.insert(0, {:?}); import msgpack; from coldstart_strategy import training\n\
+             print(msgpack.packb(training.preset('{name}')).hex())",
+            repository().join("python")
+        );
+        let hex = python(Path::new("python3"), &program).unwrap();
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        let spec: TrainSpec = wire::decode(&bytes).unwrap();
+        assert_eq!(spec, TrainSpec::preset(name, Setting::Cifar).unwrap());
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ it in a sandbox; the two speak over a socket (`wire`), and everything that a scr
 the program.
 """
 
+from . import training
 from .errors import BadParams, Cancelled, Error, HostFailed, OutOfMemory, Unsupported
 from .host import Clusters, EnvInfo, Host, Neighbours, PoolInfo, Predict, Trained, Views
 from .request import Request, Selection
@@ -30,4 +31,5 @@ __all__ = [
     "Trained",
     "Unsupported",
     "Views",
+    "training",
 ]

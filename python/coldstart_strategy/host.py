@@ -122,8 +122,8 @@ class Host:
     ) -> Trained:
         """Have a network trained on images as ``spec`` says; what was trained before comes from the cache.
 
-        ``spec`` holds the fields of the contract's ``TrainSpec``. ``classes`` or ``values`` are the targets, where the spec
-        wants them handed over.
+        ``spec`` holds the fields of the contract's ``TrainSpec``. ``classes`` or ``values`` are the targets, where the
+        spec wants them handed over.
         """
         inputs = [as_ids(ids)]
         if classes is not None:
@@ -138,14 +138,18 @@ class Host:
     def represent(self, ids: Ids) -> np.ndarray:
         """Features of pool images from the run's shared representation, a row per id.
 
-        The first call trains it, or finds it in the cache. Raises `Unsupported` without ``[representation]`` in the config.
+        The first call trains it, or finds it in the cache. Raises `Unsupported` where the config has no section
+        ``[representation]``.
         """
         return _finite(self._tensors("represent/1", {}, [as_ids(ids)], 1)[0])
 
     def kmeans(
         self, points: np.ndarray, clusters: int, iterations: int = 300, restarts: int = 10, stream: str = "kmeans"
     ) -> Clusters:
-        """Cut points into clusters by Lloyd's algorithm from k-means++ seeds, drawn from ``stream`` of the call's seed."""
+        """Cut points into clusters by Lloyd's algorithm from k-means++ seeds.
+
+        They are drawn from the ``stream`` of the call's seed.
+        """
         args = {"clusters": int(clusters), "iterations": int(iterations), "restarts": int(restarts), "stream": stream}
         answer, tensors = self.invoke("kmeans/1", args, [_as_matrix(points)])
         of_point, centres = _as_many("kmeans/1", tensors, 2)

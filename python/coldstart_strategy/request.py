@@ -56,8 +56,8 @@ class Selection:
     def highest(request: Request, scores: Union[Sequence[float], np.ndarray]) -> Selection:
         """The ``request.budget`` highest scores; equal scores go to the lowest id.
 
-        ``scores[i]`` belongs to ``request.unlabelled[i]``; what counts is the score rounded to 32 bits. A NaN counts as the
-        highest of all, so that it is seen and refused instead of hidden at the end.
+        ``scores[i]`` belongs to ``request.unlabelled[i]``; what counts is the score rounded to 32 bits. A NaN counts as
+        the highest of all, so that it is seen and refused instead of hidden at the end.
         """
         return _ranked(request, scores, 1.0)
 
@@ -71,8 +71,8 @@ def _ranked(request: Request, scores: Union[Sequence[float], np.ndarray], sign: 
     with np.errstate(over="ignore"):  # What does not fit becomes infinite, and the host says so.
         scores_n = np.asarray(scores).astype(np.float32)
     if scores_n.shape != request.unlabelled.shape:
-        expected = len(request.unlabelled)
-        raise ValueError(f"scores of the shape {scores_n.shape}; one for each of {expected} unlabelled images is needed")
+        expected = f"one for each of {len(request.unlabelled)} unlabelled images is needed"
+        raise ValueError(f"scores of the shape {scores_n.shape}; {expected}")
     wanted_n = np.where(np.isnan(scores_n), np.float32(np.inf), np.float32(sign) * scores_n)
     # A stable sort keeps equal scores in the order of their ids.
     best = np.argsort(-wanted_n, kind="stable")[: request.budget]

@@ -56,7 +56,8 @@ class Worker:
         if frame is None or frame.name != "hello":
             raise Broken("the host did not say hello")
         if frame.get("protocol", int) != PROTOCOL:
-            raise Broken(f"the host speaks protocol {frame.fields['protocol']}, this kit {PROTOCOL}: update the older one")
+            theirs = frame.fields["protocol"]
+            raise Broken(f"the host speaks protocol {theirs}, this kit {PROTOCOL}: update the older one")
 
     def _caught(self, serve: Callable[[Frame], Answer], frame: Frame) -> Answer:
         """The answer, or the fault that an exception of the script becomes."""

@@ -170,7 +170,8 @@ class FakeHost:
     @staticmethod
     def _tensor(array):
         fd = os.memfd_create("tensor")
-        os.write(fd, array.tobytes()) if array.nbytes < 1 << 20 else open(fd, "wb", closefd=False).write(array.tobytes())
+        with open(fd, "wb", closefd=False) as file:
+            file.write(array.tobytes())
         reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
         os.close(fd)
         return {"tensor": {"dtype": DTYPES.index(array.dtype), "shape": list(array.shape)}}, reader

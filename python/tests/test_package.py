@@ -8,6 +8,7 @@ import unittest
 import numpy as np
 
 import coldstart_strategy
+from coldstart_strategy import BadParams, training
 from coldstart_strategy.worker import API
 
 from .fake_host import PYTHON, FakeHost
@@ -69,3 +70,22 @@ class TestReadme(unittest.TestCase):
         with FakeHost(script, serve={"model.predict/1": lambda args, ids: ({}, [probs])}) as host:
             host.start()
             self.assertEqual(host.select(2, unlabelled=(4, 6, 9))[1][0], [6, 9])
+
+
+class TestTraining(unittest.TestCase):
+    def test_drops_and_warm_up_keep_their_share(self):
+        for name, epochs, drops, warmup in [
+            ("rotation", 200, [60, 120, 160], 0),
+            ("rotation", 15, [5, 9, 12], 0),
+            ("rotation", 2, [1, 2], 0),
+            ("simclr", 50, None, 1),
+            ("simclr", 1, None, 0),
+        ]:
+            spec = training.with_epochs(training.preset(name), epochs)
+            got = (spec["epochs"], spec["schedule"].get("epochs"), spec["warmup_epochs"])
+            self.assertEqual(got, (epochs, drops, warmup), name)
+
+    def test_an_unknown_preset_is_refused_with_the_known_ones(self):
+        for name, setting, known in [("rotate", "cifar", "moco-v2"), ("rotation", "large", "imagenet")]:
+            with self.assertRaisesRegex(BadParams, known):
+                training.preset(name, setting)
