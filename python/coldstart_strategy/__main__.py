@@ -38,8 +38,9 @@ def main() -> int:
     # The program asks for an end with a frame; Ctrl-C on its terminal is not for the worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = True
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    # The host keeps what is printed as the worker's last words: in one stream, line by line.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
     logs.install(conversation)
     try:
         Worker(conversation, sys.argv[1]).run()
@@ -52,17 +53,15 @@ def main() -> int:
 def _socket() -> socket.socket:
     """The host's socket, moved away from descriptor 0, which reads as empty from now on."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=os.dup(0))
-    # A pipe that nobody writes to, because the sandbox may have no /dev/null.
-    reader, writer = os.pipe()
-    os.dup2(reader, 0)
-    os.close(reader)
-    os.close(writer)
+    # This file, read to its end: a sandbox may have no /dev/null and allow no pipe.
+    with open(__file__, "rb") as file:
+        file.seek(0, os.SEEK_END)
+        os.dup2(file.fileno(), 0)
     return sock
 
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
     sys.stderr.flush()
     # A thread that the script left behind must not keep the worker alive.
     os._exit(code)

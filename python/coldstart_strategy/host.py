@@ -5,6 +5,7 @@ Names and meanings are those of the kit in Rust; arrays that come back are yours
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from dataclasses import dataclass
@@ -294,13 +295,20 @@ def _array(number: int, shape: List[int], fd: Optional[int]) -> np.ndarray:
         raise HostFailed(f"the host gave {given} of a tensor's {size} bytes")
     # A copy and no mapping: it can be written to, and holds no descriptor.
     array = np.empty(shape, dtype=dtype)
-    view, read = memoryview(array.reshape(-1).view("u1")), 0
-    while read < size:
-        some = os.preadv(fd, [view[read:]], read)
-        if some == 0:
-            raise HostFailed(f"a tensor of {size} bytes ends after {read}")
-        read += some
+    if size:
+        _read(fd, memoryview(array.reshape(-1).view("u1")))
     return array
+
+
+def _read(fd: int, into: memoryview) -> None:
+    with io.FileIO(fd, closefd=False) as file:
+        file.seek(0)
+        read = 0
+        while read < len(into):
+            some = file.readinto(into[read:])
+            if not some:
+                raise HostFailed(f"a tensor of {len(into)} bytes ends after {read}")
+            read += some
 
 
 def _as_many(op: str, tensors: List[np.ndarray], count: int) -> List[np.ndarray]:

@@ -12,6 +12,7 @@ import math
 from typing import List, Union
 
 import numpy as np
+import numpy.random  # noqa: F401, now and not when it is used: a sandbox may open no file later
 
 #: "expand 32-byte k", the constant of ChaCha.
 _SIGMA = (0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)

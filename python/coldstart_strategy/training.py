@@ -8,6 +8,7 @@ The fields are those of the contract's ``TrainSpec``; a test holds ``presets.jso
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -15,15 +16,17 @@ from typing import Any, Dict
 
 from .errors import BadParams
 
+#: Read with the module, because a sandbox may open no file later.
+_PRESETS = json.loads(Path(__file__).with_name("presets.json").read_text())
+
 
 def preset(name: str, setting: str = "cifar") -> Dict[str, Any]:
     """A published training, for small images (``cifar``) or photographs (``imagenet``); errs with the list of them."""
-    presets = json.loads(Path(__file__).with_name("presets.json").read_text())
-    if setting not in presets:
-        raise BadParams(f"there is no setting `{setting}`; known are {', '.join(presets)}")
-    if name not in presets[setting]:
-        raise BadParams(f"there is no preset `{name}`; known are {', '.join(presets[setting])}")
-    return presets[setting][name]
+    if setting not in _PRESETS:
+        raise BadParams(f"there is no setting `{setting}`; known are {', '.join(_PRESETS)}")
+    if name not in _PRESETS[setting]:
+        raise BadParams(f"there is no preset `{name}`; known are {', '.join(_PRESETS[setting])}")
+    return copy.deepcopy(_PRESETS[setting][name])
 
 
 def with_epochs(spec: Dict[str, Any], epochs: int) -> Dict[str, Any]:

@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import threading
+from array import array
 from collections import deque
 from typing import NamedTuple, Optional, Tuple
 
@@ -88,15 +89,15 @@ class Wire:
 
     def _header(self) -> Tuple[bytes, Optional[int]]:
         """Four bytes, and the descriptor that came with the first of them."""
+        fds = array("i")
         try:
-            first, fds, _, _ = socket.recv_fds(self._socket, 4, 4)
+            first, control, _, _ = self._socket.recvmsg(4, socket.CMSG_LEN(fds.itemsize), socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
             raise Broken(f"the host is gone: {error}") from None
-        for extra in fds[1:]:
-            os.close(extra)
+        for level, kind, data in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         fd = fds[0] if fds else None
-        if fd is not None:
-            os.set_inheritable(fd, False)
         return (first + self._exactly(4 - len(first)) if first else b""), fd
 
     def _exactly(self, count: int) -> bytearray:

@@ -49,8 +49,7 @@ class Worker:
                 return
             if frame.name not in served:
                 raise Broken(f"unknown frame `{frame.name}`")
-            name, fields = self._caught(served[frame.name], frame)
-            self._conversation.answer(name, fields)
+            self._conversation.answer(*self._caught(served[frame.name], frame))
 
     def _greeted(self, frame: Optional[Frame]) -> None:
         if frame is None or frame.name != "hello":
@@ -81,16 +80,20 @@ class Worker:
     def _open(self, frame: Frame) -> Answer:
         """Compile the source: the bytes that the host has checked if it hands them over, else the file's.
 
-        The manifest is what the host has read from the script; a worker that has run nothing yet adds nothing to it.
+        The manifest is what the host has read from the script, and how the worker is shut in is what the host did: a
+        worker that has run nothing yet adds nothing to either.
         """
         try:
             with open(self._path if frame.fd is None else os.dup(frame.fd), "rb") as file:
                 file.seek(0)
                 self._source = file.read()
+            self._code = script.compiled(self._source, self._path)
         except OSError as error:
-            raise Error(f"the script cannot be read: {error}") from None
-        self._code = script.compiled(self._source, self._path)
-        return "opened", {"descriptor": frame.fields.get("descriptor", "")}
+            return "refused", {"code": "P009", "message": f"cannot be read: {error}"}
+        except Error as error:
+            return "refused", {"code": "P009", "message": error.message}
+        echoed = {name: frame.fields.get(name, "") for name in ("descriptor", "confinement")}
+        return "opened", echoed
 
     def _create(self, frame: Frame) -> Answer:
         if self._code is None:

@@ -40,12 +40,12 @@ class FakeHost:
         #: Called with each ask; a test hangs mischief in here.
         self.before_reply = lambda ask: None
         self.socket, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(30)
+        self.socket.settimeout(120)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "coldstart_strategy", str(self.script)],
             stdin=worker,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             cwd="/",
             env={**ENVIRONMENT, "PYTHONWARNINGS": "always"},
         )
@@ -58,7 +58,7 @@ class FakeHost:
         self.socket.close()
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        self.process.stderr.close()
         self.folder.cleanup()
 
     def send(self, name, fields, fd=None):
@@ -111,10 +111,11 @@ class FakeHost:
             "hello",
             {"protocol": 1, "api": "1.1.0", "language": "python"},
         )
-        name, fields = self.ask("open", {"descriptor": '{"name":"my-idea"}'}, fd)
-        if name == "fault":
+        told = {"descriptor": '{"name":"my-idea"}', "confinement": "full"}
+        name, fields = self.ask("open", {**told, "memory": 1 << 30, "strict": False}, fd)
+        if name == "refused":
             return name, fields
-        assert (name, fields) == ("opened", {"descriptor": '{"name":"my-idea"}'})
+        assert (name, fields) == ("opened", told), (name, fields)
         return self.ask("create", {"name": "my-idea", "params": params, "log_level": log_level})
 
     def select(self, budget=2, unlabelled=(1, 2, 3, 5, 8), labelled=(0, 4), round=1, log_level=3):
@@ -131,7 +132,7 @@ class FakeHost:
     def end(self):
         """Close the socket; exit code and output of the worker."""
         self.socket.close()
-        output = self.process.communicate(timeout=30)[0].decode()
+        output = self.process.communicate(timeout=120)[1].decode()
         return self.process.returncode, output
 
     def keep(self, array):

@@ -27,7 +27,7 @@ class TestFlow(unittest.TestCase):
             self.assertEqual(host.ask("save", {}), ("saved", {"state": b""}))
             self.assertEqual(host.ask("load", {"state": b""}), ("loaded", {}))
             host.send("goodbye", {})
-            self.assertEqual(host.process.wait(30), 0)
+            self.assertEqual(host.process.wait(120), 0)
             self.assertEqual(host.tensors, {})
 
     def test_a_thread_left_behind_does_not_keep_the_worker(self):
@@ -35,7 +35,7 @@ class TestFlow(unittest.TestCase):
         with FakeHost(source) as host:
             host.start()
             host.send("goodbye", {})
-            self.assertEqual(host.process.wait(30), 0)
+            self.assertEqual(host.process.wait(120), 0)
 
     def test_the_source_that_the_host_hands_over_counts(self):
         with FakeHost("this is not what was checked") as host:
@@ -192,7 +192,8 @@ class TestFaults(unittest.TestCase):
 
     def test_a_script_that_cannot_be_a_strategy_is_named(self):
         for source, code, message in [
-            ("def select(request, host)\n    pass", 100, "SyntaxError: "),
+            ("def select(request, host)\n    pass", "P009", "SyntaxError: "),
+            ("x = '\0'", "P009", "source code"),
             ("", 100, "neither a function `select(request, host)` nor a class `Strategy`"),
             ("select = 3", 100, "`select` is no function"),
             (FIRST + "class Strategy: pass", 100, "both `select` and `Strategy`"),
@@ -202,7 +203,7 @@ class TestFaults(unittest.TestCase):
         ]:
             with self.subTest(source), FakeHost(source) as host:
                 name, fields = host.start()
-                self.assertEqual((name, fields["code"]), ("fault", code), fields)
+                self.assertEqual((name, fields["code"]), ("refused" if code == "P009" else "fault", code), fields)
                 self.assertIn(message, fields["message"])
 
     def test_a_state_that_is_none_is_refused(self):
