@@ -167,9 +167,9 @@ fn a_script_that_fails_ends_as_a_named_error() {
         ("import socket; socket.create_connection(('127.0.0.1', 9))", "P016", "PermissionError"),
     ] {
         lab.write("wrong.py", format!("def select(request, host):\n    {body}\n"));
-        let ran = run(&lab, &interpreter, "none", &["initial.strategy=wrong.py"]);
+        let ran = run(&lab, &interpreter, code, &["initial.strategy=wrong.py"]);
         ran.exits(3).says_one_problem().says(code).says(words);
-        std::fs::remove_dir_all(lab.path("none")).unwrap();
+        _ = std::fs::remove_dir_all(lab.path(code));
     }
     lab.write("wrong.py", "# /// coldstart\n# nmae = 'x'\n# ///\n");
     let ran = run(&lab, &interpreter, "none", &["initial.strategy=wrong.py"]);
