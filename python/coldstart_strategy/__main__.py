@@ -38,9 +38,9 @@ def main() -> int:
     # The program asks for an end with a frame; Ctrl-C on its terminal is not for the worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = True
-    # The host keeps what is printed as the worker's last words: in one stream, line by line.
+    # Whatever writes past Python's own standard output is among the worker's last words.
     os.dup2(2, 1)
-    sys.stdout = sys.stderr
+    sys.stdout = logs.Printed()
     logs.install(conversation)
     try:
         Worker(conversation, sys.argv[1]).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import traceback
 
@@ -32,6 +33,30 @@ class Bridge(logging.Handler):
         level = next(number for number, least in enumerate(_LEVELS) if record.levelno >= least or number == 5)
         packed = msgpack.packb(fields, unicode_errors="replace") if fields else b""
         self._conversation.log({"level": max(level, 1), "target": record.name, "message": message, "fields": packed})
+
+
+class Printed(io.TextIOBase):
+    """Standard output of a script: every line becomes a record of the level info."""
+
+    #: Characters without a line's end that are still kept for the rest of their line.
+    _LONGEST = 1 << 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log the lines that are complete; the rest waits for its end."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        if len(self._rest) > self._LONGEST:
+            lines, self._rest = [*lines, self._rest], ""
+        for line in lines:
+            logging.getLogger("print").info("%s", line)
+        return len(text)
 
 
 def install(conversation: Conversation) -> None:

@@ -304,12 +304,15 @@ class TestTalk(unittest.TestCase):
             self.assertEqual(host.select(1), ("selected", [[1], []]))
 
     def test_printing_does_not_break_the_frames(self):
-        source = body("print('hello', input() if False else ''); import os; os.write(1, b'raw\\n'); return [1, 2]")
+        source = body(
+            "print('hello', ''); print('a\\nb', end=''); print('c'); import os; os.write(1, b'raw\\n'); return [1, 2]"
+        )
+        expected = [(3, "print", "early"), (3, "print", "hello "), (3, "print", "a"), (3, "print", "bc")]
         with FakeHost("print('early')\n" + source) as host:
             host.start()
             self.assertEqual(host.select()[0], "selected")
-            code, output = host.end()
-            self.assertEqual((code, output.split()), (0, ["early", "hello", "raw"]))
+            self.assertEqual([(level, target, message) for level, target, message, _ in host.logs], expected)
+            self.assertEqual(host.end(), (0, "raw\n"))
 
     def test_standard_input_is_empty(self):
         with FakeHost(body("import sys; assert sys.stdin.read() == ''; return [1, 2]")) as host:
