@@ -241,7 +241,7 @@ fn is_path(text: &str) -> bool {
     let sources = ["rs", "toml", "md", "py", "html", "css", "js", "yml"];
     let extension = Path::new(text).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let top = text.split('/').next().unwrap_or_default();
-    let in_repository = ["host", "plugin-api", "plugins", "tests", "configs"].contains(&top);
+    let in_repository = ["host", "plugin-api", "plugins", "python", "tests", "configs"].contains(&top);
     text.contains('/') && text.chars().all(plain) && (sources.contains(&extension) || in_repository)
 }
 

@@ -8,7 +8,7 @@ mod commands;
 mod console;
 mod problem;
 
-use crate::plugin::{WORKER, serve_host};
+use crate::plugin::as_worker;
 use args::{Args, Command};
 use clap::Parser;
 use console::Console;
@@ -17,9 +17,14 @@ use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
 pub fn main() -> ExitCode {
-    // First of all: a worker shuts itself in while it has only one thread.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == WORKER) {
-        return serve_as_worker();
+    if let Some(served) = as_worker(std::env::args_os()) {
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the worker stops: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     // Lines are not wrapped: a path in a message can be copied.
     let unwrapped = |_: &dyn miette::Diagnostic| miette::MietteHandlerOpts::new().wrap_lines(false).build();
@@ -32,17 +37,6 @@ pub fn main() -> ExitCode {
             console.clear();
             problem.print();
             problem.exit_code()
-        }
-    }
-}
-
-/// Be the process of a plugin for another process of this program.
-fn serve_as_worker() -> ExitCode {
-    match serve_host() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the worker stops: {error}");
-            ExitCode::FAILURE
         }
     }
 }

@@ -132,7 +132,7 @@ impl Representation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Initial {
-    /// `name`, `publisher/name` or `name@^1.2`.
+    /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
     pub strategy: String,
     /// Images in the initial set.
     pub size: usize,
@@ -145,7 +145,7 @@ pub struct Initial {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// `name`, `publisher/name` or `name@^1.2`.
+    /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
     pub strategy: String,
     /// Images a round.
     pub size: usize,
@@ -224,8 +224,15 @@ impl Config {
         let mut config = overrides::parse(file, &text, overrides)?;
         config.check().map_err(|(key, message)| ConfigError::at_key(file, &text, overrides, key, message))?;
         let folder = file.parent().unwrap_or(Path::new("."));
+        let from_here =
+            |path: &Path| std::path::absolute(folder.join(path)).map_err(|error| ConfigError::unreadable(file, &error));
         for path in &mut config.plugins.path {
-            *path = std::path::absolute(folder.join(&*path)).map_err(|error| ConfigError::unreadable(file, &error))?;
+            *path = from_here(path)?;
+        }
+        for strategy in [&mut config.initial.strategy, &mut config.query.strategy] {
+            if strategy.ends_with(".py") {
+                *strategy = from_here(Path::new(strategy))?.display().to_string();
+            }
         }
         Ok(config)
     }

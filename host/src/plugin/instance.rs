@@ -28,7 +28,14 @@ pub struct Apart {
 impl Plugin {
     /// Load a plugin, here or (given limits) in a worker.
     pub fn load(plugin: &Verified, apart: Option<&Limits>) -> Result<Plugin, PluginError> {
-        let Some(limits) = apart else { return Ok(Plugin::InProcess(Library::load(plugin)?)) };
+        let Some(limits) = apart else {
+            if plugin.is_script() {
+                let message = "is a script, which cannot run inside the program";
+                let error = PluginError::new(PluginCode::Library, &plugin.manifest.name, message);
+                return Err(error.with_hint("set `plugins.isolation` to `auto` or `process`"));
+            }
+            return Ok(Plugin::InProcess(Library::load(plugin)?));
+        };
         let waiting = Mutex::new(Some(Worker::start(plugin, limits)?));
         Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), waiting })))
     }

@@ -3,6 +3,7 @@
 use super::elf;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
+use super::script;
 use coldstart_plugin_api::__private::abi_stable;
 use coldstart_plugin_api::abi::std_types::{RResult, RStr};
 use coldstart_plugin_api::abi::{Fault, HostRef, LibHeader, RootRef, SelectorBox};
@@ -60,7 +61,7 @@ impl Verified {
             return Err(PluginError::new(PluginCode::LockMismatch, &name, message));
         }
         // A signature would be held against these bytes here, before anything else looks at them.
-        let (manifest, text) = check(&name, &bytes)?;
+        let (manifest, text) = if is_script(file) { read_script(&name, &bytes)? } else { check(&name, &bytes)? };
         let sealed = sealed_copy(&bytes).map_err(|error| {
             PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
         })?;
@@ -83,6 +84,11 @@ impl Verified {
         &self.text
     }
 
+    /// Whether it is a script: it has an interpreter, and never runs inside the host.
+    pub fn is_script(&self) -> bool {
+        is_script(&self.file)
+    }
+
     /// The bytes, as a memory file.
     pub fn sealed(&self) -> &OwnedFd {
         &self.sealed
@@ -94,6 +100,20 @@ fn is_shipped(file: &Path) -> bool {
     let program = std::env::current_exe().and_then(|program| program.canonicalize()).ok();
     let folder = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
     program.and_then(|program| Some(program.parent()?.to_owned())).is_some_and(|home| Some(home) == folder)
+}
+
+fn is_script(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "py")
+}
+
+/// What a script says of itself, and the same as a manifest's text.
+fn read_script(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| PluginError::new(PluginCode::Library, name, format!("is no text in UTF-8: {error}")))?;
+    let manifest = script::manifest(name, text)?;
+    manifest.check(name)?;
+    let text = serde_json::to_string(&manifest).expect("plain data");
+    Ok((manifest, text))
 }
 
 /// What can be known of a library without running it.

@@ -76,7 +76,8 @@ impl Manifest {
     }
 }
 
-fn is_kebab_case(name: &str) -> bool {
+/// Whether a name is made of lowercase words and digits, joined by single hyphens.
+pub(super) fn is_kebab_case(name: &str) -> bool {
     let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.split('-').all(word)
 }

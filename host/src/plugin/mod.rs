@@ -15,11 +15,12 @@ mod manifest;
 mod params;
 mod record;
 mod replay;
+mod script;
 mod search;
 
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Instance, Plugin, check_selection};
-pub use isolate::{Limits, WORKER, serve_host};
+pub use isolate::{Limits, as_worker};
 pub use load::{Library, Verified};
 pub use manifest::Manifest;
 pub use params::with_defaults;

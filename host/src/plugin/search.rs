@@ -96,7 +96,12 @@ impl SearchPath {
     }
 
     /// The plugin that a name means: the first folder with a match decides, and in it the highest version.
+    ///
+    /// A name that ends in `.py` is the script's own path.
     pub fn resolve(&self, name: &str, role: &str) -> Result<PathBuf, PluginError> {
+        if name.ends_with(".py") {
+            return script(name, role);
+        }
         let wanted = StrategyName::parse(name)?;
         let mut unmet = Vec::new();
         for folder in &self.folders {
@@ -131,6 +136,19 @@ impl SearchPath {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error,
         }
+    }
+}
+
+/// A script stands for itself; errs if it is not there or has another role.
+fn script(file: &str, role: &str) -> Result<PathBuf, PluginError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        PluginError::new(PluginCode::NotFound, file, format!("cannot be read: {error}"))
+            .with_hint("the path of a script begins at the config's folder")
+    })?;
+    let manifest = super::script::manifest(file, &text)?;
+    match manifest.roles.iter().any(|offered| offered == role) {
+        true => Ok(PathBuf::from(file)),
+        false => Err(role_or_version(file, role, &[describe(Path::new(file), &manifest)])),
     }
 }
 

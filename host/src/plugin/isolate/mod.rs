@@ -7,17 +7,31 @@
 mod frames;
 mod process;
 mod sandbox;
+mod script;
 mod serve;
 mod worker;
 
 pub use frames::Fault;
 pub use process::Worker;
-pub use worker::serve as serve_host;
 
+use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
-/// The argument that makes this program a worker. Nobody types it.
-pub const WORKER: &str = "--serve-plugin";
+/// The arguments that make this program a worker. Nobody types them.
+const WORKER: &str = "--serve-plugin";
+const SCRIPT_WORKER: &str = "--serve-script";
+
+/// If the process's arguments say so, be a worker to the end, and say how it went.
+///
+/// To be called first of all: a worker shuts itself in while it has only one thread.
+pub fn as_worker(mut arguments: impl Iterator<Item = OsString>) -> Option<io::Result<()>> {
+    match arguments.nth(1)?.to_str()? {
+        WORKER => Some(worker::serve()),
+        SCRIPT_WORKER => Some(Err(script::become_interpreter(arguments.next()?.to_str()?))),
+        _ => None,
+    }
+}
 
 /// What a worker may take.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,7 @@
 //! The host's side of a worker: start it, ask it, serve it while it works, end it.
 
 use super::frames::{Channel, Fault, PROTOCOL, Question, ToHost, ToWorker};
+use super::script;
 use super::serve::serve;
 use super::{Limits, WORKER};
 use crate::plugin::error::{PluginCode, PluginError};
@@ -56,7 +57,11 @@ impl Worker {
             PluginError::new(PluginCode::WorkerDied, &name, message)
         };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut child = command(limits, theirs.into()).spawn().map_err(failed)?;
+        let program = match plugin.is_script() {
+            true => script::command(&name, &plugin.file, limits)?,
+            false => command(limits),
+        };
+        let mut child = on_line(program, theirs.into()).spawn().map_err(failed)?;
         let printed = listen(child.stderr.take().into_iter());
         let (channel, timeout) = (Channel::new(ours), START);
         let mut worker = Worker { name, child, channel, timeout, printed, confinement: String::new() };
@@ -233,13 +238,19 @@ impl Drop for Worker {
 }
 
 /// This program again, with nothing of the user's environment but where its libraries are.
-fn command(limits: &Limits, socket: OwnedFd) -> Command {
+fn command(limits: &Limits) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("coldstart").arg(WORKER).env_clear().process_group(0);
+    command.arg(WORKER).env_clear();
     command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
     let threads = limits.threads.to_string();
     command.env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads).env("CUDA_VISIBLE_DEVICES", "");
-    command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");
+    command
+}
+
+/// The socket is its standard input; Ctrl-C at the terminal is not meant for it.
+fn on_line(mut command: Command, socket: OwnedFd) -> Command {
+    command.arg0("coldstart").process_group(0).current_dir("/");
+    command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 

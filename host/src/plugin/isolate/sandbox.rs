@@ -13,6 +13,7 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Where the dynamic loader looks; nothing else on disk can be read.
 const LIBRARIES: [&str; 5] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"];
@@ -47,14 +48,30 @@ impl Confinement {
 /// Errs if a part that every supported kernel has cannot be set up. The process must have one thread only: what is set
 /// here holds for the thread that calls it and for those that it starts.
 pub fn confine(memory: u64) -> Result<Confinement, String> {
+    shut_in(memory, &LIBRARIES.map(PathBuf::from), &[])
+}
+
+/// The same for a process that is about to become an interpreter, which reads these folders as well.
+pub fn confine_interpreter(memory: u64, folders: &[PathBuf]) -> Result<Confinement, String> {
+    let readable = LIBRARIES.iter().map(PathBuf::from).chain(folders.iter().cloned()).collect::<Vec<_>>();
+    // Only programs in these folders, and without fork only in its own place.
+    shut_in(memory, &readable, &[libc::SYS_execve])
+}
+
+fn shut_in(memory: u64, readable: &[PathBuf], more_calls: &[i64]) -> Result<Confinement, String> {
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if let Ok(threads @ 2..) = threads {
         return Err(format!("the worker has {threads} threads already"));
     }
     limit(memory).map_err(|error| format!("limits: {error}"))?;
-    let confinement = hide_files(&LIBRARIES).map_err(|error| format!("landlock: {error}"))?;
-    filter_calls().map_err(|error| format!("seccomp: {error}"))?;
+    let confinement = hide_files(readable).map_err(|error| format!("landlock: {error}"))?;
+    filter_calls(more_calls).map_err(|error| format!("seccomp: {error}"))?;
     Ok(confinement)
+}
+
+/// The sentence for a system whose sandbox does not suffice.
+pub fn too_weak(confinement: Confinement) -> String {
+    format!("this system's sandbox is only `{}`, and the config requires all of it", confinement.name())
 }
 
 /// Once the instance is made, nothing new can become code, and no file is opened any more.
@@ -87,7 +104,7 @@ fn address_space() -> u64 {
 }
 
 /// Take away every file but `readable`, every file for writing, and TCP.
-pub fn hide_files(readable: &[&str]) -> Result<Confinement, landlock::RulesetError> {
+fn hide_files(readable: &[PathBuf]) -> Result<Confinement, landlock::RulesetError> {
     let abi = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -105,9 +122,9 @@ pub fn hide_files(readable: &[&str]) -> Result<Confinement, landlock::RulesetErr
 }
 
 /// Let through what computing and talking to the host take; everything else fails with EPERM.
-fn filter_calls() -> Result<(), seccompiler::Error> {
+fn filter_calls(more: &[i64]) -> Result<(), seccompiler::Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMPUTING.iter().chain(&OLDER).chain(&OPENING).map(|call| (*call, vec![])).collect();
+        COMPUTING.iter().chain(&OLDER).chain(&OPENING).chain(more).map(|call| (*call, vec![])).collect();
     let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
     // Threads, but no processes.
     rules.insert(libc::SYS_clone, when(0, SeccompCmpOp::MaskedEq(thread), [thread])?);

@@ -58,9 +58,7 @@ fn open(library: OwnedFd, memory: u64, strict: bool) -> Result<(Library, &'stati
     let refuse = |message: String| PluginError::new(PluginCode::WorkerDied, "worker", message);
     let confinement = sandbox::confine(memory).map_err(refuse)?;
     if strict && confinement != sandbox::Confinement::Full {
-        let message =
-            format!("this system's sandbox is only `{}`, and the config requires all of it", confinement.name());
-        return Err(refuse(message));
+        return Err(refuse(sandbox::too_weak(confinement)));
     }
     Ok((Library::load(&Verified::from_sealed(library)?)?, confinement.name()))
 }

@@ -1,0 +1,85 @@
+"""A script as a strategy: its source compiled, run, and asked."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import types
+from typing import Any, Callable, Dict, Optional
+
+from .errors import BadParams, Error
+from .host import Host
+from .request import Request
+
+
+def compiled(source: bytes, path: str) -> types.CodeType:
+    """The code of a script; nothing of it runs yet."""
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        place = f" at {path}:{line}" if line else f" in {path}"
+        raise Error(f"{type(error).__name__}: {getattr(error, 'msg', error)}{place}") from None
+
+
+def run(code: types.CodeType, source: bytes, path: str) -> types.ModuleType:
+    """Run a script as a module; modules beside it can be imported.
+
+    They come last in the search, so that a script called ``random.py`` does not stand in for the module ``random``.
+    """
+    name = "strategy_" + os.path.splitext(os.path.basename(path))[0]
+    sys.path.append(os.path.dirname(os.path.abspath(path)))
+    # Tracebacks show the lines that ran, whatever the file holds by then.
+    text = source.decode(errors="replace")
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+    module = types.ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    exec(code, module.__dict__)
+    return module
+
+
+class Instance:
+    """A strategy with its parameters: a class ``Strategy`` of the script, or the script's functions themselves."""
+
+    def __init__(self, module: types.ModuleType, params: Dict[str, Any], host: Host):
+        self.params = params
+        kind, select = getattr(module, "Strategy", None), getattr(module, "select", None)
+        if kind is not None and select is not None:
+            raise Error("the script defines both `select` and `Strategy`: keep one")
+        if kind is None and select is None:
+            raise Error("the script defines neither a function `select(request, host)` nor a class `Strategy`")
+        self._of: Any = module if kind is None else kind(params, host)
+        self._select = self._function("select")
+        self._save, self._load = self._function("save"), self._function("load")
+        if (self._save is None) != (self._load is None):
+            raise Error("`save` and `load` belong together: define both or neither")
+
+    def _function(self, name: str) -> Optional[Callable]:
+        function = getattr(self._of, name, None)
+        if function is not None and not callable(function):
+            raise Error(f"`{name}` is no function")
+        return function
+
+    def select(self, request: Request, host: Host) -> object:
+        """Whatever the script chooses."""
+        if self._select is None:
+            raise Error("the class `Strategy` has no method `select(self, request, host)`")
+        return self._select(request, host)
+
+    def save(self) -> bytes:
+        """The state to store after a round; empty for a script that keeps none."""
+        if self._save is None:
+            return b""
+        state = self._save()
+        if not isinstance(state, (bytes, bytearray)):
+            raise Error(f"`save` must return bytes, got {type(state).__name__}")
+        return bytes(state)
+
+    def load(self, state: bytes) -> None:
+        """Take up a stored state."""
+        if self._load is not None:
+            self._load(state)
+        elif state:
+            raise BadParams("this strategy keeps no state, but was given one")

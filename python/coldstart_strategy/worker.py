@@ -1,0 +1,151 @@
+"""The worker: one script, asked by the program until it says goodbye."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+import types
+from typing import Callable, Optional, Tuple
+
+import numpy as np
+
+from . import logs, script
+from .errors import POISONED, RAISED, Broken, Error, OutOfMemory, fault
+from .host import Host
+from .request import Request, checked
+from .wire import PROTOCOL, Conversation, Frame
+
+#: The contract that this worker speaks.
+API = "1.1.0"
+#: Where this kit lies: its own lines are left out of a script's traceback.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+#: The name and the fields of an answer.
+Answer = Tuple[str, dict]
+
+
+class Worker:
+    """Serves one script over a conversation."""
+
+    def __init__(self, conversation: Conversation, path: str):
+        self._conversation = conversation
+        self._host = Host(conversation)
+        self._path = path
+        self._source = b""
+        self._code: Optional[types.CodeType] = None
+        self._instance: Optional[script.Instance] = None
+        self._poisoned = False
+
+    def run(self) -> None:
+        """Greet, then answer until the host says goodbye or closes its end."""
+        self._conversation.wire.send("hello", {"protocol": PROTOCOL, "api": API, "language": "python"})
+        self._greeted(self._conversation.next())
+        served = {"open": self._open, "create": self._create, "select": self._select}
+        served.update(save=self._save, load=self._load)
+        while True:
+            frame = self._conversation.next()
+            if frame is None or frame.name == "goodbye":
+                return
+            if frame.name not in served:
+                raise Broken(f"unknown frame `{frame.name}`")
+            self._conversation.answer(*self._caught(served[frame.name], frame))
+
+    def _greeted(self, frame: Optional[Frame]) -> None:
+        if frame is None or frame.name != "hello":
+            raise Broken("the host did not say hello")
+        if frame.get("protocol", int) != PROTOCOL:
+            theirs = frame.fields["protocol"]
+            raise Broken(f"the host speaks protocol {theirs}, this kit {PROTOCOL}: update the older one")
+
+    def _caught(self, serve: Callable[[Frame], Answer], frame: Frame) -> Answer:
+        """The answer, or the fault that an exception of the script becomes."""
+        try:
+            if self._poisoned:
+                return "fault", fault(POISONED, "this instance raised in an earlier call", {})
+            return serve(frame)
+        except Broken:
+            raise
+        except Error as error:
+            return "fault", fault(error.code, error.message, error.details)
+        except MemoryError as error:
+            return "fault", fault(OutOfMemory.code, f"out of memory: {error}".rstrip(": "), _trace(error, self._path))
+        except BaseException as error:  # `sys.exit` of a script ends the call, not the worker.
+            self._poisoned = self._instance is not None
+            message = f"{type(error).__name__}: {error}".rstrip(": ")
+            return "fault", fault(RAISED, message, _trace(error, self._path))
+        finally:
+            frame.close()
+
+    def _open(self, frame: Frame) -> Answer:
+        """Compile the source: the bytes that the host has checked if it hands them over, else the file's.
+
+        The manifest is what the host has read from the script, and how the worker is shut in is what the host did: a
+        worker that has run nothing yet adds nothing to either.
+        """
+        try:
+            with open(self._path if frame.fd is None else os.dup(frame.fd), "rb") as file:
+                file.seek(0)
+                self._source = file.read()
+            self._code = script.compiled(self._source, self._path)
+        except OSError as error:
+            return "refused", {"code": "P009", "message": f"cannot be read: {error}"}
+        except Error as error:
+            return "refused", {"code": "P009", "message": error.message}
+        confinement = os.environ.get("COLDSTART_CONFINEMENT", "")
+        return "opened", {"descriptor": frame.get("descriptor", str), "confinement": confinement}
+
+    def _create(self, frame: Frame) -> Answer:
+        if self._code is None:
+            raise Broken("`create` before `open`")
+        params = json.loads(frame.get("params", str))
+        logs.listen(frame.get("log_level", int))
+        self._conversation.begin()
+        module = script.run(self._code, self._source, self._path)
+        self._instance = script.Instance(module, params, self._host)
+        return "created", {}
+
+    def _created(self) -> script.Instance:
+        if self._instance is None:
+            raise Broken("a question to a strategy before `create`")
+        return self._instance
+
+    def _select(self, frame: Frame) -> Answer:
+        instance = self._created()
+        logs.listen(frame.get("log_level", int))
+        self._conversation.begin()
+        request = Request(
+            round=frame.get("round", int),
+            budget=frame.get("budget", int),
+            seed=frame.get("seed", bytes),
+            unlabelled=self._ids(frame, "unlabelled"),
+            labelled=self._ids(frame, "labelled"),
+            params=instance.params,
+        )
+        selection = checked(instance.select(request, self._host))
+        return "selected", {"ids": selection.ids.tobytes(), "scores": selection.scores.tobytes()}
+
+    def _ids(self, frame: Frame, field: str) -> np.ndarray:
+        ids = self._host.read(frame.get(field, int))
+        # A script that shuffles these in place would get other images than its scores are for.
+        ids.setflags(write=False)
+        return ids
+
+    def _save(self, frame: Frame) -> Answer:
+        return "saved", {"state": self._created().save()}
+
+    def _load(self, frame: Frame) -> Answer:
+        self._created().load(frame.get("state", bytes))
+        return "loaded", {}
+
+
+def _trace(error: BaseException, path: str) -> dict:
+    """Place and traceback of an exception, from the script's first line on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    lines = traceback.extract_tb(trace)
+    of_script = [line for line in lines if line.filename == path] or list(lines)
+    place = f"at {of_script[-1].filename}:{of_script[-1].lineno}, in {of_script[-1].name}\n" if of_script else ""
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return {"backtrace": place + text}
