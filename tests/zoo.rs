@@ -217,11 +217,7 @@ fn an_unsigned_plugin_needs_the_users_word_and_runs_apart() {
 #[test]
 fn apart_or_not_the_selections_are_the_same_bytes() {
     let lab = Lab::new();
-    let quick = [
-        "initial.strategy=first-choice",
-        "initial.params={ clusters = 5, reducer = \"none\" }",
-        "representation={ method = \"rotation\", epochs = 1, backbone = \"convnet\", width = 4 }",
-    ];
+    let quick = ["initial.strategy=first-choice", "initial.params.clusters=5", "initial.params.epochs=1"];
     for (query, overrides) in [
         ("random", &[][..]),
         ("entropy", &[]),

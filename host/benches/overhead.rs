@@ -1,14 +1,15 @@
-//! What plugins and bookkeeping cost: opening a plugin, and the share of a round that is neither training nor prediction.
+//! What plugins and bookkeeping cost: opening a plugin, here or in a process of its own, and the share of a round that is
+//! neither training nor prediction.
 //!
 //! `cargo bench -p coldstart --bench overhead`. Opening is measured against a bare `dlopen` of the same file in the same
 //! run; each repeat opens bytes that were never loaded before (a byte is appended), because a second load of the same
 //! content is a look-up. The share is that of round 1 of `configs/fashion-mnist-entropy.toml` (60 000 images) and needs
 //! COLDSTART_DATA. Each line is one tab-separated row, so that a run can be kept beside this file.
 
-use coldstart::config::{Config, ConfigError};
+use coldstart::config::{Config, ConfigError, Isolation};
 use coldstart::experiment::{Metrics, Watcher};
 use coldstart::operations::{Cache, Meter};
-use coldstart::plugin::{Library, SearchPath, Verified};
+use coldstart::plugin::{Library, Limits, Plugin, SearchPath, Verified, as_worker};
 use coldstart::session::{self, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,12 +21,16 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const REPEATS: usize = 30;
 
 fn main() -> Outcome<()> {
+    // A worker of this bench is this bench.
+    if let Some(served) = as_worker(std::env::args_os()) {
+        return Ok(served?);
+    }
     let plugins = std::env::current_exe()?.ancestors().nth(2).ok_or("no target folder")?.to_owned();
     let search = SearchPath::new(std::slice::from_ref(&plugins));
     let plugin = search.resolve("entropy", "query")?;
     opening(&plugin)?;
     match std::env::var_os("COLDSTART_DATA") {
-        Some(data) => round_share(PathBuf::from(data), plugins),
+        Some(data) => shares(Path::new(&data), &plugins),
         None => {
             eprintln!("skipped: the share of a round needs COLDSTART_DATA");
             Ok(())
@@ -47,6 +52,9 @@ fn opening(plugin: &Path) -> Outcome<()> {
     // SAFETY: our own plugin, whose constructors are the Rust runtime's.
     let bare =
         median(bare.iter().map(|file| timed(|| unsafe { libloading::Library::new(file) }.map(std::mem::forget))))?;
+    let worker = Verified::read(plugin)?;
+    let worker = median((0..REPEATS).map(|_| timed(|| Plugin::load(&worker, Some(&Limits::default())).map(drop))))?;
+    println!("opening a plugin in a process of its own, and ending that (ms)\t{:.3}", 1e3 * worker.as_secs_f64());
     println!("opening and checking a plugin (ms)\t{:.3}", 1e3 * checked.as_secs_f64());
     println!("bare dlopen of the same file (ms)\t{:.3}", 1e3 * bare.as_secs_f64());
     println!("ratio\t{:.1}", checked.as_secs_f64() / bare.as_secs_f64());
@@ -65,18 +73,47 @@ fn median<E>(times: impl Iterator<Item = Result<Duration, E>>) -> Result<Duratio
     Ok(times[times.len() / 2])
 }
 
-fn round_share(data: PathBuf, plugins: PathBuf) -> Outcome<()> {
+/// The share with the strategies inside the program, and with each in a process of its own.
+fn shares(data: &Path, plugins: &Path) -> Outcome<()> {
+    let inside = round_share(data, plugins, Isolation::InProcess)?;
+    let apart = round_share(data, plugins, Isolation::Process)?;
+    println!("a round of fashion-mnist-entropy (s)\t{:.3}", inside.total);
+    println!("of it training and prediction (s)\t{:.3}", inside.model);
+    println!("of it everything else (%)\t{:.3}", inside.rest());
+    println!("the same with processes of their own (%)\t{:.3}", apart.rest());
+    println!("choosing, predictions left out (ms)\t{:.3}", 1e3 * inside.select);
+    println!("the same with processes of their own (ms)\t{:.3}", 1e3 * apart.select);
+    Ok(())
+}
+
+/// Seconds of a round.
+struct Share {
+    total: f64,
+    model: f64,
+    select: f64,
+}
+
+impl Share {
+    /// What is neither training nor prediction, in per cent.
+    fn rest(&self) -> f64 {
+        100.0 * (self.total - self.model) / self.total
+    }
+}
+
+fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Share> {
     let folder = tempfile::tempdir()?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/fashion-mnist-entropy.toml");
     let mut config = Config::read(&file, &["query.rounds=1".parse()?])?;
-    config.plugins.path.push(plugins);
+    config.plugins.path.push(plugins.to_owned());
+    config.plugins.isolation = isolation;
     let options = Options {
-        data_root: Some(data),
+        data_root: Some(data.to_owned()),
         device: "cpu".to_owned(),
         cancelled: Arc::new(AtomicBool::new(false)),
         meter: Arc::new(Silent),
         cache: Cache::new(folder.path().join("cache"), 0),
-        allow_unsigned: false,
+        allow_unsigned: true,
+        record: false,
     };
     let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
     session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;
@@ -84,11 +121,7 @@ fn round_share(data: PathBuf, plugins: PathBuf) -> Outcome<()> {
         serde_json::from_slice(&std::fs::read(folder.path().join("run/rounds/001/timings.json"))?)?;
     let seconds = |phase: &str| timings["seconds"][phase].as_f64().unwrap_or(0.0);
     let total = timings["total"].as_f64().ok_or("no total")?;
-    let model = seconds("train") + seconds("predict") + seconds("evaluate");
-    println!("a round of fashion-mnist-entropy (s)\t{total:.3}");
-    println!("of it training and prediction (s)\t{model:.3}");
-    println!("of it everything else (%)\t{:.3}", 100.0 * (total - model) / total);
-    Ok(())
+    Ok(Share { total, model: seconds("train") + seconds("predict") + seconds("evaluate"), select: seconds("select") })
 }
 
 struct Silent;
