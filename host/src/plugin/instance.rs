@@ -2,7 +2,7 @@
 
 use super::error::{PluginCode, PluginError};
 use super::load::Library;
-use coldstart_plugin_api::abi::std_types::{RSlice, RStr};
+use coldstart_plugin_api::abi::std_types::RSlice;
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
 use coldstart_plugin_api::{Code, Error, Selection};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ impl Instance {
     /// Create an instance with these parameters (JSON).
     pub fn create(library: &Library, params_json: &str, host: HostRef<'_>) -> Result<Instance, PluginError> {
         let name = library.manifest.name.clone();
-        let selector = library.root.create()(RStr::from(name.as_str()), RStr::from(params_json), host).into_result();
+        let selector = library.entry.create(&name, params_json, host).into_result();
         let selector = selector.map_err(|fault| failed(&name, fault, PluginCode::Create))?;
         Ok(Instance { name, selector })
     }

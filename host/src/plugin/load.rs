@@ -1,6 +1,8 @@
 //! Loading: from a file on disk to a root module that can be called.
 
+use super::c_entry;
 use super::elf;
+use super::entry::Entry;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use coldstart_plugin_api::__private::abi_stable;
@@ -28,7 +30,7 @@ pub struct Library {
     pub manifest: Manifest,
     /// `sha256:` and the hash of the bytes that were loaded.
     pub sha256: String,
-    pub(super) root: RootRef,
+    pub(super) entry: Entry,
 }
 
 impl std::fmt::Debug for Library {
@@ -69,21 +71,23 @@ impl Library {
         }
         let (manifest, text) = Manifest::read(&name, &bytes)?;
         manifest.check(&name)?;
-        elf::check(&name, &bytes, ROOT_MODULE_LOADER_NAME, &running_glibc())?;
-        let header = open(&name, &bytes)?;
-        let root = check_layout(&name, header)?;
-        let said = root.descriptor()();
-        if said.as_str() != text {
+        elf::check(&name, &bytes, &[RUST_ENTRY, c_entry::ENTRY], &running_glibc())?;
+        let entry = open(&name, &bytes)?;
+        if entry.descriptor() != text {
             return Err(PluginError::new(PluginCode::Descriptor, &name, "says something else than its manifest"));
         }
-        let library = Library { file: file.to_owned(), manifest, sha256: sha256.clone(), root };
+        let library = Library { file: file.to_owned(), manifest, sha256: sha256.clone(), entry };
         loaded.insert(sha256, library.clone());
         Ok(library)
     }
 }
 
-/// `dlopen` a sealed copy of the bytes and find abi_stable's header in it.
-fn open(name: &str, bytes: &[u8]) -> Result<&'static LibHeader, PluginError> {
+/// abi_stable's header, and the two constructors that every Rust library has.
+const RUST_ENTRY: elf::Entry =
+    elf::Entry { symbol: ROOT_MODULE_LOADER_NAME, least_bytes: size_of::<LibHeader>() as u64, constructors: 2 };
+
+/// `dlopen` a sealed copy of the bytes and find a way into it: of two, the one whose types can be checked.
+fn open(name: &str, bytes: &[u8]) -> Result<Entry, PluginError> {
     let refuse = |message: String| PluginError::new(PluginCode::Library, name, message);
     let memfd = sealed_copy(bytes).map_err(|error| refuse(format!("cannot be copied to memory: {error}")))?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd()));
@@ -91,11 +95,18 @@ fn open(name: &str, bytes: &[u8]) -> Result<&'static LibHeader, PluginError> {
     // whoever puts a file on the search path trusts it as much as a program that they start.
     let object = unsafe { Object::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
     let object = object.map_err(|error| refuse(format!("cannot be loaded: {error}")))?;
-    let header = lib_header_from_path(&path).map_err(|error| layout(name, &error.to_string()))?;
+    // SAFETY: only the symbol's existence is asked for.
+    let is_rust = unsafe { object.get::<*const LibHeader>(ROOT_MODULE_LOADER_NAME.as_bytes()) }.is_ok();
+    let entry = if is_rust {
+        let header = lib_header_from_path(&path).map_err(|error| layout(name, &error.to_string()));
+        header.and_then(|header| check_layout(name, header)).map(Entry::Rust)
+    } else {
+        c_entry::find(name, &object).map(Entry::C)
+    };
     // Both live as long as the process: the code must never be unmapped, nor its descriptor number be used again.
     std::mem::forget(object);
     std::mem::forget(memfd);
-    Ok(header)
+    entry
 }
 
 fn sealed_copy(bytes: &[u8]) -> std::io::Result<OwnedFd> {
