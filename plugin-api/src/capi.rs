@@ -184,9 +184,8 @@ pub struct HostV1 {
     /// Whether anybody reads log lines of this level: 1 error, 2 warning, 3 information, 4 debugging, 5 everything.
     pub log_enabled: Option<unsafe extern "C" fn(object: *mut c_void, level: u8, target: TextV1) -> bool>,
     /// Write a log line. `fields` is a MessagePack map, text to text, or empty.
-    pub log: Option<
-        unsafe extern "C" fn(object: *mut c_void, level: u8, target: TextV1, message: TextV1, fields: BytesV1),
-    >,
+    pub log:
+        Option<unsafe extern "C" fn(object: *mut c_void, level: u8, target: TextV1, message: TextV1, fields: BytesV1)>,
     /// Tell the user how far a long call has come.
     pub progress: Option<unsafe extern "C" fn(object: *mut c_void, stage: TextV1, done: u64, total: u64)>,
     /// Whether the user has cancelled. Ask in long loops, and return COLDSTART_CANCELLED.
@@ -254,8 +253,7 @@ pub struct SelectorV1 {
         ) -> i32,
     >,
     /// The state that the next round builds on; stored after every round. Absent: there is none.
-    pub save:
-        Option<unsafe extern "C" fn(object: *mut c_void, state: *mut OwnedBytesV1, fault: *mut FaultV1) -> i32>,
+    pub save: Option<unsafe extern "C" fn(object: *mut c_void, state: *mut OwnedBytesV1, fault: *mut FaultV1) -> i32>,
     /// Take up a state made by `save`, when a run is resumed.
     pub load: Option<unsafe extern "C" fn(object: *mut c_void, state: BytesV1, fault: *mut FaultV1) -> i32>,
     /// For later: an operation of the plugin. Absent: it has none.

@@ -1,6 +1,8 @@
 use super::*;
 use coldstart_plugin_api::abi::{RRef, Selector, TensorId};
-use coldstart_plugin_api::capi::{API_MAJOR, AnswerV1, BAD_PARAMS, F32, HOST_FAILED, HeadV1, HostV1, TensorInfoV1, U64};
+use coldstart_plugin_api::capi::{
+    API_MAJOR, AnswerV1, BAD_PARAMS, F32, HOST_FAILED, HeadV1, HostV1, TensorInfoV1, U64,
+};
 use coldstart_plugin_api::testing::TestHost;
 use std::cell::Cell;
 use std::ffi::c_void;
