@@ -3,7 +3,7 @@
 use coldstart_plugin_api::{API_VERSION, capi};
 use coldstart_tests::{Lab, committed, library_name, repository, selections};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The languages that the header is for: how `cc` is told, and what they call an assertion and an alignment.

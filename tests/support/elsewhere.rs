@@ -97,7 +97,9 @@ opt-level = 1 # somebody waits for it
                 let mut rustup = Command::new("rustup");
                 rustup.args(["run", toolchain, "cargo"]);
                 // Cargo says this to what it runs; another toolchain must not hear it.
-                ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"].iter().for_each(|name| drop(rustup.env_remove(name)));
+                for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+                    rustup.env_remove(name);
+                }
                 rustup
             }
         };
