@@ -86,7 +86,7 @@ fn the_example_chooses_as_its_model_in_rust() {
     let (in_c, in_rust) = (selections(&lab.path("c")), selections(&lab.path("rust")));
     assert!(in_c == in_rust && in_c.len() == 4, "{:?}", in_c.keys());
 
-    // Without a model, with a parameter; and resumed, which hands an empty state back.
+    // Without a model, and with a parameter.
     lab.run("every", &["initial.strategy=margin-c", "initial.params.every=40", "query.rounds=1"]).exits(0);
     assert_eq!(ids(&lab.path("every"), 0), [0, 40, 80, 120, 160, 200, 240, 280, 1, 41]);
     lab.run("none", &["initial.strategy=margin-c", "initial.params.every=0"]).exits(2).says("P013").says("/every");

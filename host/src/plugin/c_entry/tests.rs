@@ -8,6 +8,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
+/// What the instance does to the structs that it is to fill.
+type Answer = fn(&mut SelectionV1, &mut FaultV1) -> i32;
+
 /// The shape of two ids.
 static TWO: u64 = 2;
 
@@ -15,7 +18,7 @@ thread_local! {
     /// How often anything was released.
     static RELEASED: Cell<usize> = const { Cell::new(0) };
     /// What the instance answers with, and the table that is handed out.
-    static ANSWER: Cell<Option<fn(&mut SelectionV1, &mut FaultV1) -> i32>> = const { Cell::new(None) };
+    static ANSWER: Cell<Option<Answer>> = const { Cell::new(None) };
     static TABLE: Cell<*const SelectorV1> = const { Cell::new(null()) };
     /// The host of the last call, as a bad plugin would keep it.
     static KEPT: Cell<Option<HostV1>> = const { Cell::new(None) };
@@ -67,7 +70,7 @@ fn as_host(host: &TestHost) -> HostRef<'_> {
     HostRef::from_ptr(RRef::new(host), TD_Opaque)
 }
 
-fn chosen(answer: fn(&mut SelectionV1, &mut FaultV1) -> i32) -> Result<abi::Selection, Fault> {
+fn chosen(answer: Answer) -> Result<abi::Selection, Fault> {
     ANSWER.set(Some(answer));
     RELEASED.set(0);
     let table = good();
@@ -119,7 +122,7 @@ fn an_instance_that_breaks_the_rules_is_not_created() {
 fn an_answer_is_checked_before_it_is_read() {
     static IDS: [u64; 2] = [3, 1];
     static SCORES: [f32; 2] = [0.5, 0.25];
-    let whole: fn(&mut SelectionV1, &mut FaultV1) -> i32 = |selection, _| {
+    let whole: Answer = |selection, _| {
         (selection.ids, selection.n_ids) = (IDS.as_ptr(), 2);
         (selection.scores, selection.n_scores) = (SCORES.as_ptr(), 2);
         OK
@@ -128,7 +131,7 @@ fn an_answer_is_checked_before_it_is_read() {
     assert_eq!((&selection.ids[..], &selection.scores[..]), (&IDS[..], &SCORES[..]));
     assert!(chosen(|_, _| OK).unwrap().ids.is_empty());
 
-    let rows: [(fn(&mut SelectionV1, &mut FaultV1) -> i32, &str); 10] = [
+    let rows: [(Answer, &str); 10] = [
         (|_, _| 1, "failed with the code 1, without a word"),
         (
             |s, _| {
@@ -199,6 +202,52 @@ fn an_answer_is_checked_before_it_is_read() {
         assert!(fault.message.contains(expected), "{}", fault.message);
         assert!(fault.code != OK);
     }
+}
+
+unsafe extern "C" fn save_one(_: *mut c_void, state: *mut OwnedBytesV1, _: *mut FaultV1) -> i32 {
+    let state = unsafe { &mut *state };
+    state.head.release = Some(release_one);
+    state.bytes = bytes_v1(b"state");
+    OK
+}
+
+unsafe extern "C" fn load_one(_: *mut c_void, state: BytesV1, fault: *mut FaultV1) -> i32 {
+    if unsafe { raw::slice("", state.ptr, state.len, 99) } == Ok(b"state") {
+        return OK;
+    }
+    unsafe { (*fault).message = text_v1("no state of mine") };
+    BAD_PARAMS
+}
+
+unsafe extern "C" fn invoke_one(
+    object: *mut c_void,
+    _: TextV1,
+    _: BytesV1,
+    host: *const HostV1,
+    answer: *mut OwnedBytesV1,
+    fault: *mut FaultV1,
+) -> i32 {
+    let host = unsafe { &*host };
+    assert!(unsafe { host.supports.unwrap()(host.head.object, text_v1("env.info/1")) });
+    unsafe { save_one(object, answer, fault) }
+}
+
+#[test]
+fn states_and_operations_go_through() {
+    let table = SelectorV1 { save: Some(save_one), load: Some(load_one), invoke: Some(invoke_one), ..good() };
+    let mut instance = created(&raw const table).unwrap();
+    RELEASED.set(0);
+    let state = instance.save().unwrap();
+    assert_eq!((&state[..], RELEASED.get()), (&b"state"[..], 1));
+    assert!(instance.load(state.as_rslice()).is_ok());
+    let refused = instance.load(RSlice::EMPTY).unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (BAD_PARAMS, "no state of mine"));
+
+    let host = TestHost::new(1);
+    let invoke = |instance: &mut Instance| instance.invoke("x/1".into(), RSlice::EMPTY, as_host(&host));
+    assert_eq!(invoke(&mut instance).unwrap()[..], b"state"[..]);
+    let plain = good();
+    assert_eq!(invoke(&mut created(&raw const plain).unwrap()).unwrap_err().code, Code::UNSUPPORTED.0);
 }
 
 #[test]
