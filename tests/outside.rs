@@ -1,10 +1,8 @@
 //! Why the project exists: a strategy written elsewhere, built after the host, runs by its name in the host as it is.
 
-use coldstart_tests::{Lab, build_folder, pretexts, program, repository};
+use coldstart_tests::{Elsewhere, Lab, pretexts, program, repository};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use tempfile::TempDir;
+use std::path::Path;
 
 const SOURCE: &str = r##"
 use coldstart_plugin_api::prelude::*;
@@ -64,46 +62,6 @@ fn pretext_of_the_guide() -> String {
     code.expect("the guide shows its code").to_owned()
 }
 
-/// A crate of its own: it shares no workspace with the host, only the contract.
-fn crate_elsewhere(name: &str, source: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = format!(
-        r#"
-[package]
-name = "{name}"
-description = "Made elsewhere"
-version = "0.3.0"
-edition = "2024"
-[lib]
-crate-type = ["cdylib"]
-[dependencies]
-coldstart-plugin-api = {{ path = "{}" }}
-[workspace]
-[profile.release]
-opt-level = 1 # somebody waits for it
-"#,
-        repository().join("plugin-api").display()
-    );
-    std::fs::create_dir(folder.path().join("src")).unwrap();
-    std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
-    std::fs::write(folder.path().join("src/lib.rs"), source).unwrap();
-    // The same versions as the workspace's, so that nothing needs the network.
-    std::fs::copy(repository().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
-    folder
-}
-
-/// Build and test it as its author would; what it depends on stays built for the next time.
-fn build(folder: &Path) -> PathBuf {
-    let target = build_folder().parent().unwrap().join("outside");
-    for task in ["build", "test"] {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.args([task, "--release", "--offline"]).current_dir(folder).env("CARGO_TARGET_DIR", &target);
-        let output = cargo.output().unwrap();
-        assert!(output.status.success(), "cargo {task}:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    target.join("release")
-}
-
 fn chosen(run: &Path, round: u32) -> Vec<u64> {
     let table = std::fs::read_to_string(run.join(format!("rounds/{round:03}/selection.csv"))).unwrap();
     table.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect()
@@ -114,8 +72,9 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     let host =
         || (Sha256::digest(std::fs::read(program()).unwrap()), program().metadata().unwrap().modified().unwrap());
     let before = host();
-    let elsewhere = crate_elsewhere("every-nth", SOURCE);
-    let plugins = build(elsewhere.path());
+    let elsewhere = Elsewhere::new("every-nth", SOURCE);
+    let plugins = elsewhere.built();
+    elsewhere.tested();
 
     let lab = Lab::new();
     let coldstart = |args: &[&str]| {
@@ -148,8 +107,9 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
 fn a_pretext_from_elsewhere_trains_and_selects_in_an_untouched_host() {
     let host = || Sha256::digest(std::fs::read(program()).unwrap());
     let before = host();
-    let elsewhere = crate_elsewhere("missing-quarter", &pretext_of_the_guide());
-    let plugins = build(elsewhere.path());
+    let elsewhere = Elsewhere::new("missing-quarter", &pretext_of_the_guide());
+    let plugins = elsewhere.built();
+    elsewhere.tested();
     let lab = Lab::new();
     let run = |out: &str| {
         let strategy = ["-s", "initial.strategy=missing-quarter", "-s", "initial.params.epochs=6"];

@@ -1,7 +1,8 @@
 //! The binary surface: the only types that cross the border between host and plugin.
 //!
 //! Frozen for all of 1.x. Plain structs never change; each that may have to grow carries a byte map for the growth.
-//! The two traits and the root module grow only by methods with a default body, appended after `last_prefix_field`.
+//! The two traits and the root module grow only by methods with a default body, appended after `last_prefix_field`: an
+//! older other side then gets the default. `plugin-api/abi-layout.txt` shows every field's place, and a test compares it.
 //! Everything rich is an operation: a versioned name with MessagePack arguments (see [`crate::ops`]).
 //! Neither authors nor the rest of the host see this module: authors use [`crate::Strategy`] and [`crate::Host`].
 

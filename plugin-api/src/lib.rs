@@ -33,6 +33,7 @@ mod rng;
 mod strategy;
 
 pub mod abi;
+pub mod capi;
 pub mod export;
 pub mod manifest;
 pub mod ops;

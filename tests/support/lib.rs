@@ -1,5 +1,9 @@
 //! What the tests share: a laboratory of their own to run the program in, and words for what came out of it.
 
+mod elsewhere;
+
+pub use elsewhere::{Elsewhere, has_tool};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -61,6 +65,27 @@ pub fn library_name(strategy: &str) -> String {
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the root").to_owned()
+}
+
+/// Hold a text against the committed file that was made from it; with BLESS in the environment, write the file.
+///
+/// # Panics
+/// If they differ; it says where, and how to make the file anew.
+#[track_caller]
+pub fn committed(path: &str, text: &str, test: &str) {
+    let file = repository().join(path);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&file, text).expect("a writable checkout");
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    let differs = kept.lines().zip(text.lines()).find(|(kept, made)| kept != made);
+    assert!(
+        kept == text,
+        "{path} is not what its sources make: {differs:?} ({} and {} bytes)\nIf that is meant, write it anew with: \
+         BLESS=1 cargo test --release -p coldstart-tests --test {test}",
+        kept.len(),
+        text.len(),
+    );
 }
 
 fn modified(file: &Path) -> std::time::SystemTime {
@@ -209,6 +234,13 @@ pub fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
         (name, std::fs::read(&file).expect("a readable file"))
     };
     files_under(run).into_iter().filter(|file| counts(file)).map(read).collect()
+}
+
+/// The bytes of a run's `selection.csv` files, by path.
+pub fn selections(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut results = results(run);
+    results.retain(|file, _| file.ends_with("selection.csv"));
+    results
 }
 
 /// What a run's journal says of networks that were trained for its strategies, in order.

@@ -2,7 +2,7 @@
 
 use super::error::{PluginCode, PluginError};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
-use object::{Endianness, Object, ObjectSection, ObjectSymbol, elf};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind, elf};
 
 type Elf<'a> = ElfFile64<'a, Endianness>;
 
@@ -19,8 +19,16 @@ const ALLOWED_LIBRARIES: [&str; 9] = [
     "libutil.so.1",
 ];
 
-/// The two constructors that every Rust library has; one more runs foreign code inside `dlopen`.
-const CLEAN_INIT_ARRAY_BYTES: u64 = 16;
+/// A way into a plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The symbol of a table that the library exports.
+    pub symbol: &'static str,
+    /// The least size of that table.
+    pub least_bytes: u64,
+    /// The constructors that a compiler puts into such a library; one more runs foreign code inside `dlopen`.
+    pub constructors: u64,
+}
 
 /// The bytes of a section; errs if the file is no library, is cut off, or has no such section.
 pub fn section<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
@@ -37,19 +45,26 @@ pub fn lacks_section(bytes: &[u8], name: &str) -> bool {
 }
 
 /// Refuse a library that this machine cannot load or that must not be loaded into a process with libtorch in it.
-pub fn check(file: &str, bytes: &[u8], entry_symbol: &str, running_glibc: &str) -> Result<(), PluginError> {
+///
+/// It must export the table of one of the entries; the constructors that it may have are that one's.
+pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -> Result<(), PluginError> {
     let elf = parse(file, bytes)?;
     let refuse = |message: String| Err(PluginError::new(PluginCode::Library, file, message));
     let header = elf.elf_header();
     if header.e_type(elf.endian()) != elf::ET_DYN {
         return refuse("is not a dynamic library".to_owned());
     }
-    if let Some(property) = banned_property(&elf).map_err(|error| damaged(file, &error))? {
+    let found: Vec<_> = entries.iter().filter_map(|entry| Some((entry, exported(&elf, entry.symbol)?))).collect();
+    let constructors = found.iter().map(|(entry, _)| entry.constructors).max().unwrap_or_default();
+    if let Some(property) = banned_property(&elf, constructors).map_err(|error| damaged(file, &error))? {
         return refuse(property);
     }
-    let mut exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
-    if !exported.any(|symbol| symbol.name() == Ok(entry_symbol)) {
-        return refuse(format!("does not export the entry symbol `{entry_symbol}`"));
+    if found.is_empty() {
+        let symbols: Vec<&str> = entries.iter().map(|entry| entry.symbol).collect();
+        return refuse(format!("does not export the entry symbol `{}`", symbols.join("` or `")));
+    }
+    if let Some((entry, _)) = found.iter().find(|(entry, bytes)| *bytes < entry.least_bytes) {
+        return refuse(format!("exports something else than a table under the entry symbol `{}`", entry.symbol));
     }
     let needed = needed_glibc(&elf).map_err(|error| damaged(file, &error))?;
     match needed {
@@ -59,6 +74,13 @@ pub fn check(file: &str, bytes: &[u8], entry_symbol: &str, running_glibc: &str) 
         }
         _ => Ok(()),
     }
+}
+
+/// The size of the data that a library exports under a name; 0 for a function.
+fn exported(elf: &Elf<'_>, name: &str) -> Option<u64> {
+    let mut symbols = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+    let symbol = symbols.find(|symbol| symbol.name() == Ok(name))?;
+    Some(if symbol.kind() == SymbolKind::Data { symbol.size() } else { 0 })
 }
 
 fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
@@ -100,7 +122,7 @@ fn damaged(file: &str, error: &object::read::Error) -> PluginError {
 }
 
 /// What a plugin must not have, in words; `None` for a clean library.
-fn banned_property(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
+fn banned_property(elf: &Elf<'_>, constructors: u64) -> object::read::Result<Option<String>> {
     let table = elf.elf_dynamic_table()?;
     for entry in table.iter() {
         let property = match entry.tag {
@@ -114,8 +136,9 @@ fn banned_property(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
             elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
                 Some("uses static thread-local storage, of which a process has little".to_owned())
             }
-            elf::DT_INIT_ARRAYSZ if entry.val > CLEAN_INIT_ARRAY_BYTES => {
-                Some(format!("runs {} constructors of its own when it is loaded", (entry.val - 16) / 8))
+            elf::DT_INIT_ARRAYSZ if entry.val / 8 > constructors => {
+                let own = entry.val / 8 - constructors;
+                Some(format!("runs {own} constructors of its own when it is loaded"))
             }
             _ => None,
         };
@@ -161,18 +184,20 @@ fn version(text: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
+    const ENTRY: Entry = Entry { symbol: "entry", least_bytes: 8, constructors: 2 };
+
     #[test]
     fn garbage_is_an_error_and_never_a_panic() {
         let elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let head = &elf[..4096];
         for length in [0, 1, 3, 4, 5, 16, 18, 19, 20, 63, 64, 65, 1000, 4096] {
             assert!(section("x.so", &head[..length], ".coldstart_manifest").is_err(), "{length}");
-            assert!(check("x.so", &head[..length], "entry", "2.36").is_err(), "{length}");
+            assert!(check("x.so", &head[..length], &[ENTRY], "2.36").is_err(), "{length}");
         }
         for at in 0..64 {
             let mut flipped = head.to_vec();
             flipped[at] ^= 0xff;
-            assert!(check("x.so", &flipped, "entry", "2.36").is_err(), "byte {at}");
+            assert!(check("x.so", &flipped, &[ENTRY], "2.36").is_err(), "byte {at}");
         }
     }
 

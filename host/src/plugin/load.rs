@@ -1,11 +1,13 @@
 //! Loading: from a file on disk to a root module that can be called.
 
+use super::c_entry;
 use super::elf;
+use super::entry::Entry;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use super::script;
 use coldstart_plugin_api::__private::abi_stable;
-use coldstart_plugin_api::abi::std_types::{RResult, RStr};
+use coldstart_plugin_api::abi::std_types::RResult;
 use coldstart_plugin_api::abi::{Fault, HostRef, LibHeader, RootRef, SelectorBox};
 use libloading::os::unix::{Library as Object, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -120,7 +122,7 @@ fn read_script(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginErr
 fn check(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
     let (manifest, text) = Manifest::read(name, bytes)?;
     manifest.check(name)?;
-    elf::check(name, bytes, ROOT_MODULE_LOADER_NAME, &running_glibc())?;
+    elf::check(name, bytes, &[RUST_ENTRY, c_entry::ENTRY], &running_glibc())?;
     Ok((manifest, text.to_owned()))
 }
 
@@ -128,7 +130,7 @@ fn check(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
 #[derive(Clone)]
 pub struct Library {
     verified: Verified,
-    root: RootRef,
+    entry: Entry,
 }
 
 impl std::fmt::Debug for Library {
@@ -146,14 +148,14 @@ impl Library {
     pub fn load(plugin: &Verified) -> Result<Library, PluginError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(library) = loaded.get(&plugin.sha256) {
-            return Ok(Library { verified: plugin.clone(), root: library.root });
+            return Ok(Library { verified: plugin.clone(), entry: library.entry });
         }
         let name = plugin.file.display().to_string();
-        let root = check_layout(&name, open(&name, plugin.sealed())?)?;
-        if root.descriptor()().as_str() != plugin.text {
+        let entry = open(&name, plugin.sealed())?;
+        if entry.descriptor() != plugin.text {
             return Err(PluginError::new(PluginCode::Descriptor, &name, "says something else than its manifest"));
         }
-        let library = Library { verified: plugin.clone(), root };
+        let library = Library { verified: plugin.clone(), entry };
         loaded.insert(plugin.sha256.clone(), library.clone());
         Ok(library)
     }
@@ -165,12 +167,16 @@ impl Library {
 
     /// Make an instance with these parameters (JSON).
     pub fn create(&self, name: &str, params_json: &str, host: HostRef<'_>) -> RResult<SelectorBox, Fault> {
-        self.root.create()(RStr::from(name), RStr::from(params_json), host)
+        self.entry.create(name, params_json, host)
     }
 }
 
-/// `dlopen` the sealed bytes and find abi_stable's header in them.
-fn open(name: &str, sealed: &OwnedFd) -> Result<&'static LibHeader, PluginError> {
+/// abi_stable's header, and the two constructors that every Rust library has.
+const RUST_ENTRY: elf::Entry =
+    elf::Entry { symbol: ROOT_MODULE_LOADER_NAME, least_bytes: size_of::<LibHeader>() as u64, constructors: 2 };
+
+/// `dlopen` the sealed bytes and find a way into it: of two, the one whose types can be checked.
+fn open(name: &str, sealed: &OwnedFd) -> Result<Entry, PluginError> {
     let refuse = |message: String| PluginError::new(PluginCode::Library, name, message);
     // A descriptor of its own, which stays open for good: its number must never be used again, because the dynamic
     // loader takes two files of one path for one.
@@ -180,10 +186,18 @@ fn open(name: &str, sealed: &OwnedFd) -> Result<&'static LibHeader, PluginError>
     // this process is either a worker that has shut itself in, or the plugin is trusted with the user's account.
     let object = unsafe { Object::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
     let object = object.map_err(|error| refuse(format!("cannot be loaded: {error}")))?;
-    let header = lib_header_from_path(&path).map_err(|error| layout(name, &error.to_string()))?;
+    // SAFETY: only the symbol's existence is asked for.
+    let is_rust = unsafe { object.get::<*const LibHeader>(ROOT_MODULE_LOADER_NAME.as_bytes()) }.is_ok();
+    let entry = if is_rust {
+        let header = lib_header_from_path(&path).map_err(|error| layout(name, &error.to_string()));
+        header.and_then(|header| check_layout(name, header)).map(Entry::Rust)
+    } else {
+        c_entry::find(name, &object).map(Entry::C)
+    };
+    // Both live as long as the process: the code must never be unmapped, nor its descriptor number be used again.
     std::mem::forget(object);
     std::mem::forget(memfd);
-    Ok(header)
+    entry
 }
 
 fn path_of(memfd: &OwnedFd) -> PathBuf {

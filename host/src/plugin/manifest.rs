@@ -18,7 +18,7 @@ pub struct Manifest {
     pub version: semver::Version,
     /// The contract it was built against.
     pub api: semver::Version,
-    /// What a panic does: `unwind`, or the plugin is refused.
+    /// What a panic does: `unwind`, or `none` in a language that has none; any other plugin is refused.
     pub panic: String,
     /// One sentence on what it does.
     pub summary: String,
@@ -42,6 +42,8 @@ impl Manifest {
         let section = elf::section(file, bytes, coldstart_plugin_api::manifest::SECTION)?;
         let lies = |message: String| PluginError::new(PluginCode::Descriptor, file, message);
         let text = std::str::from_utf8(section).map_err(|_| lies("its manifest is not UTF-8".to_owned()))?;
+        // A text in C ends with a NUL, which is not part of it.
+        let text = text.strip_suffix('\0').unwrap_or(text);
         let manifest: Manifest = serde_json::from_str(text).map_err(|e| lies(format!("malformed manifest: {e}")))?;
         if !is_kebab_case(&manifest.name) {
             return Err(lies(format!("its name `{}` is not kebab-case", manifest.name)));
@@ -56,7 +58,7 @@ impl Manifest {
             let message = format!("built against contract {}, this host speaks {host_api}", self.api);
             return Err(PluginError::new(PluginCode::Layout, file, message));
         }
-        if self.panic != "unwind" {
+        if !["unwind", "none"].contains(&self.panic.as_str()) {
             let message = format!("a panic would `{}` the whole run", self.panic);
             return Err(PluginError::new(PluginCode::Library, file, message)
                 .with_hint("build it with `panic = \"unwind\"` in its profile"));

@@ -6,7 +6,9 @@
 //!
 //! This room knows no torch, no data set and no loop.
 
+mod c_entry;
 mod elf;
+mod entry;
 mod error;
 mod instance;
 mod isolate;
