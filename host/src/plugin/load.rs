@@ -133,7 +133,7 @@ fn layout(name: &str, report: &str) -> PluginError {
     PluginError::new(PluginCode::Layout, name, lines.join(" "))
 }
 
-fn running_glibc() -> String {
+pub(super) fn running_glibc() -> String {
     // SAFETY: glibc exports this function with this signature; it returns a static string.
     let version = unsafe {
         Object::this()

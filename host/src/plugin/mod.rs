@@ -6,17 +6,22 @@
 //!
 //! This room knows no torch, no data set and no loop.
 
+pub mod doctor;
 mod elf;
 mod error;
+pub mod install;
 mod instance;
 mod load;
+pub mod lock;
 mod manifest;
+pub mod package;
 mod params;
 mod search;
+pub mod trust;
 
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Instance, check_selection};
 pub use load::Library;
 pub use manifest::Manifest;
 pub use params::with_defaults;
-pub use search::{Candidate, SearchPath, StrategyName};
+pub use search::{Candidate, Found, SearchPath, StrategyName};
