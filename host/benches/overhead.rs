@@ -22,7 +22,7 @@ const REPEATS: usize = 30;
 fn main() -> Outcome<()> {
     let plugins = std::env::current_exe()?.ancestors().nth(2).ok_or("no target folder")?.to_owned();
     let search = SearchPath::new(std::slice::from_ref(&plugins));
-    let plugin = search.resolve("entropy", "query")?;
+    let plugin = search.resolve("entropy", "query")?.file;
     opening(&plugin)?;
     match std::env::var_os("COLDSTART_DATA") {
         Some(data) => round_share(PathBuf::from(data), plugins),
@@ -76,6 +76,7 @@ fn round_share(data: PathBuf, plugins: PathBuf) -> Outcome<()> {
         cancelled: Arc::new(AtomicBool::new(false)),
         meter: Arc::new(Silent),
         cache: Cache::new(folder.path().join("cache"), 0),
+        lock: None,
     };
     let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
     session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;

@@ -5,7 +5,7 @@
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use super::package::{PackageError, native_triple, write_atomically};
-use super::search::StrategyName;
+use super::search::{Found, SearchPath, StrategyName};
 use super::trust::Trust;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,13 @@ impl LockedPlugin {
             file: None,
             hashes: BTreeMap::from([(native_triple(), sha256.to_owned())]),
         }
+    }
+
+    /// The same for a run's lock: with the file that ran.
+    pub fn ran(mut self, file: &Path) -> LockedPlugin {
+        self.sha256 = self.hashes.get(&native_triple()).cloned().unwrap_or_default();
+        self.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+        self
     }
 
     /// `publisher/name`, or the bare name if nobody publishes it.
@@ -203,9 +210,22 @@ impl Lock {
         if found { Ok(()) } else { Err(refuse("is not among the strategies of the config".to_owned())) }
     }
 
+    /// The plugin that a name means: of the locked version, whatever else there is. Errs with P004 where the lock and the
+    /// search path do not go together, and as the search does otherwise.
+    pub fn resolve(&self, search: &SearchPath, name: &StrategyName, role: &str) -> Result<Found, PluginError> {
+        let pinned = self.pin(name, role)?;
+        search.resolve(&pinned, role).map_err(|error| match error.code {
+            PluginCode::NotFound | PluginCode::Unmet => {
+                let message = format!("is locked, but not to be had: {}", error.message);
+                PluginError::new(PluginCode::LockMismatch, pinned, message).with_hint(RELOCK)
+            }
+            _ => error,
+        })
+    }
+
     /// The name under which to look for a strategy so that the locked version is found, not a higher one beside it. Errs
     /// with P004 if the lock knows no such strategy in that role, or only a version that the config does not want.
-    pub fn pin(&self, name: &StrategyName, role: &str) -> Result<String, PluginError> {
+    fn pin(&self, name: &StrategyName, role: &str) -> Result<String, PluginError> {
         let known = self.plugin.iter().find(|known| known.role == role && name.is(&known.publisher, &known.name));
         let Some(known) = known else {
             return Err(PluginError::new(

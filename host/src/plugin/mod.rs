@@ -24,4 +24,4 @@ pub use instance::{Instance, check_selection};
 pub use load::Library;
 pub use manifest::Manifest;
 pub use params::with_defaults;
-pub use search::{Candidate, Found, SearchPath, StrategyName};
+pub use search::{Candidate, Content, Found, SearchPath, StrategyName};

@@ -17,12 +17,14 @@ use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{Cache, Meter, Services, Task};
-use crate::plugin::{Library, PluginCode, PluginError, SearchPath, with_defaults};
+use crate::plugin::lock::{Lock, LockedPlugin, Use};
+use crate::plugin::trust::{TrustStore, look};
+use crate::plugin::{Library, PluginCode, PluginError, SearchPath, StrategyName, with_defaults};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::training::TrainSpec;
 use learner::EngineLearner;
-use record::{Environment, Locked};
+use record::Environment;
 use selector::PluginSelector;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -41,6 +43,8 @@ pub struct Options {
     pub meter: Arc<dyn Meter>,
     /// What was trained before.
     pub cache: Cache,
+    /// The only plugins that a new run may use; a run that is resumed has a lock of its own.
+    pub lock: Option<Lock>,
 }
 
 /// Run a config into a new folder.
@@ -54,8 +58,9 @@ pub fn start(
     at_key: &dyn Fn(&str, String) -> ConfigError,
 ) -> Result<Outcome, SessionError> {
     let search = SearchPath::new(&config.plugins.path);
-    let initial = Strategy::find(&search, &config.initial.strategy, &mut config.initial.params, Role::Initial, at_key)?;
-    let query = Strategy::find(&search, &config.query.strategy, &mut config.query.params, Role::Query, at_key)?;
+    let finder = Finder { search: &search, lock: options.lock.as_ref(), store: &TrustStore::open()?, at_key };
+    let initial = finder.find(&config.initial.strategy, &mut config.initial.params, Role::Initial)?;
+    let query = finder.find(&config.query.strategy, &mut config.query.params, Role::Query)?;
     let data = load_data(&config, options.data_root.as_deref())?;
     let device = engine::open(&options.device, config.threads)?;
     let session = Session { config, data, device, initial, query };
@@ -68,7 +73,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
-    let locked = Locked::read(&dir)?;
+    let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &config.initial.strategy, &config.initial.params, Role::Initial, &locked)?;
     let query = Strategy::locked(&search, &config.query.strategy, &config.query.params, Role::Query, &locked)?;
@@ -90,44 +95,69 @@ fn load_data(config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, Sessi
 struct Strategy {
     library: Library,
     params_json: String,
-    role: Role,
+    /// What the run's lock says of it.
+    locked: LockedPlugin,
 }
 
-impl Strategy {
+/// What decides which strategy a name in a config means.
+struct Finder<'a> {
+    search: &'a SearchPath,
+    lock: Option<&'a Lock>,
+    store: &'a TrustStore,
+    at_key: &'a dyn Fn(&str, String) -> ConfigError,
+}
+
+impl Finder<'_> {
     /// Find, check and load by the name in the config; what a config can get wrong points at its key.
     fn find(
-        search: &SearchPath,
+        &self,
         name: &str,
         params: &mut serde_json::Map<String, serde_json::Value>,
         role: Role,
-        at_key: &dyn Fn(&str, String) -> ConfigError,
     ) -> Result<Strategy, SessionError> {
         let in_config = |key: &str, error: PluginError| {
             let key = format!("{}.{key}", role.name());
             let misnamed = [PluginCode::NotFound, PluginCode::Ambiguous, PluginCode::Unmet, PluginCode::Params];
             match misnamed.contains(&error.code) {
-                true => SessionError::Config(at_key(&key, error.to_string()).with_hint(error.hint)),
+                true => SessionError::Config((self.at_key)(&key, error.to_string()).with_hint(error.hint)),
                 false => SessionError::Plugin(error),
             }
         };
-        let file = search.resolve(name, role.name()).map_err(|error| in_config("strategy", error))?;
-        let library = Library::load(&file)?;
+        let wanted = StrategyName::parse(name).map_err(|error| in_config("strategy", error))?;
+        let found = match self.lock {
+            Some(lock) => lock.resolve(self.search, &wanted, role.name()),
+            None => self.search.resolve(name, role.name()),
+        };
+        let found = found.map_err(|error| in_config("strategy", error))?;
+        let looked = look(&found, self.store)?;
+        let (manifest, sha256, trust) = (&looked.manifest, &looked.sha256, &looked.trust);
+        let used = Use { role: role.name(), manifest, sha256, trust, mode: "in-process" };
+        if let Some(lock) = self.lock {
+            lock.check(used)?;
+        }
+        let library = Library::load_locked(&found.file, sha256)?;
         *params = with_defaults(&library.manifest, params).map_err(|error| in_config("params", error))?;
-        Ok(Strategy { library, params_json: as_json(params), role })
+        let locked = LockedPlugin::of(used, &wanted).ran(&found.file);
+        Ok(Strategy { library, params_json: as_json(params), locked })
     }
+}
 
+impl Strategy {
     /// The very file that the run began with, where it was or wherever the name leads now.
     fn locked(
         search: &SearchPath,
         name: &str,
         params: &serde_json::Map<String, serde_json::Value>,
         role: Role,
-        locked: &Locked,
+        locked: &Lock,
     ) -> Result<Strategy, SessionError> {
-        let entry = locked.of(role)?;
-        let file = if entry.file.is_file() { entry.file.clone() } else { search.resolve(name, role.name())? };
+        let entry = locked.of(role.name())?.clone();
+        let file = match &entry.file {
+            Some(file) if file.is_file() => file.clone(),
+            _ => search.resolve(name, role.name())?.file,
+        };
         let library = Library::load_locked(&file, &entry.sha256)?;
-        Ok(Strategy { library, params_json: as_json(params), role })
+        Ok(Strategy { library, params_json: as_json(params), locked: entry })
     }
 }
 

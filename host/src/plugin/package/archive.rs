@@ -53,8 +53,12 @@ fn with_hash(mut frame: Vec<u8>) -> Vec<u8> {
 /// Never panics.
 pub fn decode(name: &str, bytes: &[u8]) -> Result<Files, PluginError> {
     let frame = checked_frame(name, bytes)?;
-    let tar = decompress(frame).map_err(|problem| malformed(name, problem))?;
-    let files = from_tar(&tar).map_err(|problem| malformed(name, problem))?;
+    decode_tar(name, &decompress(frame).map_err(|problem| malformed(name, problem))?)
+}
+
+/// The same for the tar inside.
+pub fn decode_tar(name: &str, tar: &[u8]) -> Result<Files, PluginError> {
+    let files = from_tar(tar).map_err(|problem| malformed(name, problem))?;
     match to_tar(&files) {
         Ok(canonical) if canonical == tar => Ok(files),
         _ => Err(malformed(name, "is not in the one form that packages have".to_owned())),

@@ -83,23 +83,26 @@ impl Unpacked {
             Ok(_) => Some(needed(SIGNATURE)?),
             Err(_) => None,
         };
+        check_listed(&checksums, &name, MANIFEST, &checksums::hex(&manifest))?;
         let (_, build) = parse_manifest_toml(&name, &manifest)?;
-        let unpacked = Unpacked { build, checksums, signature };
-        unpacked.check_file(&name, MANIFEST, &checksums::hex(&manifest))?;
-        Ok(unpacked)
+        Ok(Unpacked { build, checksums, signature })
     }
 
     /// Errs with P006 if the checksums have another hash (in hex) for a file, or none.
     pub fn check_file(&self, name: &str, path: &str, hash: &str) -> Result<(), PluginError> {
-        let text = String::from_utf8_lossy(&self.checksums);
-        let listed = checksums::parse(&text).map_err(|problem| PluginError::new(PluginCode::Library, name, problem))?;
-        if listed.get(path) == Some(&hash) {
-            return Ok(());
-        }
-        let message = format!("`{path}` is not the file that {CHECKSUMS} announces");
-        Err(PluginError::new(PluginCode::Checksum, name, message)
-            .with_hint("the file changed after it was installed: uninstall the plugin and install it again"))
+        check_listed(&self.checksums, name, path, hash)
     }
+}
+
+fn check_listed(checksums: &[u8], name: &str, path: &str, hash: &str) -> Result<(), PluginError> {
+    let text = String::from_utf8_lossy(checksums);
+    let listed = checksums::parse(&text).map_err(|problem| PluginError::new(PluginCode::Library, name, problem))?;
+    if listed.get(path) == Some(&hash) {
+        return Ok(());
+    }
+    let message = format!("`{path}` is not the file that {CHECKSUMS} announces");
+    Err(PluginError::new(PluginCode::Checksum, name, message)
+        .with_hint("the file changed after it was installed: uninstall the plugin and install it again"))
 }
 
 /// A regular file of sensible size.

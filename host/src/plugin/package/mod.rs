@@ -117,7 +117,15 @@ impl Package {
     /// Errs with P009 if they are no package, P006 if a file differs from its checksum, P012 if the manifest is not the
     /// library's own. Never panics, and writes nothing. The signature is not looked at: see [`super::trust`].
     pub fn read(name: &str, bytes: &[u8]) -> Result<Package, PluginError> {
-        let files = archive::decode(name, bytes)?;
+        Package::of(name, archive::decode(name, bytes)?)
+    }
+
+    /// The same for the tar inside, which a test can change without knowing its hash.
+    pub fn read_tar(name: &str, tar: &[u8]) -> Result<Package, PluginError> {
+        Package::of(name, archive::decode_tar(name, tar)?)
+    }
+
+    fn of(name: &str, files: Files) -> Result<Package, PluginError> {
         check_checksums(name, &files)?;
         let incomplete = |path: &str| PluginError::new(PluginCode::Library, name, format!("holds no `{path}`"));
         let text = files.get(MANIFEST).ok_or_else(|| incomplete(MANIFEST))?;
@@ -245,7 +253,8 @@ fn manifest_toml(manifest: &Manifest, build: &Build) -> String {
     toml::to_string(&said).expect("plain data")
 }
 
-fn parse_manifest_toml(name: &str, text: &[u8]) -> Result<(Map<String, Value>, Build), PluginError> {
+/// What a `manifest.toml` says: the author part and the build part. Errs with P009 if it is malformed. Never panics.
+pub fn parse_manifest_toml(name: &str, text: &[u8]) -> Result<(Map<String, Value>, Build), PluginError> {
     let malformed = |problem: &str| PluginError::new(PluginCode::Library, name, format!("its {MANIFEST} {problem}"));
     let text = std::str::from_utf8(text).map_err(|_| malformed("is not UTF-8"))?;
     let mut said: Map<String, Value> = toml::from_str(text).map_err(|error| malformed(error.message()))?;

@@ -81,12 +81,13 @@ impl Signer {
         if bytes.len() != SECRET_KEY_BYTES {
             return Err(refuse("is no secret key of minisign").into());
         }
-        let key = SecretKeyBox::from(text);
-        // Two letters name the signature's algorithm; the next two say how the key is hidden, zeros that it is not.
+        // Two letters name the signature's algorithm; the next two say how the key is hidden, zeros that it is not. Such a
+        // key is taken as it is: minisign writes it without a checksum, and `sign` finds one that is damaged.
         let key = if bytes[2..4] == [0, 0] {
-            key.into_unencrypted_secret_key()
+            SecretKey::from_bytes(&bytes)
         } else {
-            key.into_secret_key(Some(password().map_err(PackageError::file("ask for the password of", file))?))
+            let password = password().map_err(PackageError::file("ask for the password of", file))?;
+            SecretKeyBox::from(text).into_secret_key(Some(password))
         };
         let key = key.map_err(|error| {
             refuse(&format!("cannot be used: {error}"))
@@ -98,7 +99,9 @@ impl Signer {
     /// A signature over the hash of these bytes; `comment` is signed too.
     pub fn sign(&self, bytes: &[u8], comment: &str) -> Result<Vec<u8>, PluginError> {
         let untrusted = Some("signature of a Coldstart plugin");
-        minisign::sign(None, &self.key, bytes, Some(comment), untrusted)
+        let signed = minisign::PublicKey::from_secret_key(&self.key)
+            .and_then(|public| minisign::sign(Some(&public), &self.key, bytes, Some(comment), untrusted));
+        signed
             .map(|signature| signature.to_string().into_bytes())
             .map_err(|error| PluginError::new(PluginCode::Signature, comment, format!("cannot be signed: {error}")))
     }

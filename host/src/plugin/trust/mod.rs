@@ -9,7 +9,7 @@ pub use store::{Signatory, TrustStore};
 
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
-use super::package::{Package, SignatureFile, Unpacked, sha256};
+use super::package::{Key, Package, SignatureFile, Unpacked, sha256};
 use super::search::{Found, program_folders};
 use std::fmt;
 use std::path::Path;
@@ -73,6 +73,20 @@ pub fn judge_package(name: &str, package: &Package, store: &TrustStore) -> Resul
     match package.signature() {
         Some(signature) => store.vouch(name, &package.manifest, package.checksums(), signature),
         None => Ok(Trust::Unsigned),
+    }
+}
+
+/// Errs with P005 unless a package is signed with this very key, whatever else the trust store says.
+pub fn check_key(name: &str, package: &Package, key: &Key) -> Result<(), PluginError> {
+    let refuse = |message: String| Err(PluginError::new(PluginCode::Signature, name, message));
+    let Some(signature) = package.signature() else { return refuse("is not signed".to_owned()) };
+    let signature = SignatureFile::parse(name, signature)?;
+    match key.fits(&signature, package.checksums()) {
+        true => Ok(()),
+        false if signature.key == key.id => {
+            refuse(format!("its signature with the key {} does not fit its content", key.id))
+        }
+        false => refuse(format!("is signed with the key {}, not with {}", signature.key, key.id)),
     }
 }
 
