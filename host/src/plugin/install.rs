@@ -192,9 +192,9 @@ fn remove(folder: &Path, from: &Path) -> Result<(), PackageError> {
     let temporary = temporary.map_err(PackageError::file("create a folder in", from))?;
     fs::rename(folder, temporary.path().join("old")).map_err(PackageError::file("remove", folder))?;
     temporary.close().map_err(PackageError::file("remove", folder))?;
-    match folder.parent().filter(|id| subfolders(id).is_empty()) {
-        // Not empty after all, if a file of somebody else is in it.
-        Some(id) => Ok(drop(fs::remove_dir(id))),
-        None => Ok(()),
+    if let Some(id) = folder.parent().filter(|id| subfolders(id).is_empty()) {
+        // Not empty after all, if a file of somebody else is in it: then it stays.
+        let _ = fs::remove_dir(id);
     }
+    Ok(())
 }

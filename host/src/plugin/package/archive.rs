@@ -126,30 +126,35 @@ fn from_tar(tar: &[u8]) -> Result<Files, String> {
     // Raw: a long name or an extended header is an entry of its own then, and no regular file.
     let entries = archive.entries().map_err(|error| error.to_string())?.raw(true);
     for entry in entries {
-        let mut entry = entry.map_err(|error| format!("is damaged: {error}"))?;
-        let path = checked_path(&entry.header().path_bytes())?;
-        let kind = entry.header().entry_type();
-        if kind != EntryType::Regular {
-            return Err(format!("holds `{path}`, which is no regular file but {kind:?}"));
-        }
-        let size = entry.header().entry_size().map_err(|error| format!("is damaged at `{path}`: {error}"))?;
-        let most = if path.starts_with("lib/") { limits::TOTAL } else { limits::TEXT };
-        if size > most || size > tar.len() as u64 {
-            return Err(format!("claims {size} bytes for `{path}`"));
-        }
-        let mut content = Vec::with_capacity(size as usize);
-        entry.read_to_end(&mut content).map_err(|error| format!("is damaged at `{path}`: {error}"))?;
-        if content.len() as u64 != size {
-            return Err(format!("is cut off in `{path}`"));
-        }
-        if files.insert(path.clone(), content).is_some() {
+        let (path, content) = read_entry(entry.map_err(|error| format!("is damaged: {error}"))?, tar.len() as u64)?;
+        if files.contains_key(&path) {
             return Err(format!("holds `{path}` twice"));
         }
+        files.insert(path, content);
         if files.len() > limits::FILES {
             return Err(format!("holds more than {} files", limits::FILES));
         }
     }
     Ok(files)
+}
+
+fn read_entry(mut entry: tar::Entry<'_, &[u8]>, tar_bytes: u64) -> Result<(String, Vec<u8>), String> {
+    let path = checked_path(&entry.header().path_bytes())?;
+    let kind = entry.header().entry_type();
+    if kind != EntryType::Regular {
+        return Err(format!("holds `{path}`, which is no regular file but {kind:?}"));
+    }
+    let size = entry.header().entry_size().map_err(|error| format!("is damaged at `{path}`: {error}"))?;
+    let most = if path.starts_with("lib/") { limits::TOTAL } else { limits::TEXT };
+    if size > most.min(tar_bytes) {
+        return Err(format!("claims {size} bytes for `{path}`"));
+    }
+    let mut content = Vec::with_capacity(size as usize);
+    entry.read_to_end(&mut content).map_err(|error| format!("is damaged at `{path}`: {error}"))?;
+    match content.len() as u64 == size {
+        true => Ok((path, content)),
+        false => Err(format!("is cut off in `{path}`")),
+    }
 }
 
 /// A path that stays below any folder that it is put into.

@@ -136,38 +136,37 @@ impl TrustStore {
     /// Who signed these checksums; errs with P005 and says what is wrong if the signature does not count.
     fn vouch(&self, name: &str, manifest: &Manifest, checksums: &[u8], signature: &[u8]) -> Result<Trust, PluginError> {
         let signature = SignatureFile::parse(name, signature)?;
+        let (id, plugin) = (&signature.key, manifest.full_name());
         let refuse =
             |message: String, hint: String| Err(PluginError::new(PluginCode::Signature, name, message).with_hint(hint));
-        let (id, plugin) = (&signature.key, manifest.full_name());
-        let known: Vec<&Signatory> = self.signatories().iter().filter(|known| known.key_of(id).is_some()).collect();
+        let known: Vec<(&Signatory, &Key)> =
+            self.signatories().iter().filter_map(|known| Some((known, known.key_of(id)?))).collect();
         if known.is_empty() {
             let message = format!("is signed with the key {id}, which is not in the trust store");
-            let hint = format!(
-                "if you know whose key it is: `coldstart plugin trust add LAB --key FILE.pub --names {}`",
-                suggested_names(manifest)
-            );
-            return refuse(message, hint);
+            let names = suggested_names(manifest);
+            let command = format!("coldstart plugin trust add LAB --key FILE.pub --names {names}");
+            return refuse(message, format!("if you know whose key it is: `{command}`"));
         }
-        let fitting: Vec<&Signatory> = known
-            .into_iter()
-            .filter(|known| known.key_of(id).is_some_and(|key| key.fits(&signature, checksums)))
-            .collect();
+        let fits = |(_, key): &&(&Signatory, &Key)| key.fits(&signature, checksums);
+        let fitting: Vec<&Signatory> = known.iter().filter(fits).map(|(known, _)| *known).collect();
+        if let Some(known) = fitting.iter().find(|known| !known.has_expired() && known.may_sign(&plugin)) {
+            return Ok(Trust::Signed { lab: known.lab.clone(), key: id.clone() });
+        }
         let Some(first) = fitting.first() else {
             let message = format!("its signature with the key {id} does not fit its content");
             return refuse(message, PluginCode::Signature.hint().to_owned());
         };
-        let Some(valid) = fitting.iter().find(|known| !known.has_expired()) else {
-            let expired = first.expires.as_deref().unwrap_or_default();
-            let message = format!("the key {id} of `{}` expired on {expired}", first.lab);
-            return refuse(message, format!("ask `{}` for a package signed with a newer key", first.lab));
+        let (message, hint) = match fitting.iter().find(|known| !known.has_expired()) {
+            Some(Signatory { lab, may_sign, file, .. }) => (
+                format!("`{lab}` may sign {}, not `{plugin}`", may_sign.join(", ")),
+                format!("if it should: add the name to `may_sign` in {}", file.display()),
+            ),
+            None => (
+                format!("the key {id} of `{}` expired on {}", first.lab, first.expires.as_deref().unwrap_or_default()),
+                format!("ask `{}` for a package signed with a newer key", first.lab),
+            ),
         };
-        match fitting.iter().find(|known| !known.has_expired() && known.may_sign(&plugin)) {
-            Some(known) => Ok(Trust::Signed { lab: known.lab.clone(), key: id.clone() }),
-            None => {
-                let message = format!("`{}` may sign {}, not `{plugin}`", valid.lab, valid.may_sign.join(", "));
-                refuse(message, format!("if it should: add the name to `may_sign` in {}", valid.file.display()))
-            }
-        }
+        refuse(message, hint)
     }
 }
 
