@@ -9,7 +9,8 @@
 use coldstart::config::{Config, ConfigError, Isolation};
 use coldstart::experiment::{Metrics, Watcher};
 use coldstart::operations::{Cache, Meter};
-use coldstart::plugin::{Library, Limits, Plugin, SearchPath, Verified, as_worker};
+use coldstart::plugin::trust::TrustStore;
+use coldstart::plugin::{Found, Library, Limits, Plugin, PluginError, SearchPath, Verified, as_worker};
 use coldstart::session::{self, Options};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,9 +39,9 @@ fn main() -> Outcome<()> {
     }
 }
 
-fn opening(plugin: &Path) -> Outcome<()> {
+fn opening(plugin: &Found) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let bytes = std::fs::read(plugin)?;
+    let bytes = std::fs::read(&plugin.file)?;
     let copy = |i: usize| -> Outcome<PathBuf> {
         let path = folder.path().join(format!("{i}.so"));
         std::fs::write(&path, [bytes.as_slice(), &i.to_le_bytes()].concat())?;
@@ -48,17 +49,21 @@ fn opening(plugin: &Path) -> Outcome<()> {
     };
     let copies = (0..2 * REPEATS).map(copy).collect::<Outcome<Vec<_>>>()?;
     let (checked, bare) = copies.split_at(REPEATS);
-    let checked = median(checked.iter().map(|file| timed(|| Library::load(&Verified::read(file)?).map(|_| ()))))?;
+    let checked = median(checked.iter().map(|file| timed(|| Library::load(&verified(file.clone())?).map(|_| ()))))?;
     // SAFETY: our own plugin, whose constructors are the Rust runtime's.
     let bare =
         median(bare.iter().map(|file| timed(|| unsafe { libloading::Library::new(file) }.map(std::mem::forget))))?;
-    let worker = Verified::read(plugin)?;
+    let worker = verified(plugin.file.clone())?;
     let worker = median((0..REPEATS).map(|_| timed(|| Plugin::load(&worker, Some(&Limits::default())).map(drop))))?;
     println!("opening a plugin in a process of its own, and ending that (ms)\t{:.3}", 1e3 * worker.as_secs_f64());
     println!("opening and checking a plugin (ms)\t{:.3}", 1e3 * checked.as_secs_f64());
     println!("bare dlopen of the same file (ms)\t{:.3}", 1e3 * bare.as_secs_f64());
     println!("ratio\t{:.1}", checked.as_secs_f64() / bare.as_secs_f64());
     Ok(())
+}
+
+fn verified(file: PathBuf) -> Result<Verified, PluginError> {
+    Verified::read(&Found { file, package: None }, &TrustStore::open()?)
 }
 
 fn timed<E>(body: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {
@@ -114,6 +119,7 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
         cache: Cache::new(folder.path().join("cache"), 0),
         allow_unsigned: true,
         record: false,
+        lock: None,
     };
     let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
     session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;

@@ -146,9 +146,12 @@ impl Lab {
             command.env_remove(name);
         }
         command.env("HOME", self.path("home")).env("XDG_DATA_HOME", self.path("home/data"));
-        command.env("XDG_DATA_DIRS", self.path("system")).env("COLDSTART_PLUGIN_PATH", self.path("plugins"));
         // Most tests are about something else than signatures.
         command.env("COLDSTART_ALLOW_UNSIGNED", "1");
+        command
+            .env("XDG_CONFIG_HOME", self.path("home/config"))
+            .env("XDG_DATA_DIRS", self.path("system"))
+            .env("COLDSTART_PLUGIN_PATH", self.path("plugins"));
         // With a backtrace asked of Rust in general: the program must not show one all the same.
         command.env("OMP_WAIT_POLICY", "passive").env("RUST_BACKTRACE", "1");
         command

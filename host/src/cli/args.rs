@@ -45,7 +45,7 @@ pub enum Command {
     Represent(Represent),
     /// Judge a finished run with every label of its pool: maps, representations, pretexts
     Diagnose(Diagnose),
-    /// Look at strategies; runs none of their code
+    /// Look at strategies, pack, sign and install them; runs none of their code
     #[command(subcommand)]
     Plugin(Plugin),
     /// Look at the cache of trained networks and clean it
@@ -88,6 +88,9 @@ pub struct Run {
     /// Record what passes between the program and each strategy, for `coldstart plugin replay`
     #[arg(long)]
     pub record: bool,
+    /// Only with a lock beside the config, and only the strategies that it names
+    #[arg(long)]
+    pub locked: bool,
 }
 
 /// Arguments of `resume`.
@@ -167,7 +170,7 @@ pub enum Plugin {
     },
     /// Show what a strategy says of itself, and its parameters
     Info {
-        /// Its name as in a config, or a library file
+        /// Its name as in a config, a library file, or a package
         plugin: String,
         /// As JSON
         #[arg(long)]
@@ -187,6 +190,127 @@ pub enum Plugin {
     },
     /// List the error codes of plugins
     Codes,
+    /// Say why a strategy is chosen, or not
+    Doctor {
+        /// Its name as in a config [default: every strategy on the search path]
+        plugin: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Pack a library into one file for another lab
+    Pack(Pack),
+    /// Sign a package; the password of the key comes from the terminal or COLDSTART_KEY_PASSWORD
+    Sign {
+        /// The package, which is written anew
+        #[arg(value_hint = ValueHint::FilePath)]
+        package: PathBuf,
+        /// A secret key, as `plugin keys new` or minisign writes it
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+    },
+    /// Check a package and its signature
+    Verify {
+        /// The package
+        #[arg(value_hint = ValueHint::FilePath)]
+        package: PathBuf,
+        /// The public key that must have signed it [default: any that is trusted with its name]
+        #[arg(long, value_name = "FILE.pub", value_hint = ValueHint::FilePath)]
+        key: Option<PathBuf>,
+    },
+    /// Make keys to sign with
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Say which lab may sign which strategies
+    #[command(subcommand)]
+    Trust(Trust),
+    /// Install packages for this user
+    Install {
+        /// A package, its address, or a folder of packages
+        #[arg(value_name = "FILE|URL|DIR", value_hint = ValueHint::AnyPath)]
+        place: String,
+    },
+    /// Remove an installed strategy
+    Uninstall {
+        /// Its name as in a config; without a version all of them
+        plugin: String,
+    },
+    /// Lock the strategies of configs: runs beside the lock use these and no others
+    Lock {
+        /// Experiments of one folder, in which the lock is written
+        #[arg(required = true, value_hint = ValueHint::FilePath)]
+        configs: Vec<PathBuf>,
+        /// Lock the hash of this package too, for the machines that it is for; may be repeated
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        package: Vec<PathBuf>,
+    },
+}
+
+/// Arguments of `plugin pack`.
+#[derive(Debug, clap::Args)]
+pub struct Pack {
+    /// The strategy's library
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub library: PathBuf,
+    /// Folder of its crate, for the readme and the licences [default: here, if its crate is here]
+    #[arg(long = "crate", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub crate_folder: Option<PathBuf>,
+    /// Readme [default: README.md of the crate]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub readme: Option<PathBuf>,
+    /// Licence; may be repeated [default: the files LICENSE* of the crate]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub license: Vec<PathBuf>,
+    /// Result of a check, as JSON
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub conformance: Option<PathBuf>,
+    /// The oldest processor that the library runs on [default: x86-64-v1 or armv8-a]
+    #[arg(long, value_name = "LEVEL")]
+    pub cpu: Option<String>,
+    /// Folder for the package
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+}
+
+/// The commands under `plugin keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key pair, in the formats of minisign
+    New {
+        /// The secret key; the public one is written beside it and ends in `.pub`
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// The commands under `plugin trust`.
+#[derive(Debug, Subcommand)]
+pub enum Trust {
+    /// Trust a lab's key
+    Add {
+        /// What you call the lab, such as `some-lab`
+        lab: String,
+        /// Its public key
+        #[arg(long, value_name = "FILE.pub", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+        /// What it may sign: `publisher/name`, or `name` where there is no publisher; `*` stands for anything but a slash
+        #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
+        names: Vec<String>,
+        /// The last day on which the key counts, such as 2027-01-31
+        #[arg(long, value_name = "DATE")]
+        expires: Option<String>,
+    },
+    /// List the trusted keys
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trust no key of a lab any more
+    Remove {
+        /// The lab
+        lab: String,
+    },
 }
 
 /// The commands under `data`.

@@ -49,7 +49,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Represent(represent) => commands::represent::represent(args, represent, console),
         Command::Diagnose(diagnose) => commands::represent::diagnose(args, diagnose, console),
         Command::Cache(cache) => commands::cache::cache(args, cache),
-        Command::Plugin(plugin) => commands::plugin::plugin(plugin),
+        Command::Plugin(plugin) => commands::plugin::plugin(args, plugin),
         Command::Data(data) => commands::data::data(args, data, console),
         Command::Doctor(doctor) => commands::doctor::doctor(args, doctor),
         Command::Completions { shell } => commands::completions(*shell),

@@ -5,6 +5,7 @@ use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::experiment::RunError;
 use crate::plugin::PluginError;
+use crate::plugin::package::PackageError;
 use crate::report::ReportError;
 use crate::session::SessionError;
 use std::error::Error;
@@ -76,6 +77,15 @@ impl From<ConfigError> for Problem {
 impl From<PluginError> for Problem {
     fn from(error: PluginError) -> Problem {
         Problem::plain(PLUGIN, error.to_string(), None, Some(error.hint))
+    }
+}
+
+impl From<PackageError> for Problem {
+    fn from(error: PackageError) -> Problem {
+        match error {
+            PackageError::Plugin(error) => error.into(),
+            PackageError::File { .. } | PackageError::Download { .. } => Problem::failed(&error, None),
+        }
     }
 }
 

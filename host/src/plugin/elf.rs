@@ -30,13 +30,48 @@ pub struct Entry {
     pub constructors: u64,
 }
 
-/// The bytes of a section; errs if the file is no library, is cut off, or has no such section.
+/// The machines that there are hosts for, by the first word of their target triple.
+const MACHINES: [(elf::Machine, &str); 2] = [(elf::EM_X86_64, "x86_64"), (elf::EM_AARCH64, "aarch64")];
+
+/// The bytes of a section; errs if the file is no library of this machine, is cut off, or has no such section.
 pub fn section<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
-    let elf = parse(file, bytes)?;
+    section_in(&parse(file, bytes)?, file, name)
+}
+
+/// The same for a library of any machine that there are hosts for.
+pub fn section_of_any_machine<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
+    section_in(&parse_any_machine(file, bytes)?, file, name)
+}
+
+fn section_in<'a>(elf: &Elf<'a>, file: &str, name: &str) -> Result<&'a [u8], PluginError> {
     let section = elf.section_by_name(name).ok_or_else(|| {
         PluginError::new(PluginCode::Library, file, format!("has no section `{name}`: it exports no strategy"))
     })?;
     section.data().map_err(|error| damaged(file, &error))
+}
+
+/// The target triple that a library was built for, of those that there are hosts for.
+pub fn triple(file: &str, bytes: &[u8]) -> Result<String, PluginError> {
+    let elf = parse_any_machine(file, bytes)?;
+    let machine = elf.elf_header().e_machine(elf.endian());
+    match MACHINES.iter().find(|(known, _)| *known == machine && elf.endian() == Endianness::Little) {
+        Some((_, arch)) => Ok(format!("{arch}-unknown-linux-gnu")),
+        None => {
+            let message = format!("is for ELF machine {:#x}, which no host runs on", machine.0);
+            Err(PluginError::new(PluginCode::Machine, file, message))
+        }
+    }
+}
+
+/// The newest glibc that a library of any machine is bound to; empty if it is bound to none.
+pub fn glibc_floor(file: &str, bytes: &[u8]) -> Result<String, PluginError> {
+    let elf = parse_any_machine(file, bytes)?;
+    Ok(needed_glibc(&elf).map_err(|error| damaged(file, &error))?.unwrap_or_default())
+}
+
+/// Whether one glibc version is newer than another.
+pub fn is_newer(glibc: &str, other: &str) -> bool {
+    version(glibc) > version(other)
 }
 
 /// Whether the bytes are a sound library of this machine without that section.
@@ -84,13 +119,7 @@ fn exported(elf: &Elf<'_>, name: &str) -> Option<u64> {
 }
 
 fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
-    if !bytes.starts_with(&elf::ELFMAG) {
-        return Err(PluginError::new(PluginCode::Library, file, "is not an ELF file"));
-    }
-    if bytes.len() < size_of::<elf::FileHeader64<Endianness>>() {
-        let message = format!("is cut off after {} bytes, within its header", bytes.len());
-        return Err(PluginError::new(PluginCode::Library, file, message));
-    }
+    check_header(file, bytes)?;
     // The machine first: a library for a 32-bit machine is whole, but of another class.
     let is_64_bit = bytes[4] == elf::ELFCLASS64.0;
     let machine = u16::from_le_bytes([bytes[18], bytes[19]]);
@@ -99,6 +128,11 @@ fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
         let message = format!("is for {bits}-bit ELF machine {machine:#x}, this one is {}", std::env::consts::ARCH);
         return Err(PluginError::new(PluginCode::Machine, file, message));
     }
+    parse_any_machine(file, bytes)
+}
+
+fn parse_any_machine<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
+    check_header(file, bytes)?;
     let elf = Elf::parse(bytes).map_err(|error| damaged(file, &error))?;
     let end = elf.elf_section_table().iter().map(|section| section_end(&elf, section)).max().unwrap_or(0);
     if end > bytes.len() as u64 {
@@ -106,6 +140,17 @@ fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
         return Err(PluginError::new(PluginCode::Library, file, message));
     }
     Ok(elf)
+}
+
+fn check_header(file: &str, bytes: &[u8]) -> Result<(), PluginError> {
+    if !bytes.starts_with(&elf::ELFMAG) {
+        return Err(PluginError::new(PluginCode::Library, file, "is not an ELF file"));
+    }
+    if bytes.len() < size_of::<elf::FileHeader64<Endianness>>() {
+        let message = format!("is cut off after {} bytes, within its header", bytes.len());
+        return Err(PluginError::new(PluginCode::Library, file, message));
+    }
+    Ok(())
 }
 
 fn native_machine() -> elf::Machine {

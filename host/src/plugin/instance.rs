@@ -40,12 +40,9 @@ impl Plugin {
         Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), waiting })))
     }
 
-    /// Where it runs, in a word for records.
-    pub fn mode(&self) -> &'static str {
-        match self {
-            Plugin::InProcess(_) => "in-process",
-            Plugin::Apart(_) => "process",
-        }
+    /// Where a plugin runs, in a word for records.
+    pub fn mode_of(apart: bool) -> &'static str {
+        if apart { "process" } else { "in-process" }
     }
 
     /// Make an instance with these parameters (JSON), and perhaps record all that passes between it and the host.

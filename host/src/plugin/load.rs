@@ -5,13 +5,15 @@ use super::elf;
 use super::entry::Entry;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
+use super::package::sha256;
 use super::script;
+use super::search::Found;
+use super::trust::{Trust, TrustStore, judge};
 use coldstart_plugin_api::__private::abi_stable;
 use coldstart_plugin_api::abi::std_types::RResult;
 use coldstart_plugin_api::abi::{Fault, HostRef, LibHeader, RootRef, SelectorBox};
 use libloading::os::unix::{Library as Object, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::fs::File;
@@ -36,49 +38,59 @@ pub struct Verified {
     pub manifest: Manifest,
     /// `sha256:` and the hash of the bytes.
     pub sha256: String,
-    /// Whether it may run inside the host.
-    pub trusted: bool,
+    /// What is known of it.
+    pub trust: Trust,
     text: String,
     sealed: Arc<OwnedFd>,
 }
 
 impl Verified {
     /// Read and check a plugin.
-    pub fn read(file: &Path) -> Result<Verified, PluginError> {
-        Verified::read_as(file, None)
+    pub fn read(found: &Found, store: &TrustStore) -> Result<Verified, PluginError> {
+        let bytes = read(&found.file)?;
+        let sha256 = sha256(&bytes);
+        let (manifest, text) = read_manifest(&found.file, &bytes)?;
+        let trust = judge(found, &manifest, &sha256, store)?;
+        Verified::check(&found.file, &bytes, manifest, text, trust)
     }
 
     /// The same for a file whose content is known: any other content is refused before it is looked at.
-    pub fn read_locked(file: &Path, sha256: &str) -> Result<Verified, PluginError> {
-        Verified::read_as(file, Some(sha256))
-    }
-
-    fn read_as(file: &Path, locked: Option<&str>) -> Result<Verified, PluginError> {
-        let name = file.display().to_string();
-        let bytes = std::fs::read(file)
-            .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
-        let sha256 = hash(&bytes);
-        if let Some(locked) = locked.filter(|locked| *locked != sha256) {
+    pub fn read_locked(file: &Path, locked: &str) -> Result<Verified, PluginError> {
+        let bytes = read(file)?;
+        let sha256 = sha256(&bytes);
+        if sha256 != locked {
             let message = format!("the run began with {locked}, this file is {sha256}");
-            return Err(PluginError::new(PluginCode::LockMismatch, &name, message));
+            return Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message));
         }
-        // A signature would be held against these bytes here, before anything else looks at them.
-        let (manifest, text) = if is_script(file) { read_script(&name, &bytes)? } else { check(&name, &bytes)? };
-        let sealed = sealed_copy(&bytes).map_err(|error| {
-            PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
-        })?;
-        let trusted = is_shipped(file);
-        Ok(Verified { file: file.to_owned(), manifest, sha256, trusted, text, sealed: Arc::new(sealed) })
+        let (manifest, text) = read_manifest(file, &bytes)?;
+        Verified::check(file, &bytes, manifest, text, Trust::Unsigned)
     }
 
     /// A file that another process of this program has checked and sealed.
     pub fn from_sealed(sealed: OwnedFd) -> Result<Verified, PluginError> {
         let file = path_of(&sealed);
+        let bytes = read(&file)?;
+        let (manifest, text) = read_manifest(&file, &bytes)?;
+        Verified::check(&file, &bytes, manifest, text, Trust::Unsigned)
+    }
+
+    fn check(
+        file: &Path,
+        bytes: &[u8],
+        manifest: Manifest,
+        text: String,
+        trust: Trust,
+    ) -> Result<Verified, PluginError> {
         let name = file.display().to_string();
-        let bytes = std::fs::read(&file)
-            .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
-        let (manifest, text) = check(&name, &bytes)?;
-        Ok(Verified { file, manifest, sha256: hash(&bytes), trusted: false, text, sealed: Arc::new(sealed) })
+        manifest.check(&name)?;
+        if !is_script(file) {
+            elf::check(&name, bytes, &[RUST_ENTRY, c_entry::ENTRY], &running_glibc())?;
+        }
+        let sealed = sealed_copy(bytes).map_err(|error| {
+            PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
+        })?;
+        let (file, sha256) = (file.to_owned(), sha256(bytes));
+        Ok(Verified { file, manifest, sha256, trust, text, sealed: Arc::new(sealed) })
     }
 
     /// The manifest's own text.
@@ -97,33 +109,28 @@ impl Verified {
     }
 }
 
-/// Whether a file lies where the program lies: whoever could change it could change the program.
-fn is_shipped(file: &Path) -> bool {
-    let program = std::env::current_exe().and_then(|program| program.canonicalize()).ok();
-    let folder = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
-    program.and_then(|program| Some(program.parent()?.to_owned())).is_some_and(|home| Some(home) == folder)
+fn read(file: &Path) -> Result<Vec<u8>, PluginError> {
+    std::fs::read(file).map_err(|error| {
+        PluginError::new(PluginCode::Library, file.display().to_string(), format!("cannot be read: {error}"))
+    })
 }
 
-fn is_script(file: &Path) -> bool {
+/// Whether a file is a script in Python, by its name.
+pub(super) fn is_script(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "py")
 }
 
-/// What a script says of itself, and the same as a manifest's text.
-fn read_script(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+/// What a library or a script says of itself, and the text that says it.
+pub(super) fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+    let name = file.display().to_string();
+    if !is_script(file) {
+        return Manifest::read(&name, bytes);
+    }
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| PluginError::new(PluginCode::Library, name, format!("is no text in UTF-8: {error}")))?;
-    let manifest = script::manifest(name, text)?;
-    manifest.check(name)?;
+        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("is no text in UTF-8: {error}")))?;
+    let manifest = script::manifest(&name, text)?;
     let text = serde_json::to_string(&manifest).expect("plain data");
     Ok((manifest, text))
-}
-
-/// What can be known of a library without running it.
-fn check(name: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
-    let (manifest, text) = Manifest::read(name, bytes)?;
-    manifest.check(name)?;
-    elf::check(name, bytes, &[RUST_ENTRY, c_entry::ENTRY], &running_glibc())?;
-    Ok((manifest, text.to_owned()))
 }
 
 /// A loaded plugin. It is never unloaded: threads and thread-locals of its own may outlive every use.
@@ -244,7 +251,7 @@ fn layout(name: &str, report: &str) -> PluginError {
     PluginError::new(PluginCode::Layout, name, lines.join(" "))
 }
 
-fn running_glibc() -> String {
+pub(super) fn running_glibc() -> String {
     // SAFETY: glibc exports this function with this signature; it returns a static string.
     let version = unsafe {
         Object::this()
@@ -252,11 +259,6 @@ fn running_glibc() -> String {
             .map(|version| CStr::from_ptr(version()).to_string_lossy().into_owned())
     };
     version.unwrap_or_default()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 #[cfg(test)]

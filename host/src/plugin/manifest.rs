@@ -40,6 +40,17 @@ impl Manifest {
     /// The manifest in a library's bytes, and its JSON text; errs if there is none or it makes no sense.
     pub fn read(file: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
         let section = elf::section(file, bytes, coldstart_plugin_api::manifest::SECTION)?;
+        Manifest::parse(file, section)
+    }
+
+    /// The same for a library of any machine, which need not be this one.
+    pub fn read_of_any_machine(file: &str, bytes: &[u8]) -> Result<Manifest, PluginError> {
+        let section = elf::section_of_any_machine(file, bytes, coldstart_plugin_api::manifest::SECTION)?;
+        Ok(Manifest::parse(file, section)?.0)
+    }
+
+    /// The manifest in the bytes of the section, and its JSON text; errs if it makes no sense.
+    pub fn parse(file: &str, section: &[u8]) -> Result<(Manifest, String), PluginError> {
         let lies = |message: String| PluginError::new(PluginCode::Descriptor, file, message);
         let text = std::str::from_utf8(section).map_err(|_| lies("its manifest is not UTF-8".to_owned()))?;
         // A text in C ends with a NUL, which is not part of it.
@@ -76,10 +87,15 @@ impl Manifest {
     pub fn full_name(&self) -> String {
         if self.publisher.is_empty() { self.name.clone() } else { format!("{}/{}", self.publisher, self.name) }
     }
+
+    /// `publisher.name`, or the bare name if nobody publishes it: what its folder is called where it is installed.
+    pub fn id(&self) -> String {
+        self.full_name().replace('/', ".")
+    }
 }
 
-/// Whether a name is made of lowercase words and digits, joined by single hyphens.
-pub(super) fn is_kebab_case(name: &str) -> bool {
+/// Lower-case words of letters and digits with single hyphens between them.
+pub fn is_kebab_case(name: &str) -> bool {
     let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     name.split('-').all(word)
 }

@@ -7,18 +7,23 @@
 //! This room knows no torch, no data set and no loop.
 
 mod c_entry;
+pub mod doctor;
 mod elf;
 mod entry;
 mod error;
+pub mod install;
 mod instance;
 mod isolate;
 mod load;
+pub mod lock;
 mod manifest;
+pub mod package;
 mod params;
 mod record;
 mod replay;
 mod script;
 mod search;
+pub mod trust;
 
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Instance, Plugin, check_selection};
@@ -28,4 +33,4 @@ pub use manifest::Manifest;
 pub use params::with_defaults;
 pub use record::{Head, Recorder};
 pub use replay::{Finding, Recording};
-pub use search::{Candidate, SearchPath, StrategyName};
+pub use search::{Candidate, Content, Found, SearchPath, StrategyName};

@@ -8,6 +8,7 @@ mod judge;
 mod learner;
 mod record;
 mod selector;
+mod strategy;
 
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
@@ -17,19 +18,20 @@ use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{Cache, Meter, Services, Task};
-use crate::plugin::{
-    Head, Limits, Manifest, Plugin, PluginCode, PluginError, Recorder, SearchPath, Verified, with_defaults,
-};
+use crate::plugin::lock::Lock;
+use crate::plugin::trust::TrustStore;
+use crate::plugin::{Recorder, SearchPath};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::training::TrainSpec;
 use learner::EngineLearner;
-use record::{Environment, Locked};
+use record::Environment;
 use selector::PluginSelector;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use strategy::{Finder, Strategy, gib};
 
 /// What a user says beside the config.
 #[derive(Clone)]
@@ -48,6 +50,8 @@ pub struct Options {
     pub allow_unsigned: bool,
     /// Record what passes between the host and each strategy.
     pub record: bool,
+    /// The only plugins that a new run may use; a run that is resumed has a lock of its own.
+    pub lock: Option<Lock>,
 }
 
 /// Run a config into a new folder.
@@ -61,8 +65,10 @@ pub fn start(
     at_key: &dyn Fn(&str, String) -> ConfigError,
 ) -> Result<Outcome, SessionError> {
     let search = SearchPath::new(&config.plugins.path);
-    let initial = Strategy::find(&search, &mut config, Role::Initial, options, at_key)?;
-    let query = Strategy::find(&search, &mut config, Role::Query, options, at_key)?;
+    let (store, lock) = (TrustStore::open()?, options.lock.as_ref());
+    let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
+    let initial = finder.find(&mut config, Role::Initial)?;
+    let query = finder.find(&mut config, Role::Query)?;
     let data = load_data(&config, options.data_root.as_deref())?;
     let device = engine::open(&options.device, config.threads)?;
     let session = Session { config, data, device, initial: Arc::new(initial), query: Arc::new(query) };
@@ -75,7 +81,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
-    let locked = Locked::read(&dir)?;
+    let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
     let query = Strategy::locked(&search, &mut config, Role::Query, &locked)?;
@@ -91,123 +97,6 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
 fn load_data(config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, SessionError> {
     tracing::info!("reading the data set `{}`", config.dataset.kind.name());
     Ok(Arc::new(data::load(&config.dataset, root, config.seed)?))
-}
-
-/// A strategy that is loaded, here or in a worker, but has no instance yet.
-struct Strategy {
-    file: Verified,
-    plugin: Plugin,
-    params_json: String,
-    role: Role,
-    retries: u32,
-}
-
-impl Strategy {
-    /// Find, check and load by the name in the config; what a config can get wrong points at its key.
-    fn find(
-        search: &SearchPath,
-        config: &mut Config,
-        role: Role,
-        options: &Options,
-        at_key: &dyn Fn(&str, String) -> ConfigError,
-    ) -> Result<Strategy, SessionError> {
-        let in_config = |key: &str, error: PluginError| {
-            let key = format!("{}.{key}", role.name());
-            let misnamed = [PluginCode::NotFound, PluginCode::Ambiguous, PluginCode::Unmet, PluginCode::Params];
-            match misnamed.contains(&error.code) {
-                true => SessionError::Config(at_key(&key, error.to_string()).with_hint(error.hint)),
-                false => SessionError::Plugin(error),
-            }
-        };
-        let plugins = config.plugins.clone();
-        let limits = limits(config);
-        let (name, params) = of_role(config, role);
-        let found = search.resolve(name, role.name()).map_err(|error| in_config("strategy", error))?;
-        let file = Verified::read(&found)?;
-        *params = with_defaults(&file.manifest, params).map_err(|error| in_config("params", error))?;
-        let params_json = as_json(params);
-        let apart = is_apart(&file, plugins.isolation, options.allow_unsigned)?;
-        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
-        Ok(Strategy { file, plugin, params_json, role, retries: plugins.retries })
-    }
-
-    /// The very file that the run began with, where it was or wherever the name leads now.
-    fn locked(search: &SearchPath, config: &mut Config, role: Role, locked: &Locked) -> Result<Strategy, SessionError> {
-        let plugins = config.plugins.clone();
-        let limits = limits(config);
-        let (name, params) = of_role(config, role);
-        let entry = locked.of(role)?;
-        let file = if entry.file.is_file() { entry.file.clone() } else { search.resolve(name, role.name())? };
-        let file = Verified::read_locked(&file, &entry.sha256)?;
-        // Whoever began the run has allowed this very file.
-        let apart = is_apart(&file, plugins.isolation, true)?;
-        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
-        Ok(Strategy { file, plugin, params_json: as_json(params), role, retries: plugins.retries })
-    }
-}
-
-impl Strategy {
-    /// How a recording of it begins.
-    fn head(&self) -> Head {
-        let Manifest { name, version, .. } = &self.file.manifest;
-        Head {
-            format: 1,
-            coldstart: env!("CARGO_PKG_VERSION").to_owned(),
-            plugin: name.clone(),
-            version: version.to_string(),
-            sha256: self.file.sha256.clone(),
-            mode: self.plugin.mode().to_owned(),
-        }
-    }
-}
-
-/// The name and the parameters that a config gives to a role.
-fn of_role(config: &mut Config, role: Role) -> (&str, &mut Params) {
-    match role {
-        Role::Initial => (&config.initial.strategy, &mut config.initial.params),
-        Role::Query => (&config.query.strategy, &mut config.query.params),
-    }
-}
-
-/// Whether a plugin runs in a process of its own; errs when it may not run at all.
-fn is_apart(plugin: &Verified, isolation: Isolation, allow_unsigned: bool) -> Result<bool, PluginError> {
-    if !plugin.trusted && !allow_unsigned {
-        let error = PluginError::new(
-            PluginCode::Signature,
-            plugin.file.display().to_string(),
-            "nobody you trust has signed it",
-        );
-        return Err(error.with_hint("`--allow-unsigned` runs it all the same, in a process of its own"));
-    }
-    Ok(match isolation {
-        Isolation::Auto => !plugin.trusted,
-        Isolation::InProcess => false,
-        Isolation::Process => true,
-    })
-}
-
-type Params = serde_json::Map<String, serde_json::Value>;
-
-/// What a worker may take.
-fn limits(config: &Config) -> Limits {
-    let Plugins { memory, timeout, sandbox, .. } = config.plugins;
-    Limits {
-        memory: gib(memory),
-        timeout: Duration::from_secs_f64(timeout),
-        strict: sandbox == Sandbox::Required,
-        threads: match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        },
-    }
-}
-
-fn gib(size: f64) -> u64 {
-    (size * f64::from(1 << 30)) as u64
-}
-
-fn as_json(params: &Params) -> String {
-    serde_json::to_string(params).expect("JSON is JSON")
 }
 
 /// A run's folder: one to be made, or one to go on in.

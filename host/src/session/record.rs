@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device};
 use crate::experiment::{RunDir, RunError, now, write_atomically};
-use crate::plugin::{PluginCode, PluginError};
-use coldstart_plugin_api::{API_VERSION, Role};
+use crate::plugin::lock::Lock;
+use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -66,42 +66,11 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `plugins.lock`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Locked {
-    plugin: Vec<LockedPlugin>,
-}
-
-/// The file that played a role.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct LockedPlugin {
-    pub role: String,
-    pub name: String,
-    pub publisher: String,
-    pub version: semver::Version,
-    pub api: semver::Version,
-    pub mode: String,
-    pub sha256: String,
-    pub file: PathBuf,
-}
-
-impl Locked {
-    pub fn read(dir: &RunDir) -> Result<Locked, RunError> {
-        let path = dir.path("plugins.lock");
-        let text = std::fs::read_to_string(&path).map_err(|source| RunError::File {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|error| RunError::Damaged { path, problem: error.message().to_owned() })
-    }
-
-    pub fn of(&self, role: Role) -> Result<&LockedPlugin, PluginError> {
-        let found = self.plugin.iter().find(|plugin| plugin.role == role.name());
-        found.ok_or_else(|| {
-            PluginError::new(PluginCode::LockMismatch, role.name(), "the run's lock names no plugin for it")
-        })
-    }
+/// Read `plugins.lock`.
+pub fn read_lock(dir: &RunDir) -> Result<Lock, RunError> {
+    let path = dir.path("plugins.lock");
+    let text = std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+    Lock::parse("plugins.lock", &text).map_err(|error| RunError::Damaged { path, problem: error.message })
 }
 
 /// Write `config.toml`, `plugins.lock` and `environment.json`.
@@ -133,24 +102,9 @@ pub fn write(
             fingerprint: data.fingerprint.clone(),
         },
     };
-    let lock = Locked { plugin: strategies.into_iter().map(locked).collect() };
-    let lock = toml::to_string(&lock).expect("plain data");
+    let lock = Lock::new(strategies.into_iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");
     write_atomically(&dir.path("plugins.lock"), lock.as_bytes())?;
     write_atomically(&dir.path("environment.json"), environment.as_bytes())?;
     write_atomically(&dir.path("config.toml"), config_toml.as_bytes())
-}
-
-fn locked(strategy: &Strategy) -> LockedPlugin {
-    let (file, manifest) = (&strategy.file, &strategy.file.manifest);
-    LockedPlugin {
-        role: strategy.role.name().to_owned(),
-        name: manifest.name.clone(),
-        publisher: manifest.publisher.clone(),
-        version: manifest.version.clone(),
-        api: manifest.api.clone(),
-        mode: strategy.plugin.mode().to_owned(),
-        sha256: file.sha256.clone(),
-        file: std::path::absolute(&file.file).unwrap_or_else(|_| file.file.clone()),
-    }
 }

@@ -33,7 +33,7 @@ impl PluginSelector {
         run_seed: u64,
         recorder: Option<Recorder>,
     ) -> Result<PluginSelector, SessionError> {
-        let name = strategy.file.manifest.name.clone();
+        let name = strategy.manifest.name.clone();
         let (instance, asked_before) = instance(&strategy, &services, run_seed, recorder)?;
         let (state, changed) = (Vec::new(), true);
         Ok(PluginSelector { name, strategy, instance, state, changed, services, run_seed, dir: None, asked_before })
@@ -42,7 +42,7 @@ impl PluginSelector {
     /// Where artifacts go from now on, and the recording if there is one.
     pub fn record_in(&mut self, dir: &RunDir) {
         self.dir = Some(dir.clone());
-        let (role, name) = (self.strategy.role.name(), &self.name);
+        let (role, name) = (&self.strategy.locked.role, &self.name);
         // A run that was resumed has a recording for each part.
         let file = |part: u32| dir.path(&format!("{RECORDINGS}/{role}-{name}-{part}.record"));
         let free = (1..).map(file).find(|file| !file.exists());
@@ -84,7 +84,7 @@ fn instance(
     run_seed: u64,
     recorder: Option<Recorder>,
 ) -> Result<(Instance, Asked), PluginError> {
-    let name = &strategy.file.manifest.name;
+    let name = &strategy.manifest.name;
     let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], artifacts: None };
     let call = Call::new(services, context);
     let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host(), recorder)?;

@@ -7,6 +7,8 @@ use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::config::{Config, ConfigError};
 use crate::experiment::{Outcome, RunError};
+use crate::plugin::lock::{LOCK, Lock};
+use crate::plugin::{PluginCode, PluginError};
 use crate::session::{self, Options, SessionError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, set, key, message);
-    let options = Options { record: run.record, ..options(args, console, &run.device) };
+    let options = Options { lock: lock_of(run)?, record: run.record, ..options(args, console, &run.device) };
     let outcome = session::start(config, &out, &options, &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }
@@ -40,6 +42,20 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         cache: cache_of(args),
         allow_unsigned: args.allow_unsigned,
         record: false,
+        lock: None,
+    }
+}
+
+/// A lock that is there counts, asked for or not.
+fn lock_of(run: &Run) -> Result<Option<Lock>, Problem> {
+    let config = &run.experiment.config;
+    match Lock::beside(config)? {
+        None if run.locked => {
+            let message = format!("there is no lock beside `{}`", config.display());
+            let error = PluginError::new(PluginCode::LockMismatch, LOCK, message);
+            Err(error.with_hint(format!("write it with: coldstart plugin lock {}", config.display())).into())
+        }
+        lock => Ok(lock),
     }
 }
 

@@ -1,16 +1,22 @@
-//! `coldstart plugin ...`: everything here reads files and runs no plugin code.
+//! `coldstart plugin ...`: everything in this file reads files and runs no plugin code.
 
+mod doctor;
+mod install;
+mod package;
 mod replay;
+mod trust;
 
 use super::print_json;
-use crate::cli::args::Plugin;
+use crate::cli::args::{Args, Plugin};
 use crate::cli::problem::Problem;
-use crate::plugin::{CODES, Candidate, Manifest, PluginCode, PluginError, SearchPath};
+use crate::plugin::package::{Build, EXTENSION, Package};
+use crate::plugin::trust::{Trust, TrustStore, judge, judge_package, look};
+use crate::plugin::{CODES, Candidate, Found, Manifest, PluginCode, PluginError, SearchPath};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The commands under `plugin`.
-pub fn plugin(command: &Plugin) -> Result<(), Problem> {
+pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
     match command {
         Plugin::List { json } => {
             list(*json);
@@ -24,26 +30,48 @@ pub fn plugin(command: &Plugin) -> Result<(), Problem> {
             }
             Ok(())
         }
+        Plugin::Doctor { plugin, json } => doctor::doctor(plugin.as_deref(), *json),
+        Plugin::Pack(args) => package::pack(args),
+        Plugin::Sign { package, key } => package::sign(package, key),
+        Plugin::Verify { package, key } => package::verify(package, key.as_deref()),
+        Plugin::Keys(command) => package::keys(command),
+        Plugin::Trust(command) => trust::trust(command),
+        Plugin::Install { place } => install::install(place, args.allow_unsigned),
+        Plugin::Uninstall { plugin } => install::uninstall(plugin),
+        Plugin::Lock { configs, package } => install::lock(configs, package),
     }
 }
 
 fn list(as_json: bool) {
     let search = SearchPath::new(&[]);
     let candidates = search.candidates();
+    let store = TrustStore::open();
+    let trust_of = |candidate: &Candidate| -> Result<Trust, PluginError> {
+        Ok(look(&candidate.found, store.as_ref().map_err(PluginError::clone)?)?.trust)
+    };
     if as_json {
-        return print_json(&candidates.iter().map(candidate_json).collect::<Vec<_>>());
+        let rows = candidates.iter().map(|candidate| candidate_json(candidate, trust_of(candidate)));
+        return print_json(&rows.collect::<Vec<_>>());
     }
-    let row =
-        |name: &str, version: &str, roles: &str, rest: &str| println!("{name:<28} {version:<9} {roles:<15} {rest}");
-    row("NAME", "VERSION", "ROLES", "SUMMARY");
-    for Candidate { file, manifest, .. } in &candidates {
-        match manifest {
-            Ok(m) => row(&m.full_name(), &m.version.to_string(), &m.roles.join(", "), &m.summary),
-            Err(error) => row("-", "-", "-", &format!("{} {} ({})", error.code.id(), error.message, file.display())),
+    let row = |name: &str, version: &str, roles: &str, trust: &str, rest: &str| {
+        println!("{name:<28} {version:<9} {roles:<15} {trust:<20} {rest}");
+    };
+    row("NAME", "VERSION", "ROLES", "TRUST", "SUMMARY");
+    for candidate in &candidates {
+        let trust = trust_of(candidate).map_or_else(|error| error.code.id().to_owned(), |trust| trust.to_string());
+        match &candidate.manifest {
+            Ok(m) => row(&m.full_name(), &m.version.to_string(), &m.roles.join(", "), &trust, &m.summary),
+            Err(error) => {
+                let file = candidate.found.file.display();
+                row("-", "-", "-", "-", &format!("{} {} ({file})", error.code.id(), error.message));
+            }
         }
     }
     if candidates.is_empty() {
         eprintln!("no plugins in {}", shown(search.folders()));
+    }
+    for (_, content) in search.contents() {
+        content.overlooked().iter().for_each(|o| eprintln!("{} {}: {}", o.path.display(), o.reason, o.hint));
     }
 }
 
@@ -51,33 +79,67 @@ fn shown(folders: &[PathBuf]) -> String {
     folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn candidate_json(candidate: &Candidate) -> Value {
+fn candidate_json(candidate: &Candidate, trust: Result<Trust, PluginError>) -> Value {
+    let Found { file, package } = &candidate.found;
     match &candidate.manifest {
-        Ok(manifest) => json!({"file": candidate.file, "manifest": manifest}),
+        Ok(manifest) => json!({"file": file, "package": package, "manifest": manifest, "trust": trust_json(trust)}),
+        Err(error) => json!({"file": file, "error": error.to_string(), "code": error.code.id(), "hint": error.hint}),
+    }
+}
+
+/// What is known of a file; a signature that does not count is said, and not hidden.
+fn trust_json(trust: Result<Trust, PluginError>) -> Value {
+    match trust {
+        Ok(Trust::Signed { lab, key }) => json!({"state": "signed", "lab": lab, "key": key}),
+        Ok(trust) => json!({"state": trust.to_string()}),
         Err(error) => {
-            json!({"file": candidate.file, "error": error.to_string(), "code": error.code.id(), "hint": error.hint})
+            json!({"state": "refused", "error": error.to_string(), "code": error.code.id(), "hint": error.hint})
         }
     }
 }
 
+/// What there is to show of a library or a package.
+struct Shown {
+    file: PathBuf,
+    manifest: Manifest,
+    build: Build,
+    trust: Result<Trust, PluginError>,
+}
+
 fn info(plugin: &str, as_json: bool) -> Result<(), Problem> {
-    let file = find(plugin)?;
-    let bytes = std::fs::read(&file)
-        .map_err(|error| PluginError::new(PluginCode::Library, plugin, format!("cannot be read: {error}")))?;
-    let (manifest, _) = Manifest::read(&file.display().to_string(), &bytes)?;
+    let path = Path::new(plugin);
+    let packed = path.is_file() && path.extension().is_some_and(|extension| extension == EXTENSION);
+    let shown = if packed { shown_package(path)? } else { shown_library(find(plugin)?)? };
     if as_json {
-        print_json(&json!({"file": file, "manifest": manifest}));
+        let Shown { file, manifest, build, trust } = shown;
+        print_json(&json!({"file": file, "manifest": manifest, "build": build, "trust": trust_json(trust)}));
     } else {
-        print_info(&file, &manifest);
+        print_info(&shown);
     }
     Ok(())
 }
 
+fn shown_package(file: &Path) -> Result<Shown, Problem> {
+    let package = Package::read_file(file)?;
+    let trust = TrustStore::open().and_then(|store| judge_package(&file.display().to_string(), &package, &store));
+    Ok(Shown { file: file.to_owned(), manifest: package.manifest, build: package.build, trust })
+}
+
+fn shown_library(found: Found) -> Result<Shown, Problem> {
+    let name = found.file.display().to_string();
+    let bytes = std::fs::read(&found.file)
+        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
+    let (manifest, _) = Manifest::read(&name, &bytes)?;
+    let build = Build::measure(&name, &bytes, None)?;
+    let trust = TrustStore::open().and_then(|store| judge(&found, &manifest, &build.sha256, &store));
+    Ok(Shown { file: found.file, manifest, build, trust })
+}
+
 /// A file where there is one, else what the name means in any role.
-fn find(plugin: &str) -> Result<PathBuf, PluginError> {
+fn find(plugin: &str) -> Result<Found, PluginError> {
     let file = Path::new(plugin);
     if file.is_file() {
-        return Ok(file.to_owned());
+        return Ok(Found { file: file.to_owned(), package: None });
     }
     let search = SearchPath::new(&[]);
     search.resolve(plugin, "query").or_else(|error| match error.code {
@@ -86,10 +148,15 @@ fn find(plugin: &str) -> Result<PathBuf, PluginError> {
     })
 }
 
-fn print_info(file: &Path, manifest: &Manifest) {
+fn print_info(Shown { file, manifest, build, trust }: &Shown) {
     let or_none = |texts: &[String]| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
     println!("{} {}", manifest.full_name(), manifest.version);
     println!("{}\n", manifest.summary);
+    let trust = match trust {
+        Ok(Trust::Signed { lab, key }) => format!("signed by {lab} with the key {key}"),
+        Ok(trust) => trust.to_string(),
+        Err(error) => format!("{} {} ({})", error.code.id(), error.message, error.hint),
+    };
     for (name, value) in [
         ("roles", or_none(&manifest.roles)),
         ("needs", or_none(&manifest.needs)),
@@ -98,6 +165,10 @@ fn print_info(file: &Path, manifest: &Manifest) {
         ("licence", manifest.license.clone()),
         ("contract", manifest.api.to_string()),
         ("file", file.display().to_string()),
+        ("machine", build.triple.clone()),
+        ("glibc", if build.glibc.is_empty() { "any".to_owned() } else { format!("{} or newer", build.glibc) }),
+        ("content", build.sha256.clone()),
+        ("trust", trust),
     ] {
         println!("{name:<9} {value}");
     }

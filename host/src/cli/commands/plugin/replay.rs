@@ -2,6 +2,7 @@
 
 use super::{find, print_json};
 use crate::cli::problem::Problem;
+use crate::plugin::trust::TrustStore;
 use crate::plugin::{Finding, Limits, Plugin, Recording, Verified};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use std::path::Path;
 pub fn replay(recording: &Path, plugin: Option<&str>, as_json: bool) -> Result<(), Problem> {
     let recording = Recording::read(recording)?;
     let name = recording.head.plugin.clone();
-    let file = Verified::read(&find(plugin.unwrap_or(&name))?)?;
+    let file = Verified::read(&find(plugin.unwrap_or(&name))?, &TrustStore::open()?)?;
     let findings = recording.replay(&Plugin::load(&file, Some(&Limits::default()))?)?;
     let differing: Vec<&Finding> = findings.iter().filter(|finding| finding.difference.is_some()).collect();
     if as_json {

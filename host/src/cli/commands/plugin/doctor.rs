@@ -1,0 +1,79 @@
+//! `coldstart plugin doctor`.
+
+use crate::cli::commands::print_json;
+use crate::cli::problem::Problem;
+use crate::plugin::SearchPath;
+use crate::plugin::doctor::{Diagnosis, diagnose};
+use crate::plugin::trust::TrustStore;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `coldstart plugin doctor [NAME]`.
+pub fn doctor(name: Option<&str>, as_json: bool) -> Result<(), Problem> {
+    let (search, store) = (SearchPath::new(&[]), TrustStore::open()?);
+    let names = match name {
+        Some(name) => BTreeSet::from([name.to_owned()]),
+        None => names(&search),
+    };
+    let diagnoses: BTreeMap<String, Diagnosis> = names
+        .into_iter()
+        .map(|name| Ok((name.clone(), diagnose(&search, &name, &store)?)))
+        .collect::<Result<_, Problem>>()?;
+    if as_json {
+        print_json(&diagnoses);
+        return Ok(());
+    }
+    match (name, diagnoses.first_key_value()) {
+        (Some(_), Some((name, diagnosis))) => print_all(name, diagnosis),
+        _ => {
+            print_folders(&search);
+            diagnoses.iter().for_each(|(name, diagnosis)| print_choices(name, diagnosis));
+        }
+    }
+    Ok(())
+}
+
+fn names(search: &SearchPath) -> BTreeSet<String> {
+    let manifests = search.candidates().into_iter().filter_map(|candidate| candidate.manifest.ok());
+    manifests.map(|manifest| manifest.full_name()).collect()
+}
+
+fn print_all(name: &str, diagnosis: &Diagnosis) {
+    for folder in &diagnosis.folders {
+        println!("{}: {}", folder.folder.display(), folder.state);
+        for file in &folder.files {
+            let what = if file.what.is_empty() { String::new() } else { format!("{}, ", file.what) };
+            println!("  {what}{}", file.file.display());
+            file.chosen.iter().for_each(|role| println!("    chosen as {role} strategy"));
+            file.because.iter().for_each(|reason| println!("    {reason}"));
+        }
+    }
+    println!();
+    print_choices(name, diagnosis);
+}
+
+fn print_folders(search: &SearchPath) {
+    use crate::plugin::Content;
+    for (folder, content) in search.contents() {
+        let state = match &content {
+            Content::Missing => "missing".to_owned(),
+            Content::Ignored(reason) => format!("ignored: {reason}"),
+            Content::Searched { candidates, .. } => {
+                format!("{} plugins", candidates.iter().filter(|candidate| !candidate.is_foreign()).count())
+            }
+        };
+        println!("{}: {state}", folder.display());
+        content.overlooked().iter().for_each(|o| println!("  {} {}: {}", o.path.display(), o.reason, o.hint));
+    }
+    println!();
+}
+
+fn print_choices(name: &str, diagnosis: &Diagnosis) {
+    for choice in &diagnosis.choices {
+        match (&choice.file, &choice.problem) {
+            (Some(file), _) => println!("`{name}` as {} strategy: {}", choice.role, file.display()),
+            (None, problem) => {
+                println!("`{name}` as {} strategy: {}", choice.role, problem.as_deref().unwrap_or("none"))
+            }
+        }
+    }
+}

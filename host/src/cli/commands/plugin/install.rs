@@ -1,0 +1,82 @@
+//! `coldstart plugin install`, `uninstall` and `lock`.
+
+use crate::cli::problem::Problem;
+use crate::config::Config;
+use crate::plugin::install::{self, Installed};
+use crate::plugin::lock::{LOCK, Lock, LockedPlugin, Use};
+use crate::plugin::package::{Package, PackageError, native_triple};
+use crate::plugin::trust::{TrustStore, judge_package, look};
+use crate::plugin::{SearchPath, StrategyName};
+use coldstart_plugin_api::Role;
+use std::path::{Path, PathBuf};
+
+/// `coldstart plugin install FILE|URL|DIR`.
+pub fn install(place: &str, allow_unsigned: bool) -> Result<(), Problem> {
+    let (store, into) = (TrustStore::open()?, install::folder()?);
+    if install::is_url(place) {
+        let file = install::fetch(place)?;
+        let package = Package::read_file(file.path()).map_err(|error| named(error, place))?;
+        return Ok(say(&install::install(place, &package, &into, &store, allow_unsigned)?));
+    }
+    for file in install::packages_at(Path::new(place), &native_triple())? {
+        let package = Package::read_file(&file)?;
+        say(&install::install(&file.display().to_string(), &package, &into, &store, allow_unsigned)?);
+    }
+    Ok(())
+}
+
+/// Nobody knows the temporary file.
+fn named(error: PackageError, place: &str) -> PackageError {
+    match error {
+        PackageError::Plugin(mut error) => {
+            error.plugin = place.to_owned();
+            PackageError::Plugin(error)
+        }
+        error => error,
+    }
+}
+
+fn say(installed: &Installed) {
+    let Installed { name, version, folder, trust, was_there } = installed;
+    eprintln!("{name} {version}, {trust}: {}", if *was_there { "was there" } else { "installed" });
+    println!("{}", folder.display());
+}
+
+/// `coldstart plugin uninstall NAME`.
+pub fn uninstall(name: &str) -> Result<(), Problem> {
+    let gone = install::uninstall(name, &install::folder()?)?;
+    gone.iter().for_each(|folder| println!("{}", folder.display()));
+    Ok(())
+}
+
+/// `coldstart plugin lock CONFIG...`.
+pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
+    let folder = |config: &Path| config.parent().map(Path::to_owned).unwrap_or_default();
+    let Some(first) = configs.first() else { return Ok(()) };
+    if let Some(other) = configs.iter().find(|config| folder(config) != folder(first)) {
+        let message = format!("`{}` and `{}` lie in different folders", first.display(), other.display());
+        return Err(Problem::usage(message, Some(format!("each folder has a {LOCK} of its own"))));
+    }
+    let store = TrustStore::open()?;
+    let mut lock = Lock::beside(first)?.unwrap_or_else(|| Lock::new(Vec::new()));
+    for file in configs {
+        let config = Config::read(file, &[])?;
+        let search = SearchPath::new(&config.plugins.path);
+        let strategies = [(Role::Initial, &config.initial.strategy), (Role::Query, &config.query.strategy)];
+        for (role, name) in strategies {
+            let found = search.resolve(name, role.name())?;
+            let looked = look(&found, &store)?;
+            let (manifest, sha256, trust) = (&looked.manifest, &looked.sha256, &looked.trust);
+            // Either mode gives the same answers, so that a lock need not demand one.
+            let used = Use { role: role.name(), manifest, sha256, trust, mode: "" };
+            lock.put(LockedPlugin::of(used, &StrategyName::parse(name)?));
+        }
+    }
+    for file in packages {
+        let (name, package) = (file.display().to_string(), Package::read_file(file)?);
+        let trust = judge_package(&name, &package, &store)?;
+        lock.add_hash(&package.manifest, &package.build.triple, &package.build.sha256, &trust.signer())?;
+    }
+    println!("{}", lock.write_beside(first)?.display());
+    Ok(())
+}

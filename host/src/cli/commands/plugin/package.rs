@@ -1,0 +1,143 @@
+//! `coldstart plugin pack`, `sign`, `verify` and `keys`.
+
+use crate::cli::args::{Keys, Pack};
+use crate::cli::problem::Problem;
+use crate::plugin::package::{Extras, Key, Package, PackageError, Signer, new_keys, write_atomically};
+use crate::plugin::trust::{Trust, TrustStore, check_key, judge_package};
+use crate::plugin::{Manifest, PluginCode, PluginError};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// `coldstart plugin pack LIBRARY`.
+pub fn pack(args: &Pack) -> Result<(), Problem> {
+    let name = args.library.display().to_string();
+    let library = read(&args.library)?;
+    let manifest = Manifest::read_of_any_machine(&name, &library)?;
+    let crate_folder = args.crate_folder.clone().or_else(|| is_crate_of(Path::new("."), &manifest).then(|| ".".into()));
+    let readme =
+        args.readme.clone().or_else(|| Some(crate_folder.as_ref()?.join("README.md")).filter(|file| file.is_file()));
+    let licenses = match args.license.is_empty() {
+        true => crate_folder.as_deref().map(licenses_in).unwrap_or_default(),
+        false => args.license.clone(),
+    };
+    if licenses.is_empty() {
+        eprintln!("warning: the package holds no licence; name one with `--license FILE`");
+    }
+    let licenses =
+        licenses.iter().map(|file| Ok((license_name(file), read(file)?))).collect::<Result<_, PackageError>>()?;
+    let extras = Extras {
+        readme: readme.as_deref().map(read).transpose()?,
+        licenses,
+        conformance: args.conformance.as_deref().map(read).transpose()?,
+        cpu: args.cpu.clone(),
+    };
+    let package = Package::pack(&name, library, extras)?;
+    let file = args.output.join(package.file_name());
+    write_atomically(&file, &package.to_bytes(&name)?)?;
+    eprintln!("{}", summary(&package));
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// `coldstart plugin sign PACKAGE`.
+pub fn sign(file: &Path, key: &Path) -> Result<(), Problem> {
+    let mut package = Package::read_file(file)?;
+    let signer = Signer::read(key, || password("Password: "))?;
+    package.sign(&signer)?;
+    write_atomically(file, &package.to_bytes(&file.display().to_string())?)?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// `coldstart plugin verify PACKAGE`.
+pub fn verify(file: &Path, key: Option<&Path>) -> Result<(), Problem> {
+    let name = file.display().to_string();
+    let package = Package::read_file(file)?;
+    let signer = match key {
+        Some(key) => {
+            let key = read_key(key)?;
+            check_key(&name, &package, &key)?;
+            format!("signed with the key {}", key.id)
+        }
+        None => match judge_package(&name, &package, &TrustStore::open()?)? {
+            Trust::Signed { lab, key } => format!("signed by {lab} with the key {key}"),
+            Trust::Shipped | Trust::Unsigned => {
+                return Err(PluginError::new(PluginCode::Signature, &name, "is not signed").into());
+            }
+        },
+    };
+    println!("{}: {signer}", summary(&package));
+    Ok(())
+}
+
+/// `coldstart plugin keys new FILE`.
+pub fn keys(command: &Keys) -> Result<(), Problem> {
+    let Keys::New { file } = command;
+    let refuse = |error| Problem::from(PackageError::file("ask for the password of", file)(error));
+    let secret = password("Password (none if empty): ").map_err(refuse)?;
+    if asks() && password("The same again: ").map_err(refuse)? != secret {
+        return Err(Problem::usage("the two passwords differ", None));
+    }
+    let public = new_keys(file, &secret)?;
+    eprintln!("keep {} to yourself, hand out {}", file.display(), public.display());
+    println!("{}", public.display());
+    Ok(())
+}
+
+/// A public key from its file.
+pub fn read_key(file: &Path) -> Result<Key, Problem> {
+    let text = String::from_utf8_lossy(&read(file)?).into_owned();
+    let wrong = |problem| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
+    Ok(Key::parse(&text).map_err(|problem: String| wrong(problem).with_hint("it is the file that ends in `.pub`"))?)
+}
+
+fn summary(package: &Package) -> String {
+    let (manifest, build) = (&package.manifest, &package.build);
+    let glibc = if build.glibc.is_empty() { "no glibc".to_owned() } else { format!("glibc {}", build.glibc) };
+    format!("{} {} for {} ({glibc}, {})", manifest.full_name(), manifest.version, build.triple, build.cpu)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, PackageError> {
+    std::fs::read(file).map_err(PackageError::file("read", file))
+}
+
+/// Whether a folder holds the crate that a plugin seems to come from: `NAME`, or `ANYTHING-NAME`.
+fn is_crate_of(folder: &Path, manifest: &Manifest) -> bool {
+    let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    let cargo: toml::Table = toml::from_str(&text).unwrap_or_default();
+    let package = cargo.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
+    package.is_some_and(|package| package == manifest.name || package.ends_with(&format!("-{}", manifest.name)))
+}
+
+fn licenses_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|file| file.is_file() && license_name(file) == file_name(file)).collect();
+    files.sort();
+    files
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Licences keep their name if it says what they are.
+fn license_name(file: &Path) -> String {
+    let name = file_name(file);
+    if name.starts_with("LICENSE") { name } else { "LICENSE".to_owned() }
+}
+
+fn asks() -> bool {
+    std::env::var_os(PASSWORD).is_none() && std::io::stdin().is_terminal()
+}
+
+const PASSWORD: &str = "COLDSTART_KEY_PASSWORD";
+
+/// From the environment, else from the terminal, else empty.
+fn password(prompt: &str) -> std::io::Result<String> {
+    match std::env::var(PASSWORD) {
+        Ok(password) => Ok(password),
+        Err(_) if asks() => rpassword::prompt_password(prompt),
+        Err(_) => Ok(String::new()),
+    }
+}
