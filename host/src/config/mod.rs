@@ -221,8 +221,13 @@ impl Config {
     /// Read a config file and apply the overrides in order.
     pub fn read(file: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
-        let mut config = overrides::parse(file, &text, overrides)?;
-        config.check().map_err(|(key, message)| ConfigError::at_key(file, &text, overrides, key, message))?;
+        Config::parse(file, &text, overrides)
+    }
+
+    /// The same for the text of a file that stands, or would stand, there.
+    pub fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+        let mut config = overrides::parse(file, text, overrides)?;
+        config.check().map_err(|(key, message)| ConfigError::at_key(file, text, overrides, key, message))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let from_here =
             |path: &Path| std::path::absolute(folder.join(path)).map_err(|error| ConfigError::unreadable(file, &error));

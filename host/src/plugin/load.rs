@@ -179,7 +179,7 @@ impl Library {
 }
 
 /// abi_stable's header, and the two constructors that every Rust library has.
-const RUST_ENTRY: elf::Entry =
+pub(super) const RUST_ENTRY: elf::Entry =
     elf::Entry { symbol: ROOT_MODULE_LOADER_NAME, least_bytes: size_of::<LibHeader>() as u64, constructors: 2 };
 
 /// `dlopen` the sealed bytes and find a way into it: of two, the one whose types can be checked.

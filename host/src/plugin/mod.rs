@@ -11,6 +11,7 @@ pub mod doctor;
 mod elf;
 mod entry;
 mod error;
+pub mod fuzz;
 pub mod install;
 mod instance;
 mod isolate;

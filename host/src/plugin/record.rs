@@ -388,7 +388,8 @@ pub fn read(file: &Path) -> io::Result<Vec<Entry>> {
     entries(File::open(file)?)
 }
 
-fn entries(bytes: impl Read) -> io::Result<Vec<Entry>> {
+/// The same for bytes from anywhere.
+pub fn entries(bytes: impl Read) -> io::Result<Vec<Entry>> {
     let mut stream = zstd::Decoder::new(bytes)?;
     let mut entries = Vec::new();
     let nonsense = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("is no recording: {what}"));

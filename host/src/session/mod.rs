@@ -13,7 +13,7 @@ mod strategy;
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 
-use crate::config::{Config, ConfigError, Isolation, Plugins, Sandbox};
+use crate::config::{Config, ConfigError};
 use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
@@ -30,7 +30,6 @@ use selector::PluginSelector;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use strategy::{Finder, Strategy, gib};
 
 /// What a user says beside the config.

@@ -6,7 +6,7 @@
 
 use coldstart_plugin_api::wire;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result};
+use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -177,6 +177,19 @@ pub struct Fault {
     pub detail: Vec<u8>,
 }
 
+/// Take bytes for what a worker sends, and for what the host sends, to their end.
+pub fn understand(bytes: &[u8]) {
+    _ = wire::decode::<ToHost>(bytes);
+    _ = wire::decode::<ToWorker>(bytes);
+    let Ok((here, mut there)) = UnixStream::pair() else { return };
+    // What does not fit into the socket's buffer is cut off, as a dying worker would.
+    _ = there.set_nonblocking(true);
+    _ = there.write(bytes);
+    drop(there);
+    let channel = Channel::new(here);
+    while channel.receive::<ToHost>(&mut || Ok(())).is_ok() {}
+}
+
 /// One end of the line.
 pub struct Channel {
     socket: UnixStream,
@@ -298,7 +311,7 @@ fn again(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek, Write};
+    use std::io::{Read, Seek};
 
     fn pair() -> (Channel, Channel) {
         let (a, b) = UnixStream::pair().unwrap();

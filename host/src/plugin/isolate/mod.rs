@@ -11,7 +11,7 @@ mod script;
 mod serve;
 mod worker;
 
-pub use frames::Fault;
+pub use frames::{Fault, understand};
 pub use process::Worker;
 
 use std::ffi::OsString;

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Fuzz every reader of strangers' bytes: fuzz/run.sh [EXECUTIONS-EACH]. Needs a nightly compiler and cargo-fuzz.
+set -euo pipefail
+cd "$(dirname "$0")"
+executions=${1:-1200000}
+for target in manifest script package lock trust frames recording library config; do
+  mkdir -p "corpus/$target"
+  cargo +nightly fuzz run "$target" "corpus/$target" "seeds/$target" -- \
+    -runs="$executions" -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 2>&1 |
+    tee "corpus/$target.log" | grep -E "number_of_executed_units|SUMMARY|ERROR" | sed "s/^/$target: /"
+done
