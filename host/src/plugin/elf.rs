@@ -2,6 +2,7 @@
 
 use super::error::{PluginCode, PluginError};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
+use serde::Serialize;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, elf};
 
 type Elf<'a> = ElfFile64<'a, Endianness>;
@@ -19,12 +20,23 @@ const ALLOWED_LIBRARIES: [&str; 9] = [
     "libutil.so.1",
 ];
 
+/// The symbols that a host looks up: abi_stable's header, and the entry for C.
+const ENTRIES: [&str; 2] = ["_1as_0lib_1header_0root_bmodule_bloader", "coldstart_plugin_entry_v1"];
+
 /// The two constructors that every Rust library has; one more runs foreign code inside `dlopen`.
 const CLEAN_INIT_ARRAY_BYTES: u64 = 16;
 
 /// The bytes of a section; errs if the file is no library, is cut off, or has no such section.
 pub fn section<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
-    let elf = parse(file, bytes)?;
+    section_of(&parse(file, bytes)?, file, name)
+}
+
+/// The same of a library for any machine.
+pub fn section_of_any_machine<'a>(file: &str, bytes: &'a [u8], name: &str) -> Result<&'a [u8], PluginError> {
+    section_of(&parse_whole(file, bytes)?, file, name)
+}
+
+fn section_of<'a>(elf: &Elf<'a>, file: &str, name: &str) -> Result<&'a [u8], PluginError> {
     let section = elf.section_by_name(name).ok_or_else(|| {
         PluginError::new(PluginCode::Library, file, format!("has no section `{name}`: it exports no strategy"))
     })?;
@@ -44,7 +56,8 @@ pub fn check(file: &str, bytes: &[u8], entry_symbol: &str, running_glibc: &str) 
     if header.e_type(elf.endian()) != elf::ET_DYN {
         return refuse("is not a dynamic library".to_owned());
     }
-    if let Some(property) = banned_property(&elf).map_err(|error| damaged(file, &error))? {
+    let banned = [banned_libraries(&elf), banned_properties(&elf)].into_iter().collect::<Result<Vec<_>, _>>();
+    if let Some(property) = banned.map_err(|error| damaged(file, &error))?.into_iter().flatten().next() {
         return refuse(property);
     }
     let mut exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
@@ -77,6 +90,11 @@ fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
         let message = format!("is for {bits}-bit ELF machine {machine:#x}, this one is {}", std::env::consts::ARCH);
         return Err(PluginError::new(PluginCode::Machine, file, message));
     }
+    parse_whole(file, bytes)
+}
+
+/// A whole 64-bit file, of any machine.
+fn parse_whole<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
     let elf = Elf::parse(bytes).map_err(|error| damaged(file, &error))?;
     let end = elf.elf_section_table().iter().map(|section| section_end(&elf, section)).max().unwrap_or(0);
     if end > bytes.len() as u64 {
@@ -84,6 +102,53 @@ fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
         return Err(PluginError::new(PluginCode::Library, file, message));
     }
     Ok(elf)
+}
+
+/// What a library is, measured from its file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Facts {
+    /// The newest glibc version that it is bound to: the oldest system that it runs on. None if it needs none.
+    pub glibc: Option<String>,
+    /// The libraries that it is linked to.
+    pub libraries: Vec<String>,
+    /// The symbols that it exports.
+    pub exports: Vec<String>,
+    /// The constructors that run when it is loaded; a Rust library has two.
+    pub constructors: u64,
+    /// The libraries among them that no plugin may be linked to, in words.
+    pub banned_libraries: Vec<String>,
+    /// Properties that no plugin may have, in words.
+    pub banned_properties: Vec<String>,
+}
+
+impl Facts {
+    /// Measure a library of any 64-bit machine; errs if it is no ELF file, cut off or damaged.
+    pub fn read(file: &str, bytes: &[u8]) -> Result<Facts, PluginError> {
+        let elf = parse_whole(file, bytes)?;
+        let measured = || -> object::read::Result<Facts> {
+            let constructors = elf.elf_dynamic_table()?.iter().find(|entry| entry.tag == elf::DT_INIT_ARRAYSZ);
+            let exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+            Ok(Facts {
+                glibc: needed_glibc(&elf)?,
+                libraries: linked(&elf)?,
+                exports: exported.map(|symbol| symbol.name().map(str::to_owned)).collect::<object::read::Result<_>>()?,
+                constructors: constructors.map_or(0, |entry| entry.val / 8),
+                banned_libraries: banned_libraries(&elf)?,
+                banned_properties: banned_properties(&elf)?,
+            })
+        };
+        measured().map_err(|error| damaged(file, &error))
+    }
+
+    /// Exported symbols that no host looks up.
+    pub fn needless_exports(&self) -> impl Iterator<Item = &str> {
+        self.exports.iter().map(String::as_str).filter(|symbol| !ENTRIES.contains(symbol))
+    }
+
+    /// Whether it needs a newer glibc than this version.
+    pub fn needs_newer_glibc_than(&self, other: &str) -> bool {
+        self.glibc.as_deref().is_some_and(|needed| version(needed) > version(other))
+    }
 }
 
 fn native_machine() -> elf::Machine {
@@ -99,36 +164,41 @@ fn damaged(file: &str, error: &object::read::Error) -> PluginError {
     PluginError::new(PluginCode::Library, file, format!("is damaged: {error}"))
 }
 
-/// What a plugin must not have, in words; `None` for a clean library.
-fn banned_property(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
+/// Libraries that it is linked to and must not be, in words.
+fn banned_libraries(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
+    let banned = linked(elf)?.into_iter().filter(|library| !ALLOWED_LIBRARIES.contains(&library.as_str()));
+    Ok(banned.map(|library| format!("is linked to `{library}`, which could clash with the host's libraries")).collect())
+}
+
+/// Libraries that it is linked to.
+fn linked(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
     let table = elf.elf_dynamic_table()?;
-    for entry in table.iter() {
-        let property = match entry.tag {
-            elf::DT_NEEDED => {
-                let library = String::from_utf8_lossy(table.string(entry)?).into_owned();
-                let banned = !ALLOWED_LIBRARIES.contains(&library.as_str());
-                banned.then(|| format!("is linked to `{library}`, which could clash with the host's libraries"))
-            }
-            elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
-            elf::DT_TEXTREL => Some("has text relocations".to_owned()),
-            elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
-                Some("uses static thread-local storage, of which a process has little".to_owned())
-            }
-            elf::DT_INIT_ARRAYSZ if entry.val > CLEAN_INIT_ARRAY_BYTES => {
-                Some(format!("runs {} constructors of its own when it is loaded", (entry.val - 16) / 8))
-            }
-            _ => None,
-        };
-        if property.is_some() {
-            return Ok(property);
+    let needed = table.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
+    needed.map(|entry| Ok(String::from_utf8_lossy(table.string(entry)?).into_owned())).collect()
+}
+
+/// What a plugin must not have, in words; nothing for a clean library.
+fn banned_properties(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
+    let property = |entry: &object::read::elf::Dynamic| match entry.tag {
+        elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
+        elf::DT_TEXTREL => Some("has text relocations".to_owned()),
+        elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
+            Some("uses static thread-local storage, of which a process has little".to_owned())
         }
-    }
+        elf::DT_INIT_ARRAYSZ if entry.val > CLEAN_INIT_ARRAY_BYTES => {
+            Some(format!("runs {} constructors of its own when it is loaded", (entry.val - 16) / 8))
+        }
+        _ => None,
+    };
+    let mut properties: Vec<String> = elf.elf_dynamic_table()?.iter().filter_map(|entry| property(&entry)).collect();
     let stack = elf.elf_program_headers().iter().find(|header| header.p_type(elf.endian()) == elf::PT_GNU_STACK);
     if stack.is_some_and(|stack| stack.p_flags(elf.endian()).0 & elf::PF_X.0 != 0) {
-        return Ok(Some("wants an executable stack".to_owned()));
+        properties.push("wants an executable stack".to_owned());
     }
-    let unique = elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE);
-    Ok(unique.then(|| "has unique symbols, which other libraries would share".to_owned()))
+    if elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE) {
+        properties.push("has unique symbols, which other libraries would share".to_owned());
+    }
+    Ok(properties)
 }
 
 /// The newest `GLIBC_x.y` that the library is bound to.
@@ -168,6 +238,7 @@ mod tests {
         for length in [0, 1, 3, 4, 5, 16, 18, 19, 20, 63, 64, 65, 1000, 4096] {
             assert!(section("x.so", &head[..length], ".coldstart_manifest").is_err(), "{length}");
             assert!(check("x.so", &head[..length], "entry", "2.36").is_err(), "{length}");
+            assert!(Facts::read("x.so", &head[..length]).is_err(), "{length}");
         }
         for at in 0..64 {
             let mut flipped = head.to_vec();

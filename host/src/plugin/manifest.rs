@@ -39,7 +39,16 @@ pub struct Manifest {
 impl Manifest {
     /// The manifest in a library's bytes, and its JSON text; errs if there is none or it makes no sense.
     pub fn read(file: &str, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
-        let section = elf::section(file, bytes, coldstart_plugin_api::manifest::SECTION)?;
+        Manifest::parse(file, elf::section(file, bytes, coldstart_plugin_api::manifest::SECTION)?)
+    }
+
+    /// The same for a library that this machine may be unable to load.
+    pub fn read_of_any_machine(file: &str, bytes: &[u8]) -> Result<Manifest, PluginError> {
+        let section = elf::section_of_any_machine(file, bytes, coldstart_plugin_api::manifest::SECTION)?;
+        Ok(Manifest::parse(file, section)?.0)
+    }
+
+    fn parse(file: &str, section: &[u8]) -> Result<(Manifest, String), PluginError> {
         let lies = |message: String| PluginError::new(PluginCode::Descriptor, file, message);
         let text = std::str::from_utf8(section).map_err(|_| lies("its manifest is not UTF-8".to_owned()))?;
         let manifest: Manifest = serde_json::from_str(text).map_err(|e| lies(format!("malformed manifest: {e}")))?;

@@ -14,6 +14,7 @@ mod manifest;
 mod params;
 mod search;
 
+pub use elf::Facts;
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Instance, check_selection};
 pub use load::Library;

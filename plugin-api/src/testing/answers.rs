@@ -8,7 +8,7 @@ use crate::tensors::HostTensor;
 use crate::training::{Pass, Record, Target, TrainSpec};
 use crate::{Code, Error, Result, wire};
 
-type Answer = (Vec<u8>, Vec<HostTensor>);
+pub(super) type Answer = (Vec<u8>, Vec<HostTensor>);
 
 impl TestHost {
     pub(super) fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<Answer> {
