@@ -7,6 +7,7 @@ use crate::experiment::RunError;
 use crate::plugin::PluginError;
 use crate::report::ReportError;
 use crate::session::SessionError;
+use crate::workshop::WorkshopError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -35,6 +36,11 @@ impl Problem {
     /// A mistake in what was typed.
     pub fn usage(message: impl Into<String>, hint: Option<String>) -> Problem {
         Problem::plain(USAGE, message.into(), None, hint)
+    }
+
+    /// A plugin that does not do what it must.
+    pub fn plugin(message: impl Into<String>, hint: Option<String>) -> Problem {
+        Problem::plain(PLUGIN, message.into(), None, hint)
     }
 
     /// The run was stopped on purpose; the hint is how to go on.
@@ -71,6 +77,17 @@ impl From<ConfigError> for Problem {
 impl From<PluginError> for Problem {
     fn from(error: PluginError) -> Problem {
         Problem::plain(PLUGIN, error.to_string(), None, Some(error.hint))
+    }
+}
+
+impl From<WorkshopError> for Problem {
+    fn from(error: WorkshopError) -> Problem {
+        let exit = match &error {
+            WorkshopError::Usage(..) => USAGE,
+            WorkshopError::Failed(..) => FAILED,
+            WorkshopError::Plugin(_) => PLUGIN,
+        };
+        Problem::plain(exit, error.to_string(), None, Some(error.hint().to_owned()))
     }
 }
 

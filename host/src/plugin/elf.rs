@@ -2,8 +2,8 @@
 
 use super::error::{PluginCode, PluginError};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
-use serde::Serialize;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, elf};
+use serde::Serialize;
 
 type Elf<'a> = ElfFile64<'a, Endianness>;
 
@@ -131,7 +131,9 @@ impl Facts {
             Ok(Facts {
                 glibc: needed_glibc(&elf)?,
                 libraries: linked(&elf)?,
-                exports: exported.map(|symbol| symbol.name().map(str::to_owned)).collect::<object::read::Result<_>>()?,
+                exports: exported
+                    .map(|symbol| symbol.name().map(str::to_owned))
+                    .collect::<object::read::Result<_>>()?,
                 constructors: constructors.map_or(0, |entry| entry.val / 8),
                 banned_libraries: banned_libraries(&elf)?,
                 banned_properties: banned_properties(&elf)?,

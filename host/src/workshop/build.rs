@@ -75,7 +75,10 @@ fn way(order: &BuildOrder, has_zigbuild: bool) -> Result<(Vec<String>, String), 
         (true, _, target) => {
             let this = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
             let target = format!("{}.{glibc}", target.as_ref().unwrap_or(&this));
-            (vec!["zigbuild".to_owned(), "--target".to_owned(), target], format!("cargo-zigbuild links for glibc {glibc}"))
+            (
+                vec!["zigbuild".to_owned(), "--target".to_owned(), target],
+                format!("cargo-zigbuild links for glibc {glibc}"),
+            )
         }
         (false, Some(glibc), _) => {
             let hint = "cargo install cargo-zigbuild, and zig (pip install ziglang); or leave --glibc out";
@@ -108,7 +111,8 @@ fn cargo(manifest: &Path, arguments: &[String]) -> Result<PathBuf, WorkshopError
     let mut command = Command::new(cargo_program());
     command.args(arguments).args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(manifest);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let messages = child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok));
+    let messages =
+        child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok));
     let library = messages.filter_map(|line| library_of(&line, manifest)).last();
     let status = child.wait().map_err(failed)?;
     if !status.success() {
@@ -124,7 +128,8 @@ fn cargo(manifest: &Path, arguments: &[String]) -> Result<PathBuf, WorkshopError
 /// The dynamic library that a message of cargo's announces, if it is this crate's.
 fn library_of(message: &str, manifest: &Path) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let own = message["reason"] == "compiler-artifact" && message["manifest_path"].as_str().map(Path::new) == Some(manifest);
+    let own =
+        message["reason"] == "compiler-artifact" && message["manifest_path"].as_str().map(Path::new) == Some(manifest);
     let files = message["filenames"].as_array().filter(|_| own)?;
     files.iter().filter_map(Value::as_str).map(PathBuf::from).find(|file| file.extension().is_some_and(|e| e == "so"))
 }

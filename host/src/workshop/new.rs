@@ -126,7 +126,8 @@ fn filled(template: &str, words: &[(&'static str, String)]) -> String {
 
 /// Kebab-case, beginning with a letter, and a name that cargo and the compiler accept.
 fn check_name(name: &str, what: &str) -> Result<(), WorkshopError> {
-    let refuse = |why: &str, hint: String| Err(WorkshopError::Usage(format!("`{name}` is no name for {what}: {why}"), hint));
+    let refuse =
+        |why: &str, hint: String| Err(WorkshopError::Usage(format!("`{name}` is no name for {what}: {why}"), hint));
     let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     if !name.split('-').all(word) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         let near = kebab_case(name);
@@ -152,10 +153,10 @@ fn camel_case(name: &str) -> String {
 }
 
 const KEYWORDS: [&str; 51] = [
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else", "enum",
-    "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
-    "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true",
+    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
 /// Names of packages that cargo refuses, or that a plugin depends on.
@@ -184,7 +185,11 @@ fn find_contract(named: Option<&Path>) -> Result<(PathBuf, String), WorkshopErro
 /// Whom git knows the user as; else the publisher; else a name to be replaced.
 fn author(wanted: &NewCrate) -> String {
     let git = |key: &str| {
-        let output = Command::new("git").args(["config", "--get", key]).output().ok().filter(|output| output.status.success())?;
+        let output = Command::new("git")
+            .args(["config", "--get", key])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
     };

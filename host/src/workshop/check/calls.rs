@@ -4,8 +4,8 @@ use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
 use super::subject::{BUDGET, Probe, Subject};
 use super::{Case, Level};
 use crate::plugin::{Instance, Library, PluginCode, PluginError};
-use coldstart_plugin_api::testing::TestHost;
 use coldstart_plugin_api::Selection;
+use coldstart_plugin_api::testing::TestHost;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -177,7 +177,9 @@ fn tensors_released(subject: &Subject) -> Tried {
     }
     for host in subject.hosts_with(|host| host.cancelled_at(1))? {
         probe.ask_leniently(&host, BUDGET)?;
-        demand(host.tensors_left() == 0, || format!("{} tensors are left after a cancelled call", host.tensors_left()))?;
+        demand(host.tensors_left() == 0, || {
+            format!("{} tensors are left after a cancelled call", host.tensors_left())
+        })?;
     }
     Ok(String::new())
 }

@@ -93,8 +93,12 @@ fn order(subject: &Subject) -> Tried {
     let shuffle = Rng::for_stream(seed_bytes(subject.order.seed), "order").next_u64();
     for (host, shuffled) in subject.hosts()?.into_iter().zip(subject.hosts_with(|host| host.shuffled(shuffle))?) {
         let request = host.request(BUDGET);
-        let labelled: Vec<u64> =
-            host.request(0).pool().into_iter().filter(|id| request.labelled.contains(&shuffled.image_of(*id))).collect();
+        let labelled: Vec<u64> = host
+            .request(0)
+            .pool()
+            .into_iter()
+            .filter(|id| request.labelled.contains(&shuffled.image_of(*id)))
+            .collect();
         let shuffled = shuffled.labelled(&labelled);
         let mut still = probe.ask_new(&host, BUDGET)?.ids;
         let mut moved: Vec<u64> =

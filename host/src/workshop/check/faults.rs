@@ -14,7 +14,8 @@ const CAUSE: &str = "the disk is full";
 /// Calls at which a cancellation is tried; of more, these many, evenly spread.
 const MOST_CANCELLED: usize = 40;
 /// What every host offers.
-const EVERYWHERE: [Op; 5] = [ops::POOL_INFO_1, ops::POOL_PIXELS_1, ops::LABELS_GET_1, ops::ENV_INFO_1, ops::ARTIFACT_PUT_1];
+const EVERYWHERE: [Op; 5] =
+    [ops::POOL_INFO_1, ops::POOL_PIXELS_1, ops::LABELS_GET_1, ops::ENV_INFO_1, ops::ARTIFACT_PUT_1];
 
 pub const CASES: [Case; 7] = [
     Case {
@@ -168,7 +169,9 @@ fn select_after_fault(subject: &Subject) -> Tried {
     asked_for(subject, &probe)?;
     for (role, host) in subject.hosts()?.into_iter().enumerate() {
         // Made by a host that is well, asked by one that fails, then by the first again.
-        let fault = |host: TestHost| ops::ALL.into_iter().fold(host, |host, op| host.failing(op, Error::new(Code::HOST, CAUSE)));
+        let fault = |host: TestHost| {
+            ops::ALL.into_iter().fold(host, |host, op| host.failing(op, Error::new(Code::HOST, CAUSE)))
+        };
         let failing = subject.hosts_with(fault)?.swap_remove(role);
         let mut instance = probe.create(&host)?;
         if let Err(error) = probe.ask(&mut instance, &failing, BUDGET) {
@@ -203,7 +206,8 @@ fn panic_becomes_error(subject: &Subject) -> Tried {
             Err(error) if error.code == PluginCode::Panicked => {
                 told = "the panic is caught, and the instance refuses later calls";
                 let later = [probe.ask(&mut instance, &host, BUDGET).err(), instance.save().err()];
-                let refused = |error: &Option<PluginError>| error.as_ref().is_some_and(|e| e.code == PluginCode::Poisoned);
+                let refused =
+                    |error: &Option<PluginError>| error.as_ref().is_some_and(|e| e.code == PluginCode::Poisoned);
                 demand(later.iter().all(refused), || "after a panic the instance goes on".to_owned())?;
             }
             Err(error) => drop(error),

@@ -5,7 +5,7 @@ use super::subject::{Probe, Subject, lenient, seed_bytes};
 use super::{Case, Level};
 use crate::plugin::{PluginCode, PluginError};
 use coldstart_plugin_api::testing::TestHost;
-use coldstart_plugin_api::{Role, Rng};
+use coldstart_plugin_api::{Rng, Role};
 
 pub const CASES: [Case; 2] = [
     Case {
@@ -22,7 +22,9 @@ pub const CASES: [Case; 2] = [
         about: "A host whose answers are damaged at random (cut off, of another type, with NaN in them): the call ends with a \
                 valid selection or an error. A panic is an error here; a crash never is.",
         gate: false,
-        run: |subject| at_random(subject, "random-answers", TestHost::garbling, |answer| answer.map(|_| ()).or_else(any_error)),
+        run: |subject| {
+            at_random(subject, "random-answers", TestHost::garbling, |answer| answer.map(|_| ()).or_else(any_error))
+        },
     },
 ];
 
@@ -51,7 +53,11 @@ fn at_random(
         let (host, budget) = random_host(&probe, seed)?;
         let host = change(host, seed);
         accept(probe.ask_new(&host, budget)).map_err(|error| {
-            let asked = format!("asked in round {} for {budget} of {}", host.request(0).round, host.request(0).unlabelled.len());
+            let asked = format!(
+                "asked in round {} for {budget} of {}",
+                host.request(0).round,
+                host.request(0).unlabelled.len()
+            );
             failed(format!("{asked}: {error}; again with --case {case} --seed {seed} --count 1"))
         })?;
     }

@@ -94,7 +94,11 @@ fn with_another(subject: &Subject, before: bool) -> Tried {
     for host in subject.hosts()? {
         probe.ask_new(&host, BUDGET)?;
     }
-    Ok(format!("with `{}` {}", loaded[usize::from(before)].manifest.name, if before { "after it" } else { "before it" }))
+    Ok(format!(
+        "with `{}` {}",
+        loaded[usize::from(before)].manifest.name,
+        if before { "after it" } else { "before it" }
+    ))
 }
 
 /// Another plugin from the search path.

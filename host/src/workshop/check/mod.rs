@@ -13,8 +13,8 @@ mod load;
 mod outcome;
 mod pools;
 mod report;
-mod statics;
 mod states;
+mod statics;
 mod subject;
 
 pub use child::in_child;

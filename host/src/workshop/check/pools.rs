@@ -107,7 +107,8 @@ fn million_ids(subject: &Subject) -> Tried {
 /// The most memory that this process has had, in GiB.
 fn peak_memory() -> Result<f64, Verdict> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
     let kib: u32 = kib.ok_or_else(|| skipped("the kernel does not say how much memory a process has had"))?;
     Ok(f64::from(kib) / f64::from(1 << 20))
 }

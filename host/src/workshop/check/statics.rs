@@ -121,7 +121,9 @@ fn libraries_allowed(subject: &Subject) -> Tried {
 fn exports_entry_only(subject: &Subject) -> Tried {
     let facts = Facts::read(&subject.name(), &subject.bytes)?;
     let others: Vec<&str> = facts.needless_exports().collect();
-    demand(others.is_empty(), || format!("it exports {} symbols more: {}", others.len(), others[..others.len().min(5)].join(", ")))?;
+    demand(others.is_empty(), || {
+        format!("it exports {} symbols more: {}", others.len(), others[..others.len().min(5)].join(", "))
+    })?;
     Ok(facts.exports.join(", "))
 }
 
@@ -143,7 +145,8 @@ fn params_schema(subject: &Subject) -> Tried {
     let defaults: Map<String, Value> = defaults.collect();
     let n_defaults = defaults.len();
     with_defaults(&manifest, &defaults)?;
-    let described = |schema: &Value| schema.get("description").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let described =
+        |schema: &Value| schema.get("description").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     let silent: Vec<&str> = properties.iter().filter(|(_, s)| !described(s)).map(|(name, _)| name.as_str()).collect();
     if silent.is_empty() {
         return Ok(format!("{} parameters, {n_defaults} with a default", properties.len()));

@@ -1,4 +1,8 @@
-//! `coldstart plugin ...`: everything here reads files and runs no plugin code.
+//! `coldstart plugin ...`: what this file does reads files and runs no plugin code.
+
+mod build;
+mod check;
+mod new;
 
 use super::print_json;
 use crate::cli::args::Plugin;
@@ -21,6 +25,10 @@ pub fn plugin(command: &Plugin) -> Result<(), Problem> {
             }
             Ok(())
         }
+        Plugin::New(wanted) => new::new(wanted),
+        Plugin::Build(order) => build::build(order),
+        Plugin::Check(order) => check::check(order),
+        Plugin::CheckCase(case) => check::case(case),
     }
 }
 
