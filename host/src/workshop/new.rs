@@ -12,9 +12,10 @@ const CONTRACT: &str = "coldstart-plugin-api";
 const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");
 
 /// Each file of a new crate, but the strategy.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("Cargo.toml", include_str!("templates/Cargo.toml.template")),
     ("clippy.toml", include_str!("templates/clippy.toml.template")),
+    ("rustfmt.toml", include_str!("templates/rustfmt.toml.template")),
     ("rust-toolchain.toml", include_str!("templates/rust-toolchain.toml.template")),
     ("README.md", include_str!("templates/README.md.template")),
     ("CHANGELOG.md", include_str!("templates/CHANGELOG.md.template")),

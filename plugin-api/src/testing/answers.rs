@@ -33,11 +33,7 @@ impl TestHost {
             op if op == ops::KMEANS_1.0 => maths::kmeans(&wire::decode(args)?, &self.points(inputs)?),
             op if op == ops::KNN_1.0 => Ok((empty, maths::knn(&wire::decode(args)?, &self.points(inputs)?)?)),
             op if op == ops::MAP_PUT_1.0 => self.put_map(wire::decode(args)?, inputs).map(|()| (empty, vec![])),
-            op if op == ops::ARTIFACT_PUT_1.0 => {
-                let args: ops::ArtifactArgs = wire::decode(args)?;
-                lock(&self.artifacts).insert(args.name, args.bytes);
-                Ok((empty, vec![]))
-            }
+            op if op == ops::ARTIFACT_PUT_1.0 => self.put_artifact(wire::decode(args)?).map(|()| (empty, vec![])),
             _ => Err(Error::new(Code::UNSUPPORTED, "no such operation")),
         }
     }
@@ -174,6 +170,16 @@ impl TestHost {
             groups: self.tensors.get(*groups)?.as_u64()?,
         };
         lock(&self.maps).push(map);
+        Ok(())
+    }
+
+    fn put_artifact(&self, args: ops::ArtifactArgs) -> Result<()> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
+            let message = "a name has letters, digits, `.`, `_` and `-` only, and does not begin with a dot";
+            return Err(Error::new(Code::BAD_PARAMS, format!("artifact `{}`: {message}", args.name)));
+        }
+        lock(&self.artifacts).insert(args.name, args.bytes);
         Ok(())
     }
 
