@@ -35,7 +35,7 @@ struct Beginning {
 
 const INITIAL: Beginning = Beginning {
     source: include_str!("templates/initial.rs.template"),
-    summary: "Draws the initial set at random, evenly over the pool",
+    summary: "Draws the initial set by chance, evenly over the pool",
     roles: "Initial",
     needs: "",
     params: "| `parts` | 1 | the pool is cut into this many parts, in the order of ids; each gives its share |",
@@ -51,7 +51,7 @@ const QUERY: Beginning = Beginning {
 
 const BOTH: Beginning = Beginning {
     source: include_str!("templates/both.rs.template"),
-    summary: "Draws the initial set at random, then chooses the images of whose class the model is least sure",
+    summary: "Draws the initial set by chance, then chooses the images of whose class the model is least sure",
     roles: "Initial, Query",
     needs: "PREDICT_1",
     params: QUERY.params,

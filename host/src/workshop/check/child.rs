@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ fn end(status: ExitStatus) -> String {
 /// The child's part: try one case and write the verdict.
 ///
 /// Errs if there is no such case, or the verdict cannot be written.
-pub fn in_child(order: Order, case: &str, answer: &PathBuf) -> Result<(), WorkshopError> {
+pub fn in_child(order: Order, case: &str, answer: &Path) -> Result<(), WorkshopError> {
     prepare();
     let run: fn(&Subject) -> Tried = match case {
         CHOSEN => |subject| determinism::chosen(subject, threads()),

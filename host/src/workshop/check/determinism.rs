@@ -33,7 +33,7 @@ pub const CASES: [Case; 4] = [
     Case {
         name: "order-does-not-matter",
         level: Level::Conform,
-        about: "With the images shuffled among the ids, it chooses the same images. Nobody promises that, and a random draw \
+        about: "With the images shuffled among the ids, it chooses the same images. Nobody promises that, and a draw by chance \
                 does not: it is skipped where the set differs.",
         gate: false,
         run: order,

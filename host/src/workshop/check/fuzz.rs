@@ -19,7 +19,7 @@ pub const CASES: [Case; 2] = [
     Case {
         name: "random-answers",
         level: Level::Fuzz,
-        about: "A host whose answers are damaged at random (cut off, of another type, with NaN in them): the call ends with a \
+        about: "A host whose answers are damaged by chance (cut off, of another type, with NaN in them): the call ends with a \
                 valid selection or an error. A panic is an error here; a crash never is.",
         gate: false,
         run: |subject| {

@@ -19,7 +19,7 @@ pub const CASES: [Case; 2] = [
     Case {
         name: "foreign-state",
         level: Level::Conform,
-        about: "Bytes that are no state of this strategy (random ones, and its own state cut off) are refused with an error: a \
+        about: "Bytes that are no state of this strategy (drawn ones, and its own state cut off) are refused with an error: a \
                 run never goes on from something else without a word.",
         gate: false,
         run: foreign_state,
