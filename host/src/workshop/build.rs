@@ -96,7 +96,7 @@ fn way(order: &BuildOrder, has_zigbuild: bool) -> Result<(Vec<String>, String), 
 
 fn has_zigbuild() -> bool {
     let mut cargo = Command::new(cargo_program());
-    cargo.args(["zigbuild", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    cargo.args(["zigbuild", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     cargo.status().is_ok_and(|status| status.success())
 }
 

@@ -182,16 +182,23 @@ fn select_after_fault(subject: &Subject) -> Tried {
     Ok(String::new())
 }
 
-/// An instance of each role that was asked by a host whose answers lack a row, and what came of it.
-fn misled(subject: &Subject, probe: &Probe) -> Result<Vec<(TestHost, Instance, Result<(), PluginError>)>, Verdict> {
+/// An instance that was asked by a host whose answers lack a row, and what came of it; and a host that is well.
+struct Misled {
+    instance: Instance,
+    answer: Result<(), PluginError>,
+    well: TestHost,
+}
+
+/// One for each role that asks for something that has rows.
+fn misled(subject: &Subject, probe: &Probe) -> Result<Vec<Misled>, Verdict> {
     let mut misled = Vec::new();
-    for (role, host) in subject.hosts()?.into_iter().enumerate() {
+    for (role, well) in subject.hosts()?.into_iter().enumerate() {
         let short = subject.hosts_with(TestHost::short_answers)?.swap_remove(role);
         let mut instance = probe.create(&short)?;
         let answer = probe.ask(&mut instance, &short, BUDGET).map(|_| ());
         let rows = ["model.predict/1", "model.predict/2", "train/1", "represent/1"];
         if short.calls().iter().any(|call| rows.contains(&call.as_str())) {
-            misled.push((host, instance, answer));
+            misled.push(Misled { instance, answer, well });
         }
     }
     if misled.is_empty() { Err(skipped("it asks for nothing that could lack a row")) } else { Ok(misled) }
@@ -200,12 +207,12 @@ fn misled(subject: &Subject, probe: &Probe) -> Result<Vec<(TestHost, Instance, R
 fn panic_becomes_error(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
     let mut told = "the answer is refused";
-    for (host, mut instance, answer) in misled(subject, &probe)? {
+    for Misled { mut instance, answer, well } in misled(subject, &probe)? {
         match answer {
             Ok(()) => return Err(warning("it does not notice that a row is missing")),
             Err(error) if error.code == PluginCode::Panicked => {
                 told = "the panic is caught, and the instance refuses later calls";
-                let later = [probe.ask(&mut instance, &host, BUDGET).err(), instance.save().err()];
+                let later = [probe.ask(&mut instance, &well, BUDGET).err(), instance.save().err()];
                 let refused =
                     |error: &Option<PluginError>| error.as_ref().is_some_and(|e| e.code == PluginCode::Poisoned);
                 demand(later.iter().all(refused), || "after a panic the instance goes on".to_owned())?;
@@ -218,10 +225,10 @@ fn panic_becomes_error(subject: &Subject) -> Tried {
 
 fn drop_after_panic(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
-    for (host, instance, _) in misled(subject, &probe)? {
-        let before = probe.ask_new(&host, BUDGET)?;
+    for Misled { instance, well, .. } in misled(subject, &probe)? {
+        let before = probe.ask_new(&well, BUDGET)?;
         drop(instance);
-        let after = probe.ask_new(&host, BUDGET)?;
+        let after = probe.ask_new(&well, BUDGET)?;
         demand(before == after, || "a new instance chooses differently".to_owned())?;
     }
     Ok(String::new())
