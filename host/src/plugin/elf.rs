@@ -113,7 +113,7 @@ pub struct Facts {
     pub libraries: Vec<String>,
     /// The symbols that it exports.
     pub exports: Vec<String>,
-    /// The constructors that run when it is loaded; a Rust library has two.
+    /// The constructors that run when it is loaded; a Rust library has two at most.
     pub constructors: u64,
     /// The libraries among them that no plugin may be linked to, in words.
     pub banned_libraries: Vec<String>,

@@ -32,7 +32,7 @@ fn print_built(built: &Built) {
         ("glibc", facts.glibc.as_ref().map_or("any".to_owned(), |glibc| format!("{glibc} and newer"))),
         ("libraries", or_none(facts.libraries.clone())),
         ("exports", or_none(facts.exports.clone())),
-        ("constructors", format!("{}, of which 2 are the runtime's", facts.constructors)),
+        ("constructors", format!("{} (the runtime's own are 2 at most)", facts.constructors)),
         ("banned", or_none([&facts.banned_libraries[..], &facts.banned_properties[..]].concat())),
     ] {
         println!("{name:<13} {value}");
