@@ -10,7 +10,7 @@ use std::process::Command;
 const PLAIN_MATHS: [&str; 6] = ["libm", "nalgebra", "ndarray", "num-traits", "ordered-float", "statrs"];
 
 /// A room of the host and the words that its code must not hold.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     (
         "data",
         &[
@@ -66,6 +66,21 @@ const ROOMS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("config", &["tch", "libloading", "crate::plugin", "crate::experiment", "crate::session", "crate::cli"]),
+    (
+        "workshop",
+        &[
+            "tch",
+            "libloading",
+            "dlopen",
+            "crate::data",
+            "crate::engine",
+            "crate::operations",
+            "crate::experiment",
+            "crate::session",
+            "crate::config",
+            "crate::cli",
+        ],
+    ),
     ("session", &["tch", "libloading", "dlopen", "crate::cli"]),
 ];
 

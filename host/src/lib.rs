@@ -12,3 +12,4 @@ pub mod operations;
 pub mod plugin;
 pub mod report;
 pub mod session;
+pub mod workshop;

@@ -30,6 +30,7 @@ pub use coldstart_plugin_api_derive::Params;
 /// let params = <Mixed as Params>::from_json(r#"{"weight": 0.25}"#).unwrap();
 /// assert_eq!((params.weight, params.metric), (0.25, Metric::Cosine));
 /// assert!(<Mixed as Params>::from_json(r#"{"wieght": 0.25}"#).is_err());
+/// assert!(<Mixed as Params>::from_json(r#"[0.25, "cosine"]"#).is_err());
 /// ```
 pub trait Params: DeserializeOwned {
     /// The JSON Schema of the whole object.
@@ -44,6 +45,10 @@ pub trait Params: DeserializeOwned {
 
     /// Parse and check; errors carry [`Code::BAD_PARAMS`].
     fn from_json(json: &str) -> Result<Self> {
+        // serde would take a list of the fields' values too.
+        if !json.trim_start().starts_with('{') {
+            return Err(Error::new(Code::BAD_PARAMS, "bad params: they must be a JSON object"));
+        }
         let params: Self =
             serde_json::from_str(json).map_err(|error| Error::new(Code::BAD_PARAMS, format!("bad params: {error}")))?;
         params.check()?;

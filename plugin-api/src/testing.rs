@@ -1,17 +1,28 @@
 //! A host for tests: runs a strategy as the program does, without the program, libtorch or a GPU.
 //!
 //! The strategy is called through the same binary surface as in a loaded library, so panics, parameters and wrong
-//! answers are met here as they would be there.
+//! answers are met here as they would be there. A test pretends what matters to it ([`TestHost::probabilities`],
+//! [`TestHost::trained`] ...), or lets everything be answered plausibly ([`TestHost::plausible`]), and may have the host
+//! fail in a way that a real one can ([`TestHost::failing`], [`TestHost::cancelled_at`] ...).
 
-use crate::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString, RVec};
-use crate::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
+use crate::abi::std_types::RVec;
+use crate::abi::{self, HostRef, RRef};
 use crate::ops::{self, Op, Output};
 use crate::tensors::{HostTensor, Tensors};
-use crate::training::{Pass, TrainSpec};
-use crate::{Code, Error, Request, Result, Rng, Selection, export, wire};
+use crate::training::TrainSpec;
+use crate::{Request, Rng};
 use abi_stable::type_level::downcasting::TD_Opaque;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+mod answers;
+mod border;
+mod faults;
+mod instance;
+mod maths;
+mod plausible;
+
+pub use instance::TestInstance;
 
 /// A pool, a pretended model, and a record of what a strategy did with them.
 ///
@@ -32,16 +43,23 @@ use std::sync::{Mutex, PoisonError};
 /// ```
 pub struct TestHost {
     ids: Vec<u64>,
+    /// What each image shows, where it is not the image of its id.
+    shown: Option<Vec<u64>>,
     labelled: Vec<u64>,
     labels: BTreeMap<u64, u64>,
     outputs: BTreeMap<&'static str, Rows>,
     trainings: BTreeMap<String, Training>,
     representation: Option<Rows>,
+    plausible: Option<plausible::Plausible>,
     missing: Vec<&'static str>,
+    faults: faults::Faults,
     round: u32,
     seed: [u8; 32],
+    threads: u32,
     tensors: Tensors,
+    calls: Mutex<Vec<String>>,
     heard: Mutex<Vec<String>>,
+    progress: Mutex<Vec<(String, u64, u64)>>,
     artifacts: Mutex<BTreeMap<String, Vec<u8>>>,
     specs: Mutex<Vec<TrainSpec>>,
     maps: Mutex<Vec<TestMap>>,
@@ -55,6 +73,11 @@ type Rows = (Vec<f32>, usize);
 struct Training {
     records: Vec<Vec<Vec<f32>>>,
     outputs: BTreeMap<&'static str, Rows>,
+}
+
+/// A strategy may ask from several threads; one that panicked has left nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A map that a strategy put.
@@ -80,20 +103,72 @@ impl TestHost {
     pub fn with_ids(ids: Vec<u64>) -> TestHost {
         TestHost {
             ids,
+            shown: None,
             labelled: Vec::new(),
             labels: BTreeMap::new(),
             outputs: BTreeMap::new(),
             trainings: BTreeMap::new(),
             representation: None,
+            plausible: None,
             missing: Vec::new(),
+            faults: faults::Faults::default(),
             round: 1,
             seed: [0; 32],
+            threads: 1,
             tensors: Tensors::default(),
-            heard: Mutex::new(Vec::new()),
-            artifacts: Mutex::new(BTreeMap::new()),
-            specs: Mutex::new(Vec::new()),
-            maps: Mutex::new(Vec::new()),
+            calls: Mutex::default(),
+            heard: Mutex::default(),
+            progress: Mutex::default(),
+            artifacts: Mutex::default(),
+            specs: Mutex::default(),
+            maps: Mutex::default(),
         }
+    }
+
+    /// A pool of `n` images with the ids 0..n, in which every operation is answered plausibly: a model that tells
+    /// `classes` classes apart, trainings whatever their spec, a representation, labels, pixels.
+    ///
+    /// The same seed answers the same; an image's answer does not depend on what is asked beside it.
+    pub fn plausible(n: u64, classes: usize, seed: u64) -> TestHost {
+        TestHost::new(n).plausibly(classes, seed)
+    }
+
+    /// Answer everything that a test does not pretend itself plausibly; see [`TestHost::plausible`].
+    pub fn plausibly(mut self, classes: usize, seed: u64) -> TestHost {
+        let plausible = plausible::Plausible { n_classes: classes, seed, undecided: false, alike: false };
+        self.plausible = Some(plausible);
+        self
+    }
+
+    /// Let the plausible model find every class as probable as any other, for every image.
+    pub fn undecided(mut self) -> TestHost {
+        self.plausible.iter_mut().for_each(|plausible| plausible.undecided = true);
+        self
+    }
+
+    /// Let all plausible embeddings be the same.
+    pub fn all_alike(mut self) -> TestHost {
+        self.plausible.iter_mut().for_each(|plausible| plausible.alike = true);
+        self
+    }
+
+    /// Let the images change places: each id shows the image that another id showed before, see [`TestHost::image_of`].
+    pub fn shuffled(mut self, seed: u64) -> TestHost {
+        let mut shown = self.ids.clone();
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        Rng::for_stream(key, "shuffled").shuffle(&mut shown);
+        self.shown = Some(shown);
+        self
+    }
+
+    /// The id under which a pool image was shown before the images changed places.
+    ///
+    /// # Panics
+    /// If there is no such id in the pool.
+    pub fn image_of(&self, id: u64) -> u64 {
+        let position = self.ids.binary_search(&id).expect("an id of the pool");
+        self.shown.as_ref().map_or(id, |shown| shown[position])
     }
 
     /// Make these images the labelled set.
@@ -146,6 +221,22 @@ impl TestHost {
         self
     }
 
+    /// Offer these operations and no others.
+    pub fn offering(mut self, ops: &[Op]) -> TestHost {
+        self.missing = ops::ALL.iter().filter(|op| !ops.contains(op)).map(|op| op.0).collect();
+        self
+    }
+
+    fn offers(&self, op: &str) -> bool {
+        !self.missing.contains(&op)
+    }
+
+    /// How many threads a strategy is told that it may keep busy (1 unless told otherwise).
+    pub fn threads(mut self, threads: u32) -> TestHost {
+        self.threads = threads;
+        self
+    }
+
     /// The round to ask in (1 unless told otherwise).
     pub fn round(mut self, round: u32) -> TestHost {
         self.round = round;
@@ -171,316 +262,67 @@ impl TestHost {
         }
     }
 
-    /// Make an instance with these parameters (JSON) and ask it once.
-    pub fn select<S: crate::Strategy>(&self, params_json: &str, budget: usize) -> Result<Selection> {
-        let mut instance = export::instance::<S>(params_json, self.as_ref())?;
+    /// The same request as it crosses the border, for a selector of a loaded library; its tensors are kept until
+    /// [`TestHost::release_request`].
+    pub fn border_request(&self, budget: usize) -> abi::Request {
         let request = self.request(budget);
-        let request = abi::Request {
+        abi::Request {
             round: request.round,
             budget: request.budget as u64,
             seed: request.seed,
             unlabelled: self.tensors.insert(HostTensor::of_u64(&request.unlabelled)),
             labelled: self.tensors.insert(HostTensor::of_u64(&request.labelled)),
             extra: RVec::new(),
-        };
-        let selection = instance.select(&request, self.as_ref()).into_result();
-        self.tensors.release(request.unlabelled);
-        self.tensors.release(request.labelled);
-        let selection = selection?;
-        Ok(Selection { ids: selection.ids.into_vec(), scores: selection.scores.into_vec() })
+        }
     }
 
-    /// What the strategy logged, as `level target: message`.
+    /// Forget a request's tensors.
+    pub fn release_request(&self, request: &abi::Request) {
+        self.tensors.release(request.unlabelled);
+        self.tensors.release(request.labelled);
+    }
+
+    /// The host that a loaded library is given.
+    pub fn as_host(&self) -> HostRef<'_> {
+        HostRef::from_ptr(RRef::new(self), TD_Opaque)
+    }
+
+    /// The names of the operations that the strategy asked for, in order.
+    pub fn calls(&self) -> Vec<String> {
+        lock(&self.calls).clone()
+    }
+
+    /// What the strategy logged, as `level target: message`, and how far it said it was, as `progress stage: done/total`;
+    /// the first 100 000 lines.
     pub fn logged(&self) -> Vec<String> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.heard).clone()
+    }
+
+    /// How far the strategy said it was: stage, done, total; in order.
+    pub fn progress(&self) -> Vec<(String, u64, u64)> {
+        lock(&self.progress).clone()
     }
 
     /// The artifacts that the strategy put, by name.
     pub fn artifacts(&self) -> BTreeMap<String, Vec<u8>> {
-        self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.artifacts).clone()
     }
 
     /// The specs that the strategy had trained, in order.
     pub fn specs(&self) -> Vec<TrainSpec> {
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.specs).clone()
     }
 
     /// The maps that the strategy put, in order.
     pub fn maps(&self) -> Vec<TestMap> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.maps).clone()
     }
 
     /// Tensors that were not released: 0 after a well-behaved call.
     pub fn tensors_left(&self) -> usize {
         self.tensors.len()
     }
-
-    fn as_ref(&self) -> HostRef<'_> {
-        HostRef::from_ptr(RRef::new(self), TD_Opaque)
-    }
-
-    fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-        if self.missing.contains(&op) {
-            return Err(Error::new(Code::UNSUPPORTED, "this test host does not offer it"));
-        }
-        let empty = wire::encode(&ops::Empty {});
-        match op {
-            op if op == ops::POOL_INFO_1.0 => Ok((wire::encode(&self.pool_info()), vec![])),
-            op if op == ops::ENV_INFO_1.0 => {
-                Ok((wire::encode(&ops::EnvInfo { threads: 1, device: "cpu".to_owned() }), vec![]))
-            }
-            op if op == ops::POOL_PIXELS_1.0 => {
-                let positions = self.positions(inputs)?;
-                let shape = vec![positions.len() as u64, 1, 1, 1];
-                let bytes = positions.iter().map(|position| *position as u8).collect();
-                Ok((empty, vec![HostTensor { dtype: DType::U8, shape, bytes }]))
-            }
-            op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels_of(inputs)?])),
-            op if op == ops::PREDICT_1.0 => {
-                let args: ops::PredictArgs = wire::decode(args)?;
-                let positions = self.positions(inputs)?;
-                let outputs = args.outputs.iter().map(|output| rows(&self.outputs, *output, &positions));
-                Ok((empty, outputs.collect::<Result<_>>()?))
-            }
-            op if op == ops::PREDICT_2.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
-            op if op == ops::TRAIN_1.0 => self.train(wire::decode(args)?, inputs),
-            op if op == ops::REPRESENT_1.0 => {
-                let missing = || Error::new(Code::UNSUPPORTED, "this test host has no representation");
-                let features = pick(self.representation.as_ref().ok_or_else(missing)?, &self.positions(inputs)?);
-                Ok((wire::encode(&answer_of("representation")), vec![features]))
-            }
-            op if op == ops::KMEANS_1.0 => self.kmeans(&wire::decode(args)?, inputs),
-            op if op == ops::KNN_1.0 => Ok((empty, self.knn(&wire::decode(args)?, inputs)?)),
-            op if op == ops::MAP_PUT_1.0 => {
-                let [ids, places, groups] = inputs else {
-                    return Err(Error::new(Code::BAD_PARAMS, "expected ids, places and groups"));
-                };
-                let map = TestMap {
-                    args: wire::decode(args)?,
-                    ids: self.tensors.get(*ids)?.as_u64()?,
-                    places: self.tensors.get(*places)?.as_f32()?.0,
-                    groups: self.tensors.get(*groups)?.as_u64()?,
-                };
-                self.maps.lock().unwrap_or_else(PoisonError::into_inner).push(map);
-                Ok((empty, vec![]))
-            }
-            op if op == ops::ARTIFACT_PUT_1.0 => {
-                let args: ops::ArtifactArgs = wire::decode(args)?;
-                self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).insert(args.name, args.bytes);
-                Ok((empty, vec![]))
-            }
-            _ => Err(Error::new(Code::UNSUPPORTED, "no such operation")),
-        }
-    }
-
-    fn pool_info(&self) -> ops::PoolInfo {
-        let n_classes = self.outputs.get(Output::Probabilities.name()).map_or(2, |(_, n_cols)| *n_cols);
-        let classes = (0..n_classes).map(|class| class.to_string()).collect();
-        ops::PoolInfo { images: self.ids.len() as u64, height: 1, width: 1, channels: 1, classes }
-    }
-
-    fn positions(&self, inputs: &[TensorId]) -> Result<Vec<usize>> {
-        let position = |id: &u64| {
-            self.ids.binary_search(id).map_err(|_| Error::new(Code::BAD_PARAMS, format!("id {id} is not in the pool")))
-        };
-        self.input(inputs)?.iter().map(position).collect()
-    }
-
-    fn labels_of(&self, inputs: &[TensorId]) -> Result<HostTensor> {
-        let label = |id: &u64| {
-            let labelled = self.labelled.binary_search(id).is_ok();
-            let label = self.labels.get(id).filter(|_| labelled).copied();
-            label.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("id {id} is not labelled")))
-        };
-        let labels: Vec<u64> = self.input(inputs)?.iter().map(label).collect::<Result<_>>()?;
-        Ok(HostTensor::of_u64(&labels))
-    }
-
-    fn input(&self, inputs: &[TensorId]) -> Result<Vec<u64>> {
-        let [ids] = inputs else {
-            return Err(Error::new(Code::BAD_PARAMS, "expected one input tensor of ids"));
-        };
-        self.tensors.get(*ids)?.as_u64()
-    }
-
-    /// Views change nothing here: their mean is the pretended output, their variance is the output times itself.
-    fn predict(&self, args: &ops::PredictArgs2, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
-        let positions = self.positions(inputs)?;
-        let outputs = match &args.model {
-            None => &self.outputs,
-            Some(name) => {
-                let known = self.trainings.get(name);
-                &known.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("no model `{name}`")))?.outputs
-            }
-        };
-        let varied = args.views.as_ref().is_some_and(|views| views.reduce == ops::Reduce::Variance);
-        let output = |output: &Output| {
-            let (mut elements, n_cols) = rows(outputs, *output, &positions)?.as_f32()?;
-            elements.iter_mut().filter(|_| varied).for_each(|element| *element *= *element);
-            Ok(HostTensor::of_f32(&elements, n_cols))
-        };
-        args.outputs.iter().map(output).collect()
-    }
-
-    fn train(&self, spec: TrainSpec, inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-        spec.check()?;
-        let positions = self.positions(&inputs[..inputs.len().min(1)])?;
-        let training = self.trainings.get(&spec.name).ok_or_else(|| {
-            Error::new(Code::UNSUPPORTED, format!("this test host pretends no training `{}`", spec.name))
-        })?;
-        if training.records.len() != spec.record.len() {
-            let (pretended, asked) = (training.records.len(), spec.record.len());
-            return Err(Error::new(Code::HOST, format!("{pretended} records are pretended, {asked} were asked for")));
-        }
-        let record = |(record, spec): (&Vec<Vec<f32>>, &crate::training::Record)| {
-            assert!(spec.pass == Pass::Training || record.len() == 1, "the final pass leaves one row");
-            let rows = record.iter().flat_map(|row| positions.iter().map(|position| row[*position]));
-            HostTensor::of_f32(&rows.collect::<Vec<f32>>(), positions.len())
-        };
-        let records = training.records.iter().zip(&spec.record).map(record).collect();
-        let answer = answer_of(&spec.name);
-        self.specs.lock().unwrap_or_else(PoisonError::into_inner).push(spec);
-        Ok((wire::encode(&answer), records))
-    }
-
-    /// Lloyd's algorithm from the first points, as plainly as it can be written.
-    fn kmeans(&self, args: &ops::KMeansArgs, inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-        let points = self.points(inputs)?;
-        let k = args.clusters as usize;
-        if k == 0 || k > points.len() {
-            return Err(Error::new(Code::BAD_PARAMS, format!("{} points do not make {k} clusters", points.len())));
-        }
-        let mut centres = points[..k].to_vec();
-        let nearest = |centres: &[Vec<f32>], point: &Vec<f32>| {
-            (0..k).fold(
-                0,
-                |best, c| if distance(&centres[c], point) < distance(&centres[best], point) { c } else { best },
-            )
-        };
-        for _ in 0..args.iterations {
-            let clusters: Vec<usize> = points.iter().map(|point| nearest(&centres, point)).collect();
-            for (c, centre) in centres.iter_mut().enumerate() {
-                let members: Vec<&Vec<f32>> =
-                    points.iter().zip(&clusters).filter(|(_, of)| **of == c).map(|(point, _)| point).collect();
-                if !members.is_empty() {
-                    let mean = |d: usize| members.iter().map(|point| point[d]).sum::<f32>() / members.len() as f32;
-                    *centre = (0..centre.len()).map(mean).collect();
-                }
-            }
-        }
-        let clusters: Vec<u64> = points.iter().map(|point| nearest(&centres, point) as u64).collect();
-        let inertia = points.iter().zip(&clusters).map(|(p, c)| f64::from(distance(&centres[*c as usize], p))).sum();
-        let answer = wire::encode(&ops::KMeansAnswer { inertia });
-        Ok((answer, vec![HostTensor::of_u64(&clusters), HostTensor::of_f32(&centres.concat(), centres[0].len())]))
-    }
-
-    fn knn(&self, args: &ops::KnnArgs, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
-        let points = self.points(inputs)?;
-        let k = args.k as usize;
-        if k == 0 || k >= points.len() {
-            return Err(Error::new(Code::BAD_PARAMS, format!("{} points do not have {k} others each", points.len())));
-        }
-        let (mut positions, mut distances) = (Vec::new(), Vec::new());
-        for (i, point) in points.iter().enumerate() {
-            let mut others: Vec<(f32, usize)> = points
-                .iter()
-                .enumerate()
-                .filter(|(j, _)| *j != i)
-                .map(|(j, other)| (distance(point, other), j))
-                .collect();
-            others.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            positions.extend(others[..k].iter().map(|(_, j)| *j as u64));
-            distances.extend(others[..k].iter().map(|(squared, _)| squared.sqrt()));
-        }
-        let mut table = HostTensor::of_u64(&positions);
-        table.shape = vec![points.len() as u64, k as u64];
-        Ok(vec![table, HostTensor::of_f32(&distances, k)])
-    }
-
-    fn points(&self, inputs: &[TensorId]) -> Result<Vec<Vec<f32>>> {
-        let [points] = inputs else {
-            return Err(Error::new(Code::BAD_PARAMS, "expected one input tensor of points"));
-        };
-        let (elements, n_cols) = self.tensors.get(*points)?.as_f32()?;
-        Ok(elements.chunks(n_cols.max(1)).map(<[f32]>::to_vec).collect())
-    }
 }
 
-/// Squared Euclidean.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
-}
-
-fn answer_of(model: &str) -> ops::TrainAnswer {
-    ops::TrainAnswer { model: model.to_owned(), cached: false, loss: 0.0, accuracy: None }
-}
-
-fn rows(outputs: &BTreeMap<&'static str, Rows>, output: Output, positions: &[usize]) -> Result<HostTensor> {
-    let missing = || Error::new(Code::UNSUPPORTED, format!("this test host has no {}", output.name()));
-    Ok(pick(outputs.get(output.name()).ok_or_else(missing)?, positions))
-}
-
-fn pick((elements, n_cols): &Rows, positions: &[usize]) -> HostTensor {
-    let rows: Vec<f32> =
-        positions.iter().flat_map(|position| &elements[position * n_cols..][..*n_cols]).copied().collect();
-    HostTensor::of_f32(&rows, *n_cols)
-}
-
-impl abi::Host for TestHost {
-    fn supports(&self, op: RStr<'_>) -> bool {
-        ops::ALL.iter().any(|known| known.0 == op.as_str()) && !self.missing.contains(&op.as_str())
-    }
-
-    fn invoke(
-        &self,
-        op: RStr<'_>,
-        args: RSlice<'_, u8>,
-        inputs: RSlice<'_, TensorId>,
-        outputs: &mut RVec<TensorId>,
-    ) -> RResult<RVec<u8>, Fault> {
-        match self.answer(op.as_str(), args.as_slice(), inputs.as_slice()) {
-            Ok((answer, tensors)) => {
-                outputs.extend(tensors.into_iter().map(|tensor| self.tensors.insert(tensor)));
-                ROk(answer.into())
-            }
-            Err(error) => RErr(error.into()),
-        }
-    }
-
-    fn tensor_info(&self, tensor: TensorId) -> RResult<TensorInfo, Fault> {
-        self.tensors.info(tensor)
-    }
-
-    fn tensor_read(&self, tensor: TensorId, byte_offset: u64, into: RSliceMut<'_, u8>) -> RResult<u64, Fault> {
-        self.tensors.read(tensor, byte_offset, into)
-    }
-
-    fn tensor_put(&self, dtype: DType, shape: RSlice<'_, u64>, bytes: RSlice<'_, u8>) -> RResult<TensorId, Fault> {
-        self.tensors.put(dtype, shape.as_slice(), bytes.as_slice())
-    }
-
-    fn tensor_release(&self, tensor: TensorId) {
-        self.tensors.release(tensor);
-    }
-
-    fn log_enabled(&self, _: u8, _: RStr<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, _: RSlice<'_, u8>) {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{level} {target}: {message}"));
-    }
-
-    fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
-        let stage = RString::from(stage);
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(format!("progress {stage}: {done}/{total}"));
-    }
-
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn rng_fill(&self, stream: RStr<'_>, mut into: RSliceMut<'_, u8>) {
-        Rng::for_stream(self.seed, stream.as_str()).fill(into.as_mut_slice());
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,10 @@ use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
+mod author;
+
+pub use author::{CheckSettings, PluginBuild, PluginCase, PluginCheck, PluginNew};
+
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
 #[derive(Debug, Parser)]
 #[command(name = "coldstart", version, max_term_width = 110)]
@@ -45,7 +49,7 @@ pub enum Command {
     Represent(Represent),
     /// Judge a finished run with every label of its pool: maps, representations, pretexts
     Diagnose(Diagnose),
-    /// Look at strategies, pack, sign and install them; runs none of their code
+    /// Look at strategies, make, check, pack, sign and install them
     #[command(subcommand)]
     Plugin(Plugin),
     /// Look at the cache of trained networks and clean it
@@ -244,6 +248,15 @@ pub enum Plugin {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         package: Vec<PathBuf>,
     },
+    /// Make a crate with a working strategy, to begin one's own with
+    New(PluginNew),
+    /// Build a crate's library, and say on which systems it runs
+    Build(PluginBuild),
+    /// Hold a strategy against what hosts demand; from the level `load` on its code runs, in processes of their own
+    Check(PluginCheck),
+    /// One case of a check, in a process of its own
+    #[command(hide = true)]
+    CheckCase(PluginCase),
 }
 
 /// Arguments of `plugin pack`.

@@ -8,6 +8,7 @@ use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
 use crate::report::ReportError;
 use crate::session::SessionError;
+use crate::workshop::WorkshopError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -36,6 +37,11 @@ impl Problem {
     /// A mistake in what was typed.
     pub fn usage(message: impl Into<String>, hint: Option<String>) -> Problem {
         Problem::plain(USAGE, message.into(), None, hint)
+    }
+
+    /// A plugin that does not do what it must.
+    pub fn plugin(message: impl Into<String>, hint: Option<String>) -> Problem {
+        Problem::plain(PLUGIN, message.into(), None, hint)
     }
 
     /// The run was stopped on purpose; the hint is how to go on.
@@ -86,6 +92,17 @@ impl From<PackageError> for Problem {
             PackageError::Plugin(error) => error.into(),
             PackageError::File { .. } | PackageError::Download { .. } => Problem::failed(&error, None),
         }
+    }
+}
+
+impl From<WorkshopError> for Problem {
+    fn from(error: WorkshopError) -> Problem {
+        let exit = match &error {
+            WorkshopError::Usage(..) => USAGE,
+            WorkshopError::Failed(..) => FAILED,
+            WorkshopError::Plugin(_) => PLUGIN,
+        };
+        Problem::plain(exit, error.to_string(), None, Some(error.hint().to_owned()))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::error::{PluginCode, PluginError};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
 use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind, elf};
+use serde::Serialize;
 
 type Elf<'a> = ElfFile64<'a, Endianness>;
 
@@ -89,9 +90,10 @@ pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -
     if header.e_type(elf.endian()) != elf::ET_DYN {
         return refuse("is not a dynamic library".to_owned());
     }
-    let found: Vec<_> = entries.iter().filter_map(|entry| Some((entry, exported(&elf, entry.symbol)?))).collect();
-    let constructors = found.iter().map(|(entry, _)| entry.constructors).max().unwrap_or_default();
-    if let Some(property) = banned_property(&elf, constructors).map_err(|error| damaged(file, &error))? {
+    let found = exported_tables(&elf, entries);
+    let banned = [banned_libraries(&elf), banned_properties(&elf, allowed_constructors(&found))];
+    let banned: Result<Vec<_>, _> = banned.into_iter().collect();
+    if let Some(property) = banned.map_err(|error| damaged(file, &error))?.into_iter().flatten().next() {
         return refuse(property);
     }
     if found.is_empty() {
@@ -109,6 +111,16 @@ pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -
         }
         _ => Ok(()),
     }
+}
+
+/// The entries that a library offers, and the size of the data there.
+fn exported_tables<'a>(elf: &Elf<'_>, entries: &'a [Entry]) -> Vec<(&'a Entry, u64)> {
+    entries.iter().filter_map(|entry| Some((entry, exported(elf, entry.symbol)?))).collect()
+}
+
+/// The constructors that a library with these entries may have.
+fn allowed_constructors(found: &[(&Entry, u64)]) -> u64 {
+    found.iter().map(|(entry, _)| entry.constructors).max().unwrap_or_default()
 }
 
 /// The size of the data that a library exports under a name; 0 for a function.
@@ -153,6 +165,58 @@ fn check_header(file: &str, bytes: &[u8]) -> Result<(), PluginError> {
     Ok(())
 }
 
+/// What a library is, measured from its file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Facts {
+    /// The newest glibc version that it is bound to: the oldest system that it runs on. None if it needs none.
+    pub glibc: Option<String>,
+    /// The libraries that it is linked to.
+    pub libraries: Vec<String>,
+    /// The symbols that it exports.
+    pub exports: Vec<String>,
+    /// The constructors that run when it is loaded; a Rust library has two at most.
+    pub constructors: u64,
+    /// The libraries among them that no plugin may be linked to, in words.
+    pub banned_libraries: Vec<String>,
+    /// Properties that no plugin may have, in words.
+    pub banned_properties: Vec<String>,
+}
+
+impl Facts {
+    /// Measure a library of any 64-bit machine; errs if it is no ELF file, cut off or damaged.
+    ///
+    /// `entries` are the ways in that a host looks for.
+    pub fn read(file: &str, bytes: &[u8], entries: &[Entry]) -> Result<Facts, PluginError> {
+        let elf = parse_any_machine(file, bytes)?;
+        let measured = || -> object::read::Result<Facts> {
+            let constructors = elf.elf_dynamic_table()?.iter().find(|entry| entry.tag == elf::DT_INIT_ARRAYSZ);
+            let exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
+            Ok(Facts {
+                glibc: needed_glibc(&elf)?,
+                libraries: linked(&elf)?,
+                exports: exported
+                    .map(|symbol| symbol.name().map(str::to_owned))
+                    .collect::<object::read::Result<_>>()?,
+                constructors: constructors.map_or(0, |entry| entry.val / 8),
+                banned_libraries: banned_libraries(&elf)?,
+                banned_properties: banned_properties(&elf, allowed_constructors(&exported_tables(&elf, entries)))?,
+            })
+        };
+        measured().map_err(|error| damaged(file, &error))
+    }
+
+    /// Exported symbols that no host looks up.
+    pub fn needless_exports(&self, entries: &[Entry]) -> impl Iterator<Item = &str> {
+        let looked_up = move |symbol: &&str| entries.iter().any(|entry| entry.symbol == *symbol);
+        self.exports.iter().map(String::as_str).filter(move |symbol| !looked_up(symbol))
+    }
+
+    /// Whether it needs a newer glibc than this version.
+    pub fn needs_newer_glibc_than(&self, other: &str) -> bool {
+        self.glibc.as_deref().is_some_and(|needed| version(needed) > version(other))
+    }
+}
+
 fn native_machine() -> elf::Machine {
     if cfg!(target_arch = "aarch64") { elf::EM_AARCH64 } else { elf::EM_X86_64 }
 }
@@ -166,37 +230,42 @@ fn damaged(file: &str, error: &object::read::Error) -> PluginError {
     PluginError::new(PluginCode::Library, file, format!("is damaged: {error}"))
 }
 
-/// What a plugin must not have, in words; `None` for a clean library.
-fn banned_property(elf: &Elf<'_>, constructors: u64) -> object::read::Result<Option<String>> {
+/// Libraries that it is linked to and must not be, in words.
+fn banned_libraries(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
+    let banned = linked(elf)?.into_iter().filter(|library| !ALLOWED_LIBRARIES.contains(&library.as_str()));
+    Ok(banned.map(|library| format!("is linked to `{library}`, which could clash with the host's libraries")).collect())
+}
+
+/// Libraries that it is linked to.
+fn linked(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
     let table = elf.elf_dynamic_table()?;
-    for entry in table.iter() {
-        let property = match entry.tag {
-            elf::DT_NEEDED => {
-                let library = String::from_utf8_lossy(table.string(entry)?).into_owned();
-                let banned = !ALLOWED_LIBRARIES.contains(&library.as_str());
-                banned.then(|| format!("is linked to `{library}`, which could clash with the host's libraries"))
-            }
-            elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
-            elf::DT_TEXTREL => Some("has text relocations".to_owned()),
-            elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
-                Some("uses static thread-local storage, of which a process has little".to_owned())
-            }
-            elf::DT_INIT_ARRAYSZ if entry.val / 8 > constructors => {
-                let own = entry.val / 8 - constructors;
-                Some(format!("runs {own} constructors of its own when it is loaded"))
-            }
-            _ => None,
-        };
-        if property.is_some() {
-            return Ok(property);
+    let needed = table.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
+    needed.map(|entry| Ok(String::from_utf8_lossy(table.string(entry)?).into_owned())).collect()
+}
+
+/// What a plugin must not have, in words; nothing for a clean library.
+fn banned_properties(elf: &Elf<'_>, constructors: u64) -> object::read::Result<Vec<String>> {
+    let property = |entry: &object::read::elf::Dynamic| match entry.tag {
+        elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
+        elf::DT_TEXTREL => Some("has text relocations".to_owned()),
+        elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
+            Some("uses static thread-local storage, of which a process has little".to_owned())
         }
-    }
+        elf::DT_INIT_ARRAYSZ if entry.val / 8 > constructors => {
+            let own = entry.val / 8 - constructors;
+            Some(format!("runs {own} constructors of its own when it is loaded"))
+        }
+        _ => None,
+    };
+    let mut properties: Vec<String> = elf.elf_dynamic_table()?.iter().filter_map(|entry| property(&entry)).collect();
     let stack = elf.elf_program_headers().iter().find(|header| header.p_type(elf.endian()) == elf::PT_GNU_STACK);
     if stack.is_some_and(|stack| stack.p_flags(elf.endian()).0 & elf::PF_X.0 != 0) {
-        return Ok(Some("wants an executable stack".to_owned()));
+        properties.push("wants an executable stack".to_owned());
     }
-    let unique = elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE);
-    Ok(unique.then(|| "has unique symbols, which other libraries would share".to_owned()))
+    if elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE) {
+        properties.push("has unique symbols, which other libraries would share".to_owned());
+    }
+    Ok(properties)
 }
 
 /// The newest `GLIBC_x.y` that the library is bound to.

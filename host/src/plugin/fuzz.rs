@@ -3,12 +3,12 @@
 //! `fuzz/` feeds them with libFuzzer; the test below with seeds of the same folder and mutations of them.
 
 use super::isolate::understand;
-use super::load::RUST_ENTRY;
+use super::load::ENTRIES;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use super::package::{self, Package};
 use super::trust::Signatory;
-use super::{c_entry, elf, params, record, script};
+use super::{elf, params, record, script};
 use std::path::Path;
 
 /// A function that reads bytes.
@@ -71,7 +71,7 @@ pub fn recording(bytes: &[u8]) {
 pub fn library(bytes: &[u8]) {
     _ = elf::lacks_section(bytes, ".coldstart_manifest");
     _ = Manifest::read("fuzz", bytes);
-    _ = elf::check("fuzz", bytes, &[RUST_ENTRY, c_entry::ENTRY], "2.36");
+    _ = elf::check("fuzz", bytes, &ENTRIES, "2.36");
 }
 
 #[cfg(test)]
@@ -86,7 +86,8 @@ mod tests {
     fn no_bytes_make_a_reader_panic() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
         for (name, reader) in READERS {
-            let mut files: Vec<_> = std::fs::read_dir(seeds.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
+            let mut files: Vec<_> =
+                std::fs::read_dir(seeds.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
             files.sort();
             assert!(!files.is_empty(), "there are no seeds for `{name}`");
             let mut rng = Rng::for_stream([7; 32], name);

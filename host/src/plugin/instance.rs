@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 /// A plugin that instances can be made of.
 pub enum Plugin {
     /// Loaded into this process.
-    InProcess(Library),
+    InProcess(Box<Library>),
     /// Each instance in a worker of its own; the first one waits already.
     Apart(Box<Apart>),
 }
@@ -34,7 +34,7 @@ impl Plugin {
                 let error = PluginError::new(PluginCode::Library, &plugin.manifest.name, message);
                 return Err(error.with_hint("set `plugins.isolation` to `auto` or `process`"));
             }
-            return Ok(Plugin::InProcess(Library::load(plugin)?));
+            return Ok(Plugin::InProcess(Box::new(Library::load(plugin)?)));
         };
         let waiting = Mutex::new(Some(Worker::start(plugin, limits)?));
         Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), waiting })))
@@ -97,6 +97,12 @@ enum Body {
 }
 
 impl Instance {
+    /// Make an instance of a library in this process, with these parameters (JSON).
+    pub fn create(library: &Library, params_json: &str, host: HostRef<'_>) -> Result<Instance, PluginError> {
+        let name = library.verified().manifest.name.clone();
+        Plugin::InProcess(Box::new(library.clone())).create(&name, params_json, host, None)
+    }
+
     /// Ask for a selection. The answer is not checked yet: see [`check_selection`].
     pub fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
         let Instance { name, body, recorder } = self;
@@ -148,14 +154,13 @@ impl Instance {
 impl Body {
     fn select(&mut self, name: &str, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
         let answer = match self {
-            Body::InProcess(selector) => selector
-                .select(request, host)
-                .into_result()
-                .map(|selection| (selection.ids.into_vec(), selection.scores.into_vec())),
+            Body::InProcess(selector) => {
+                let answer = selector.select(request, host).into_result();
+                answer.map(|chosen| Selection { ids: chosen.ids.into_vec(), scores: chosen.scores.into_vec() })
+            }
             Body::Apart(worker) => worker.select(request, &host)?.map_err(abi::Fault::from),
         };
-        let (ids, scores) = answer.map_err(|fault| failed(name, fault, PluginCode::Select))?;
-        Ok(Selection { ids, scores })
+        answer.map_err(|fault| failed(name, fault, PluginCode::Select))
     }
 
     fn save(&mut self, name: &str) -> Result<Vec<u8>, PluginError> {

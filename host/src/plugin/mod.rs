@@ -26,10 +26,11 @@ mod script;
 mod search;
 pub mod trust;
 
+pub use elf::Facts;
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Instance, Plugin, check_selection};
-pub use isolate::{Limits, as_worker};
-pub use load::{Library, Verified};
+pub use isolate::{Limits, as_worker, only_read};
+pub use load::{ENTRIES, Library, Verified};
 pub use manifest::Manifest;
 pub use params::with_defaults;
 pub use record::{Head, Recorder};

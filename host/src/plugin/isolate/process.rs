@@ -6,8 +6,8 @@ use super::serve::serve;
 use super::{Limits, WORKER};
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::load::Verified;
-use coldstart_plugin_api::API_VERSION;
 use coldstart_plugin_api::abi::{self, HostRef};
+use coldstart_plugin_api::{API_VERSION, Selection};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,12 +106,12 @@ impl Worker {
         }
     }
 
-    /// Ask for a selection: ids and scores.
+    /// Ask for a selection.
     pub fn select(
         &mut self,
         request: &abi::Request,
         host: &HostRef<'_>,
-    ) -> Result<Result<(Vec<u64>, Vec<f32>), Fault>, PluginError> {
+    ) -> Result<Result<Selection, Fault>, PluginError> {
         let question = ToWorker::Select(Question {
             round: request.round,
             budget: request.budget,
@@ -123,7 +123,8 @@ impl Worker {
         match self.ask(&question, None, Some(host))? {
             ToHost::Selected { ids, scores } => {
                 let ids = ids.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id)).collect();
-                Ok(Ok((ids, scores.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect())))
+                let scores = scores.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect();
+                Ok(Ok(Selection { ids, scores }))
             }
             ToHost::Fault(fault) => Ok(Err(fault)),
             other => Err(self.astray(&other)),

@@ -36,7 +36,7 @@ pub fn serve() -> io::Result<()> {
     };
     let library = match open(library, memory, strict) {
         Ok((library, confinement)) => {
-            let descriptor = library.text().to_owned();
+            let descriptor = library.verified().text().to_owned();
             line.say(&ToHost::Opened { descriptor, confinement: confinement.to_owned() })?;
             library
         }

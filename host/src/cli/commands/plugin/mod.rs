@@ -1,7 +1,10 @@
-//! `coldstart plugin ...`: everything in this file reads files and runs no plugin code.
+//! `coldstart plugin ...`: what this file does reads files and runs no plugin code.
 
+mod build;
+mod check;
 mod doctor;
 mod install;
+mod new;
 mod package;
 mod replay;
 mod trust;
@@ -39,6 +42,10 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
         Plugin::Install { place } => install::install(place, args.allow_unsigned),
         Plugin::Uninstall { plugin } => install::uninstall(plugin),
         Plugin::Lock { configs, package } => install::lock(configs, package),
+        Plugin::New(wanted) => new::new(wanted),
+        Plugin::Build(order) => build::build(order),
+        Plugin::Check(order) => check::check(order),
+        Plugin::CheckCase(case) => check::case(case),
     }
 }
 

@@ -1,0 +1,138 @@
+//! The same question, the same answer.
+
+use super::child::{self, CHOSEN};
+use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
+use super::subject::{BUDGET, Subject, seed_bytes};
+use super::{Case, Level};
+use crate::plugin::{Limits, Plugin, Verified};
+use coldstart_plugin_api::{Rng, Selection};
+
+pub const CASES: [Case; 5] = [
+    Case {
+        name: "same-seed-same-answer",
+        level: Level::Conform,
+        about: "The same request, answers of the host and seed give the same selection: by one instance after another, and in \
+                another process, where hash maps iterate in another order.",
+        gate: false,
+        run: same_seed,
+    },
+    Case {
+        name: "threads-do-not-matter",
+        level: Level::Conform,
+        about: "Told that it may keep one thread busy or eight, it chooses the same.",
+        gate: false,
+        run: threads,
+    },
+    Case {
+        name: "seed-matters",
+        level: Level::Conform,
+        about: "Other seeds give other selections, if it draws at all: one that ignores the request's seed cannot be repeated \
+                five times. Skipped where no seed changes anything.",
+        gate: false,
+        run: seed_matters,
+    },
+    Case {
+        name: "order-does-not-matter",
+        level: Level::Conform,
+        about: "With the images shuffled among the ids, it chooses the same images. Nobody promises that, and a draw by chance \
+                does not: it is skipped where the set differs.",
+        gate: false,
+        run: order,
+    },
+    Case {
+        name: "apart-is-the-same",
+        level: Level::Conform,
+        about: "In a process of its own, where it can read no file and reach no network, it chooses the same as inside the \
+                program, byte for byte.",
+        gate: false,
+        run: apart,
+    },
+];
+
+/// What it chooses, as ids and the bits of the scores, so that a child process can tell it.
+pub fn chosen(subject: &Subject, threads: u32) -> Tried {
+    let probe = subject.probe()?;
+    let tell = |chosen: Selection| {
+        let scores: Vec<u32> = chosen.scores.iter().map(|score| score.to_bits()).collect();
+        format!("{:?} {scores:?}", chosen.ids)
+    };
+    let mut told = Vec::new();
+    for host in subject.hosts_with(|host| host.threads(threads))? {
+        told.push(tell(probe.ask_new(&host, BUDGET)?));
+    }
+    Ok(told.join("; "))
+}
+
+fn apart(subject: &Subject) -> Tried {
+    let probe = subject.probe()?;
+    let file = Verified::read_unjudged(&subject.order.file)?;
+    let limits = Limits { timeout: subject.order.timeout, ..Limits::default() };
+    let plugin = Plugin::load(&file, Some(&limits))?;
+    for host in subject.hosts()? {
+        let inside = probe.ask_new(&host, BUDGET)?;
+        let mut instance = plugin.create(&file.manifest.name, &probe.params, host.as_host(), None)?;
+        let outside = probe.ask(&mut instance, &host, BUDGET)?;
+        let bits = |chosen: &Selection| chosen.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+        let same = inside.ids == outside.ids && bits(&inside) == bits(&outside);
+        demand(same, || "apart from the program it chooses differently".to_owned())?;
+    }
+    Ok(String::new())
+}
+
+/// What it chooses in a process of its own with this many threads.
+fn chosen_elsewhere(subject: &Subject, threads: u32) -> Tried {
+    let verdict = child::run(&subject.order, CHOSEN, &[("RAYON_NUM_THREADS", threads.to_string())]);
+    if verdict.result == Outcome::Success { Ok(verdict.detail) } else { Err(verdict) }
+}
+
+fn same_seed(subject: &Subject) -> Tried {
+    let first = chosen(subject, 1)?;
+    demand(chosen(subject, 1)? == first, || "a second instance chooses differently".to_owned())?;
+    demand(chosen_elsewhere(subject, 1)? == first, || "another process chooses differently".to_owned())?;
+    Ok(String::new())
+}
+
+fn threads(subject: &Subject) -> Tried {
+    let one = chosen_elsewhere(subject, 1)?;
+    demand(chosen_elsewhere(subject, 8)? == one, || "with eight threads it chooses differently".to_owned())?;
+    Ok(String::new())
+}
+
+fn seed_matters(subject: &Subject) -> Tried {
+    let probe = subject.probe()?;
+    let ask = |seed: u64| -> Result<Vec<Vec<u64>>, Verdict> {
+        let hosts = subject.hosts_with(|host| host.seed(seed_bytes(subject.order.seed.wrapping_add(seed))))?;
+        hosts.iter().map(|host| Ok(probe.ask_new(host, BUDGET)?.ids)).collect()
+    };
+    let first = ask(0)?;
+    for seed in 1..5 {
+        if ask(seed)? != first {
+            return Ok(String::new());
+        }
+    }
+    Err(skipped("it does not draw: five seeds choose the same"))
+}
+
+fn order(subject: &Subject) -> Tried {
+    let probe = subject.probe()?;
+    let shuffle = Rng::for_stream(seed_bytes(subject.order.seed), "order").next_u64();
+    for (host, shuffled) in subject.hosts()?.into_iter().zip(subject.hosts_with(|host| host.shuffled(shuffle))?) {
+        let request = host.request(BUDGET);
+        let labelled: Vec<u64> = host
+            .request(0)
+            .pool()
+            .into_iter()
+            .filter(|id| request.labelled.contains(&shuffled.image_of(*id)))
+            .collect();
+        let shuffled = shuffled.labelled(&labelled);
+        let mut still = probe.ask_new(&host, BUDGET)?.ids;
+        let mut moved: Vec<u64> =
+            probe.ask_new(&shuffled, BUDGET)?.ids.into_iter().map(|id| shuffled.image_of(id)).collect();
+        still.sort_unstable();
+        moved.sort_unstable();
+        if still != moved {
+            return Err(skipped("it draws, or breaks ties by id"));
+        }
+    }
+    Ok(String::new())
+}

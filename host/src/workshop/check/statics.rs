@@ -1,0 +1,155 @@
+//! What the file alone tells.
+
+use super::outcome::{Tried, demand, failed, skipped, warning};
+use super::subject::Subject;
+use super::{Case, Level};
+use crate::plugin::{ENTRIES, Facts, with_defaults};
+use serde_json::{Map, Value};
+
+/// The glibc that a plugin for other labs should run on: that of RHEL 8 and Debian 10.
+const FLOOR: &str = "2.28";
+/// Why a case about packages is skipped.
+const BARE: &str = "a bare library";
+
+pub const CASES: [Case; 9] = [
+    Case {
+        name: "package-layout",
+        level: Level::Static,
+        about: "A package holds what it must and nothing else: manifest, checksums, library, schema, licence, README; no \
+                links, no absolute paths, none that leave the package.",
+        gate: false,
+        run: |_| Err(skipped(BARE)),
+    },
+    Case {
+        name: "package-checksums",
+        level: Level::Static,
+        about: "Every file of a package has the hash that its checksums name, and a signature, where there is one, is right.",
+        gate: false,
+        run: |_| Err(skipped(BARE)),
+    },
+    Case {
+        name: "package-reproducible",
+        level: Level::Static,
+        about: "Packed again from its own files, a package is the same byte for byte, so that anybody can make it again.",
+        gate: false,
+        run: |_| Err(skipped(BARE)),
+    },
+    Case {
+        name: "manifest-valid",
+        level: Level::Static,
+        about: "The manifest in the library can be read, its name is kebab-case, its roles are known, its contract is one that \
+                this host speaks, it unwinds, and this host has every operation that it needs. A manifest without summary, \
+                licence, authors or citation is worth a warning: other labs will ask.",
+        gate: true,
+        run: manifest_valid,
+    },
+    Case {
+        name: "elf-rules",
+        level: Level::Static,
+        about: "No rpath, no text relocations, no executable stack, no static thread-local storage, no unique symbols, and no \
+                constructors beyond the two of the runtime, because they would run before anything is verified.",
+        gate: true,
+        run: elf_rules,
+    },
+    Case {
+        name: "libraries-allowed",
+        level: Level::Static,
+        about: "The library is linked to the C library and the unwinder only. Any other library could be missing on another \
+                machine, or clash with one that the host has loaded.",
+        gate: true,
+        run: libraries_allowed,
+    },
+    Case {
+        name: "exports-entry-only",
+        level: Level::Static,
+        about: "The only symbols that the library exports are the entries that a host looks up. Any other could be taken for a \
+                symbol of another library.",
+        gate: false,
+        run: exports_entry_only,
+    },
+    Case {
+        name: "glibc-floor",
+        level: Level::Static,
+        about: "The oldest glibc that the library runs on, from its table of version needs. Above 2.28, the version of RHEL 8 \
+                and Debian 10, some clusters cannot load it: build with cargo-zigbuild.",
+        gate: false,
+        run: glibc_floor,
+    },
+    Case {
+        name: "params-schema",
+        level: Level::Static,
+        about: "The parameters' schema is valid JSON Schema, and every default fits it. Parameters without a description are \
+                worth a warning.",
+        gate: false,
+        run: params_schema,
+    },
+];
+
+fn manifest_valid(subject: &Subject) -> Tried {
+    let manifest = subject.manifest()?;
+    manifest.check(&subject.name())?;
+    let known = |role: &String| ["initial", "query"].contains(&role.as_str());
+    demand(!manifest.roles.is_empty(), || "it has no role".to_owned())?;
+    if let Some(role) = manifest.roles.iter().find(|role| !known(role)) {
+        return Err(failed(format!("its role `{role}` is not known to this host")));
+    }
+    let told = [
+        ("summary", &manifest.summary),
+        ("license", &manifest.license),
+        ("authors", &manifest.authors),
+        ("cite", &manifest.cite),
+    ];
+    let empty: Vec<&str> = told.iter().filter(|(_, text)| text.is_empty()).map(|(key, _)| *key).collect();
+    if empty.is_empty() {
+        return Ok(format!("{} {}, contract {}", manifest.full_name(), manifest.version, manifest.api));
+    }
+    Err(warning(format!("it does not say: {}", empty.join(", "))))
+}
+
+fn elf_rules(subject: &Subject) -> Tried {
+    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    demand(facts.banned_properties.is_empty(), || format!("it {}", facts.banned_properties.join(", and ")))?;
+    Ok(String::new())
+}
+
+fn libraries_allowed(subject: &Subject) -> Tried {
+    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    demand(facts.banned_libraries.is_empty(), || format!("it {}", facts.banned_libraries.join(", and ")))?;
+    Ok(facts.libraries.join(", "))
+}
+
+fn exports_entry_only(subject: &Subject) -> Tried {
+    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let others: Vec<&str> = facts.needless_exports(&ENTRIES).collect();
+    demand(others.is_empty(), || {
+        format!("it exports {} symbols more: {}", others.len(), others[..others.len().min(5)].join(", "))
+    })?;
+    Ok(facts.exports.join(", "))
+}
+
+fn glibc_floor(subject: &Subject) -> Tried {
+    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let floor = facts.glibc.clone().unwrap_or_else(|| "any".to_owned());
+    if facts.needs_newer_glibc_than(FLOOR) {
+        return Err(warning(format!("runs on glibc {floor} and newer; for {FLOOR} build it with cargo-zigbuild")));
+    }
+    Ok(format!("runs on glibc {floor} and newer"))
+}
+
+fn params_schema(subject: &Subject) -> Tried {
+    let mut manifest = subject.manifest()?;
+    let properties = manifest.params.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    // What has to be set has no default to be looked at.
+    manifest.params.as_object_mut().and_then(|schema| schema.remove("required"));
+    let defaults = properties.iter().filter_map(|(name, schema)| Some((name.clone(), schema.get("default")?.clone())));
+    let defaults: Map<String, Value> = defaults.collect();
+    let n_defaults = defaults.len();
+    with_defaults(&manifest, &defaults)?;
+    let described =
+        |schema: &Value| schema.get("description").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let silent: Vec<&str> = properties.iter().filter(|(_, s)| !described(s)).map(|(name, _)| name.as_str()).collect();
+    if silent.is_empty() {
+        return Ok(format!("{} parameters, {n_defaults} with a default", properties.len()));
+    }
+    Err(warning(format!("no description of `{}`", silent.join("`, `"))))
+}

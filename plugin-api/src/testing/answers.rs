@@ -1,0 +1,216 @@
+//! The operations, answered from what a test pretends.
+
+use super::plausible::IMAGE;
+use super::{Rows, TestHost, TestMap, lock, maths};
+use crate::abi::{DType, TensorId};
+use crate::ops::{self, Output};
+use crate::tensors::HostTensor;
+use crate::training::{Pass, Record, Target, TrainSpec};
+use crate::{Code, Error, Result, wire};
+
+pub(super) type Answer = (Vec<u8>, Vec<HostTensor>);
+
+impl TestHost {
+    pub(super) fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<Answer> {
+        self.count(op)?;
+        let empty = wire::encode(&ops::Empty {});
+        match op {
+            op if op == ops::POOL_INFO_1.0 => Ok((wire::encode(&self.pool_info()), vec![])),
+            op if op == ops::ENV_INFO_1.0 => {
+                let info = ops::EnvInfo { threads: self.threads, device: "cpu".to_owned() };
+                Ok((wire::encode(&info), vec![]))
+            }
+            op if op == ops::POOL_PIXELS_1.0 => Ok((empty, vec![self.pixels(inputs)?])),
+            op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels_of(inputs)?])),
+            op if op == ops::PREDICT_1.0 => {
+                let ops::PredictArgs { outputs } = wire::decode(args)?;
+                let args = ops::PredictArgs2 { model: None, outputs, views: None };
+                Ok((empty, self.predict(&args, inputs)?))
+            }
+            op if op == ops::PREDICT_2.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
+            op if op == ops::TRAIN_1.0 => self.train(wire::decode(args)?, inputs),
+            op if op == ops::REPRESENT_1.0 => self.represent(inputs),
+            op if op == ops::KMEANS_1.0 => maths::kmeans(&wire::decode(args)?, &self.points(inputs)?),
+            op if op == ops::KNN_1.0 => Ok((empty, maths::knn(&wire::decode(args)?, &self.points(inputs)?)?)),
+            op if op == ops::MAP_PUT_1.0 => self.put_map(wire::decode(args)?, inputs).map(|()| (empty, vec![])),
+            op if op == ops::ARTIFACT_PUT_1.0 => self.put_artifact(wire::decode(args)?).map(|()| (empty, vec![])),
+            _ => Err(Error::new(Code::UNSUPPORTED, "no such operation")),
+        }
+    }
+
+    fn pool_info(&self) -> ops::PoolInfo {
+        let plausible = self.plausible.as_ref().map(|plausible| plausible.n_classes);
+        let n_classes = self.outputs.get(Output::Probabilities.name()).map(|(_, n_cols)| *n_cols).or(plausible);
+        let classes = (0..n_classes.unwrap_or(2)).map(|class| class.to_string()).collect();
+        let [height, width, channels] = if self.plausible.is_some() { IMAGE } else { [1; 3] };
+        ops::PoolInfo { images: self.ids.len() as u64, height, width, channels, classes }
+    }
+
+    fn positions(&self, inputs: &[TensorId]) -> Result<Vec<usize>> {
+        let position = |id: &u64| {
+            self.ids.binary_search(id).map_err(|_| Error::new(Code::BAD_PARAMS, format!("id {id} is not in the pool")))
+        };
+        self.input(inputs)?.iter().map(position).collect()
+    }
+
+    fn input(&self, inputs: &[TensorId]) -> Result<Vec<u64>> {
+        let [ids] = inputs else {
+            return Err(Error::new(Code::BAD_PARAMS, "expected one input tensor of ids"));
+        };
+        self.tensors.get(*ids)?.as_u64()
+    }
+
+    /// What the images at these positions show.
+    fn shown(&self, positions: &[usize]) -> Vec<u64> {
+        let shown = self.shown.as_ref().unwrap_or(&self.ids);
+        positions.iter().map(|position| shown[*position]).collect()
+    }
+
+    fn pixels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
+        let positions = self.positions(inputs)?;
+        if let Some(plausible) = &self.plausible {
+            return Ok(plausible.pixels(&self.shown(&positions)));
+        }
+        let bytes = positions.iter().map(|position| *position as u8).collect();
+        Ok(HostTensor { dtype: DType::U8, shape: vec![positions.len() as u64, 1, 1, 1], bytes })
+    }
+
+    fn labels_of(&self, inputs: &[TensorId]) -> Result<HostTensor> {
+        let ids = self.input(inputs)?;
+        let labels: Vec<u64> = ids.iter().map(|id| self.label_of(*id)).collect::<Result<_>>()?;
+        Ok(HostTensor::of_u64(&labels))
+    }
+
+    fn label_of(&self, id: u64) -> Result<u64> {
+        let plausible = || {
+            let position = self.ids.binary_search(&id).ok()?;
+            self.plausible.as_ref().map(|plausible| plausible.class(self.shown(&[position])[0]))
+        };
+        let label = self.labels.get(&id).copied().or_else(plausible);
+        let label = label.filter(|_| self.labelled.binary_search(&id).is_ok());
+        label.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("id {id} is not labelled")))
+    }
+
+    /// Views change nothing here: their mean is the pretended output, their variance is the output times itself.
+    fn predict(&self, args: &ops::PredictArgs2, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+        let positions = self.positions(inputs)?;
+        let varied = args.views.as_ref().is_some_and(|views| views.reduce == ops::Reduce::Variance);
+        let output = |output: &Output| {
+            let (mut elements, n_cols) = self.output_of(args.model.as_deref(), *output, &positions)?.as_f32()?;
+            elements.iter_mut().filter(|_| varied).for_each(|element| *element *= *element);
+            Ok(self.spoilt(*output, HostTensor::of_f32(&elements, n_cols)))
+        };
+        args.outputs.iter().map(output).collect()
+    }
+
+    /// An output of the task model, or of a network that was trained under this name: what a test pretends, else what
+    /// is plausible.
+    fn output_of(&self, model: Option<&str>, output: Output, positions: &[usize]) -> Result<HostTensor> {
+        let pretended = match model {
+            None => self.outputs.get(output.name()),
+            Some(name) => self.trainings.get(name).and_then(|training| training.outputs.get(output.name())),
+        };
+        if let Some(rows) = pretended {
+            return Ok(pick(rows, positions));
+        }
+        let trained = model.map(|name| (name, lock(&self.specs).iter().find(|spec| spec.name == name).cloned()));
+        match (&self.plausible, trained) {
+            (Some(_), None) if self.round == 0 => Err(Error::new(Code::UNSUPPORTED, "no model is trained in round 0")),
+            (Some(plausible), None) => Ok(plausible.output(output, plausible.n_classes, &self.shown(positions))),
+            (Some(plausible), Some((_, Some(spec)))) => {
+                Ok(plausible.output(output, plausible.n_outputs(&spec), &self.shown(positions)))
+            }
+            (_, Some((name, None))) if !self.trainings.contains_key(name) => {
+                Err(Error::new(Code::BAD_PARAMS, format!("no model `{name}`")))
+            }
+            _ => Err(Error::new(Code::UNSUPPORTED, format!("this test host has no {}", output.name()))),
+        }
+    }
+
+    fn train(&self, spec: TrainSpec, inputs: &[TensorId]) -> Result<Answer> {
+        spec.check()?;
+        let positions = self.positions(&inputs[..inputs.len().min(1)])?;
+        if spec.target == (Target::Labels {}) {
+            self.input(&inputs[..1])?.iter().try_for_each(|id| self.label_of(*id).map(|_| ()))?;
+        }
+        let records = match (self.trainings.get(&spec.name), &self.plausible) {
+            (Some(training), _) => pretended_records(&training.records, &spec, &positions)?,
+            (None, Some(plausible)) => {
+                let shown = self.shown(&positions);
+                spec.record.iter().map(|record| plausible.record(&spec, record, &shown)).collect()
+            }
+            (None, None) => {
+                let message = format!("this test host pretends no training `{}`", spec.name);
+                return Err(Error::new(Code::UNSUPPORTED, message));
+            }
+        };
+        let answer = wire::encode(&answer_of(&spec.name));
+        lock(&self.specs).push(spec);
+        Ok((answer, records.into_iter().map(|record| self.shortened(record)).collect()))
+    }
+
+    fn represent(&self, inputs: &[TensorId]) -> Result<Answer> {
+        let positions = self.positions(inputs)?;
+        let features = match (&self.representation, &self.plausible) {
+            (Some(rows), _) => pick(rows, &positions),
+            (None, Some(plausible)) => plausible.output(Output::Embeddings, 0, &self.shown(&positions)),
+            (None, None) => return Err(Error::new(Code::UNSUPPORTED, "this test host has no representation")),
+        };
+        Ok((wire::encode(&answer_of("representation")), vec![self.shortened(features)]))
+    }
+
+    fn put_map(&self, args: ops::MapArgs, inputs: &[TensorId]) -> Result<()> {
+        let [ids, places, groups] = inputs else {
+            return Err(Error::new(Code::BAD_PARAMS, "expected ids, places and groups"));
+        };
+        let map = TestMap {
+            args,
+            ids: self.tensors.get(*ids)?.as_u64()?,
+            places: self.tensors.get(*places)?.as_f32()?.0,
+            groups: self.tensors.get(*groups)?.as_u64()?,
+        };
+        lock(&self.maps).push(map);
+        Ok(())
+    }
+
+    fn put_artifact(&self, args: ops::ArtifactArgs) -> Result<()> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
+            let message = "a name has letters, digits, `.`, `_` and `-` only, and does not begin with a dot";
+            return Err(Error::new(Code::BAD_PARAMS, format!("artifact `{}`: {message}", args.name)));
+        }
+        lock(&self.artifacts).insert(args.name, args.bytes);
+        Ok(())
+    }
+
+    fn points(&self, inputs: &[TensorId]) -> Result<Vec<Vec<f32>>> {
+        let [points] = inputs else {
+            return Err(Error::new(Code::BAD_PARAMS, "expected one input tensor of points"));
+        };
+        let (elements, n_cols) = self.tensors.get(*points)?.as_f32()?;
+        Ok(elements.chunks(n_cols.max(1)).map(<[f32]>::to_vec).collect())
+    }
+}
+
+fn pretended_records(records: &[Vec<Vec<f32>>], spec: &TrainSpec, positions: &[usize]) -> Result<Vec<HostTensor>> {
+    if records.len() != spec.record.len() {
+        let (pretended, asked) = (records.len(), spec.record.len());
+        return Err(Error::new(Code::HOST, format!("{pretended} records are pretended, {asked} were asked for")));
+    }
+    let record = |(record, spec): (&Vec<Vec<f32>>, &Record)| {
+        assert!(spec.pass == Pass::Training || record.len() == 1, "the final pass leaves one row");
+        let rows = record.iter().flat_map(|row| positions.iter().map(|position| row[*position]));
+        HostTensor::of_f32(&rows.collect::<Vec<f32>>(), positions.len())
+    };
+    Ok(records.iter().zip(&spec.record).map(record).collect())
+}
+
+fn answer_of(model: &str) -> ops::TrainAnswer {
+    ops::TrainAnswer { model: model.to_owned(), cached: false, loss: 0.0, accuracy: None }
+}
+
+fn pick((elements, n_cols): &Rows, positions: &[usize]) -> HostTensor {
+    let rows: Vec<f32> =
+        positions.iter().flat_map(|position| &elements[position * n_cols..][..*n_cols]).copied().collect();
+    HostTensor::of_f32(&rows, *n_cols)
+}
