@@ -48,17 +48,16 @@ impl Verified {
     /// Read and check a plugin.
     pub fn read(found: &Found, store: &TrustStore) -> Result<Verified, PluginError> {
         let bytes = read(&found.file)?;
-        let sha256 = sha256(&bytes);
         let (manifest, text) = read_manifest(&found.file, &bytes)?;
-        let trust = judge(found, &manifest, &sha256, store)?;
-        Verified::check(&found.file, &bytes, manifest, text, trust)
+        let trust = judge(found, &manifest, &sha256(&bytes), store)?;
+        Ok(Verified { trust, ..Verified::of(&found.file, &bytes, manifest, text, sealed_copy)? })
     }
 
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
     pub fn read_unjudged(file: &Path) -> Result<Verified, PluginError> {
         let bytes = read(file)?;
         let (manifest, text) = read_manifest(file, &bytes)?;
-        Verified::check(file, &bytes, manifest, text, Trust::Unsigned)
+        Verified::of(file, &bytes, manifest, text, sealed_copy)
     }
 
     /// The same for a file whose content is known: any other content is refused before it is looked at.
@@ -70,7 +69,7 @@ impl Verified {
             return Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message));
         }
         let (manifest, text) = read_manifest(file, &bytes)?;
-        Verified::check(file, &bytes, manifest, text, Trust::Unsigned)
+        Verified::of(file, &bytes, manifest, text, sealed_copy)
     }
 
     /// A file that another process of this program has checked and sealed.
@@ -78,26 +77,27 @@ impl Verified {
         let file = path_of(&sealed);
         let bytes = read(&file)?;
         let (manifest, text) = read_manifest(&file, &bytes)?;
-        Verified::check(&file, &bytes, manifest, text, Trust::Unsigned)
+        Verified::of(&file, &bytes, manifest, text, |_| Ok(sealed))
     }
 
-    fn check(
+    /// Check what is read, and keep it; nobody vouches for it yet.
+    fn of(
         file: &Path,
         bytes: &[u8],
         manifest: Manifest,
         text: String,
-        trust: Trust,
+        seal: impl FnOnce(&[u8]) -> std::io::Result<OwnedFd>,
     ) -> Result<Verified, PluginError> {
         let name = file.display().to_string();
         manifest.check(&name)?;
         if !is_script(file) {
             elf::check(&name, bytes, &ENTRIES, &running_glibc())?;
         }
-        let sealed = sealed_copy(bytes).map_err(|error| {
+        let sealed = seal(bytes).map_err(|error| {
             PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
         })?;
         let (file, sha256) = (file.to_owned(), sha256(bytes));
-        Ok(Verified { file, manifest, sha256, trust, text, sealed: Arc::new(sealed) })
+        Ok(Verified { file, manifest, sha256, trust: Trust::Unsigned, text, sealed: Arc::new(sealed) })
     }
 
     /// The manifest's own text.
