@@ -16,7 +16,8 @@ pub fn install(place: &str, allow_unsigned: bool) -> Result<(), Problem> {
     if install::is_url(place) {
         let file = install::fetch(place)?;
         let package = Package::read_file(file.path()).map_err(|error| named(error, place))?;
-        return Ok(say(&install::install(place, &package, &into, &store, allow_unsigned)?));
+        say(&install::install(place, &package, &into, &store, allow_unsigned)?);
+        return Ok(());
     }
     for file in install::packages_at(Path::new(place), &native_triple())? {
         let package = Package::read_file(&file)?;
