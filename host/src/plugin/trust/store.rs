@@ -163,7 +163,8 @@ impl TrustStore {
                 .with_hint("make it a folder that you alone can write to")
         };
         let mut signatories = Vec::new();
-        if folder.exists() {
+        // A store that cannot be looked at is no empty one: it might revoke something.
+        if folder.try_exists().map_err(|error| refuse(format!("cannot be read: {error}")))? {
             is_safe(folder).map_err(|reason| refuse(format!("cannot be relied on: {reason}")))?;
             let entries = std::fs::read_dir(folder).map_err(|error| refuse(format!("cannot be read: {error}")))?;
             let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
