@@ -2,6 +2,7 @@
 # Fuzz every reader of strangers' bytes: fuzz/run.sh [EXECUTIONS-EACH]. Needs a nightly compiler and cargo-fuzz.
 set -euo pipefail
 cd "$(dirname "$0")"
+export LIBTORCH=${LIBTORCH:-$PWD/../.libtorch/torch}
 executions=${1:-1200000}
 for target in manifest script package lock trust frames recording library config; do
   mkdir -p "corpus/$target"

@@ -208,7 +208,8 @@ fn an_unsigned_plugin_needs_the_users_word_and_runs_apart() {
     let lock = std::fs::read_to_string(lab.path("run/plugins.lock")).unwrap();
     assert!(lock.contains("mode = \"process\"") && lock.contains("mode = \"in-process\""), "{lock}");
     let report = std::fs::read_to_string(lab.path("run/report.html")).unwrap();
-    assert!(report.contains("unsigned"), "the report says so");
+    assert!(report.contains("Nobody vouches for <code>margin</code> (query)"), "the report says so");
+    assert!(!report.contains("Nobody vouches for <code>random</code>"));
     // The user has said it for this very file.
     strict(&["resume", "run"]).exits(0);
 }

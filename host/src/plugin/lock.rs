@@ -55,6 +55,9 @@ pub struct LockedPlugin {
     /// `in-process` or `process`; empty if either will do.
     #[serde(default)]
     pub mode: String,
+    /// In a run's lock: `signed`, `shipped` or `unsigned`, as the user's trust store saw it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trust: String,
     /// In a run's lock: the hash of the library that ran.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
@@ -94,14 +97,16 @@ impl LockedPlugin {
             api: manifest.api.clone(),
             signer: trust.signer(),
             mode: mode.to_owned(),
+            trust: String::new(),
             sha256: String::new(),
             file: None,
             hashes: BTreeMap::from([(native_triple(), sha256.to_owned())]),
         }
     }
 
-    /// The same for a run's lock: with the file that ran.
-    pub fn ran(mut self, file: &Path) -> LockedPlugin {
+    /// The same for a run's lock: with the file that ran, and what was known of it.
+    pub fn ran(mut self, file: &Path, trust: &Trust) -> LockedPlugin {
+        self.trust = trust.kind().to_owned();
         self.sha256 = self.hashes.get(&native_triple()).cloned().unwrap_or_default();
         self.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
         self

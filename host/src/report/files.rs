@@ -112,6 +112,10 @@ pub struct LockedPlugin {
     pub role: String,
     /// `in-process` or `process`.
     pub mode: String,
+    /// `signed`, `shipped` or `unsigned`.
+    pub trust: String,
+    /// The key that signed it.
+    pub signer: String,
     /// Path of the library.
     pub file: String,
 }

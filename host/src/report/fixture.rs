@@ -55,7 +55,7 @@ impl Fixture {
         let plugin = |name: &str, role: &str| {
             format!(
                 "[[plugin]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\napi = \"1.0.0\"\nrole = \
-                 \"{role}\"\nmode = \"in-process\"\nfile = \"plugins/lib{name}.so\"\n",
+                 \"{role}\"\nmode = \"in-process\"\ntrust = \"shipped\"\nfile = \"plugins/lib{name}.so\"\n",
                 "0123456789abcdef".repeat(4)
             )
         };

@@ -47,7 +47,7 @@ pub struct PluginBuild {
 /// Arguments of `plugin check`.
 #[derive(Debug, clap::Args)]
 pub struct PluginCheck {
-    /// A library file, or its name as in a config
+    /// A library file, a package, or a name as in a config
     #[arg(required_unless_present = "list")]
     pub plugin: Option<String>,
     /// How far to go: static, load, conform or fuzz; each includes those before it
@@ -90,6 +90,9 @@ pub struct PluginCase {
     pub case: String,
     /// The library
     pub file: PathBuf,
+    /// The package that it was taken out of
+    #[arg(long)]
+    pub package: Option<PathBuf>,
     /// Where the verdict goes
     #[arg(long)]
     pub verdict: PathBuf,

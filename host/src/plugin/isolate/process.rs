@@ -266,7 +266,9 @@ fn listen(outputs: impl Iterator<Item = impl Read + Send + 'static>) -> Arc<Mute
             while output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
                 let text = String::from_utf8_lossy(&line).trim().to_owned();
                 let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-                printed.extend(Some(text).filter(|text| !text.is_empty()));
+                // The worker's environment is not the user's to change: the advice would mislead.
+                let worth_keeping = |text: &String| !text.is_empty() && !text.contains("RUST_BACKTRACE");
+                printed.extend(Some(text).filter(worth_keeping));
                 if printed.len() > LAST_LINES {
                     printed.pop_front();
                 }

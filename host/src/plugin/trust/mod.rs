@@ -32,6 +32,15 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Which of the three it is, in a word for records.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trust::Signed { .. } => "signed",
+            Trust::Shipped => "shipped",
+            Trust::Unsigned => "unsigned",
+        }
+    }
+
     /// Whether it may run inside the host.
     pub fn suffices(&self) -> bool {
         *self != Trust::Unsigned

@@ -41,6 +41,7 @@ pub fn run(order: &Order, case: &str, environment: &[(&str, String)]) -> Verdict
 fn start(order: &Order, case: &str, environment: &[(&str, String)], answer: &Path) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["plugin", "check-case", case]).arg(&order.file).arg("--verdict").arg(answer);
+    command.args(order.package.iter().flat_map(|package| ["--package".as_ref(), package.as_os_str()]));
     command.args(["--params", &Value::Object(order.params.clone()).to_string()]);
     command.args(["--seed", &order.seed.to_string(), "--count", &order.count.to_string()]);
     command.args(["--timeout", &order.timeout.as_secs().to_string()]);

@@ -112,6 +112,8 @@ fn named(name: &str) -> Result<&'static Case, WorkshopError> {
 pub struct Order {
     /// The library.
     pub file: PathBuf,
+    /// The package that it was taken out of.
+    pub package: Option<PathBuf>,
     /// How far to go.
     pub level: Level,
     /// Only this case, whatever its level.

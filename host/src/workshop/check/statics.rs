@@ -1,16 +1,16 @@
 //! What the file alone tells.
 
-use super::outcome::{Tried, demand, failed, skipped, warning};
+use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
 use super::subject::Subject;
 use super::{Case, Level};
+use crate::plugin::package::Package;
+use crate::plugin::trust::{Trust, TrustStore, judge_package};
 use crate::plugin::{ENTRIES, Facts, with_defaults};
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// The glibc that a plugin for other labs should run on: that of RHEL 8 and Debian 10.
 const FLOOR: &str = "2.28";
-/// Why a case about packages is skipped.
-const BARE: &str = "a bare library";
-
 pub const CASES: [Case; 9] = [
     Case {
         name: "package-layout",
@@ -18,21 +18,21 @@ pub const CASES: [Case; 9] = [
         about: "A package holds what it must and nothing else: manifest, checksums, library, schema, licence, README; no \
                 links, no absolute paths, none that leave the package.",
         gate: false,
-        run: |_| Err(skipped(BARE)),
+        run: package_layout,
     },
     Case {
         name: "package-checksums",
         level: Level::Static,
         about: "Every file of a package has the hash that its checksums name, and a signature, where there is one, is right.",
         gate: false,
-        run: |_| Err(skipped(BARE)),
+        run: package_checksums,
     },
     Case {
         name: "package-reproducible",
         level: Level::Static,
         about: "Packed again from its own files, a package is the same byte for byte, so that anybody can make it again.",
         gate: false,
-        run: |_| Err(skipped(BARE)),
+        run: package_reproducible,
     },
     Case {
         name: "manifest-valid",
@@ -84,6 +84,37 @@ pub const CASES: [Case; 9] = [
         run: params_schema,
     },
 ];
+
+/// The package that the library was taken out of.
+fn package(subject: &Subject) -> Result<(&Path, Package), Verdict> {
+    let file = subject.order.package.as_deref().ok_or_else(|| skipped("a bare library"))?;
+    Ok((file, Package::read_file(file).map_err(|error| failed(error.to_string()))?))
+}
+
+fn package_layout(subject: &Subject) -> Tried {
+    let (_, package) = package(subject)?;
+    let has = |name: &str| package.files().any(|(path, _)| path.starts_with(name));
+    let missing: Vec<&str> = ["README", "LICENSE"].into_iter().filter(|name| !has(name)).collect();
+    match missing.is_empty() {
+        true => Ok(format!("{} files", package.files().count())),
+        false => Err(warning(format!("there is no {}", missing.join(" and no ")))),
+    }
+}
+
+fn package_checksums(subject: &Subject) -> Tried {
+    let (file, package) = package(subject)?;
+    match judge_package(&file.display().to_string(), &package, &TrustStore::open()?)? {
+        Trust::Unsigned => Err(warning("nobody has signed it")),
+        trust => Ok(trust.to_string()),
+    }
+}
+
+fn package_reproducible(subject: &Subject) -> Tried {
+    let (file, package) = package(subject)?;
+    let again = package.to_bytes(&file.display().to_string())?;
+    demand(std::fs::read(file)? == again, || "packed again it is another file".to_owned())?;
+    Ok(format!("{} bytes", again.len()))
+}
 
 fn manifest_valid(subject: &Subject) -> Tried {
     let manifest = subject.manifest()?;

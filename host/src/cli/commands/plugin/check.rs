@@ -4,9 +4,10 @@ use super::super::print_json;
 use super::find;
 use crate::cli::args::{CheckSettings, PluginCase, PluginCheck};
 use crate::cli::problem::Problem;
+use crate::plugin::package::{EXTENSION, Package};
 use crate::workshop::{self, Level, Order, Outcome, Report, Row, cases};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Check a plugin, or list the cases.
@@ -15,7 +16,9 @@ pub fn check(wanted: &PluginCheck) -> Result<(), Problem> {
         list(wanted.json);
         return Ok(());
     };
-    let order = order(find(plugin)?.file, wanted.level, wanted.case.clone(), &wanted.settings);
+    let unpacked = tempfile::tempdir().map_err(|error| Problem::failed(&error, None))?;
+    let (file, package) = library_of(plugin, unpacked.path())?;
+    let order = Order { package, ..order(file, wanted.level, wanted.case.clone(), &wanted.settings) };
     // Draws on a terminal only.
     let progress = indicatif::ProgressBar::new_spinner();
     let report = workshop::check(&order, &|row| {
@@ -35,12 +38,28 @@ pub fn check(wanted: &PluginCheck) -> Result<(), Problem> {
 /// One case, for the process that checks.
 pub fn case(case: &PluginCase) -> Result<(), Problem> {
     let order = order(case.file.clone(), Level::Fuzz, Some(case.case.clone()), &case.settings);
+    let order = Order { package: case.package.clone(), ..order };
     Ok(workshop::in_child(order, &case.case, &case.verdict)?)
+}
+
+/// The library that is meant; that of a package is taken out of it, into `folder`.
+fn library_of(plugin: &str, folder: &Path) -> Result<(PathBuf, Option<PathBuf>), Problem> {
+    let file = Path::new(plugin);
+    if !file.is_file() || file.extension().is_none_or(|extension| extension != EXTENSION) {
+        return Ok((find(plugin)?.file, None));
+    }
+    let package = Package::read_file(file)?;
+    let is_library = |(path, _): &(&str, &[u8])| path.starts_with("lib/");
+    let (path, bytes) = package.files().find(is_library).expect("a package that was read has its library");
+    let library = folder.join(path.trim_start_matches("lib/"));
+    std::fs::write(&library, bytes).map_err(|error| Problem::failed(&error, None))?;
+    Ok((library, Some(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()))))
 }
 
 fn order(file: PathBuf, level: Level, case: Option<String>, settings: &CheckSettings) -> Order {
     Order {
         file,
+        package: None,
         level,
         case,
         params: settings.params.clone(),
