@@ -5,8 +5,14 @@ use coldstart_tests::{Elsewhere, Lab, Ran, has_tool, library_name, repository, r
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A strategy's code in one file.
 fn source(of: &str) -> String {
-    std::fs::read_to_string(repository().join(of).join("src/lib.rs")).unwrap()
+    let file = |name: &str| std::fs::read_to_string(repository().join(of).join("src").join(name)).unwrap();
+    let code = file("lib.rs");
+    match code.contains("\nmod deadly;\n") {
+        true => code.replace("\nmod deadly;\n", &format!("\nmod deadly {{\n{}}}\n", file("deadly.rs"))),
+        false => code,
+    }
 }
 
 /// A strategy of this repository, built elsewhere by a nightly compiler that lays out types as it likes.
@@ -30,7 +36,8 @@ fn a_plugin_of_another_compiler_and_layout_runs() {
         let lab = Lab::new();
         std::fs::copy(&library, lab.path("plugins").join(library_name("hostile"))).unwrap();
         let behaviour = format!("query.params.behaviour={behaviour}");
-        let mut command = lab.command(&run_args("run", &["query.strategy=hostile", &behaviour]));
+        let inside = "plugins.isolation=in-process";
+        let mut command = lab.command(&run_args("run", &["query.strategy=hostile", &behaviour, inside]));
         Ran::of(command.env("MALLOC_CHECK_", "3").output().unwrap()).exits(exit).says(code);
     }
     let library = built_by_nightly("margin", &source("plugins/margin"));

@@ -41,7 +41,7 @@ fn invoke(host: &HostRef<'_>, op: &str, args: &[u8], inputs: &[u64]) -> Result<A
 
 fn random(host: &HostRef<'_>, stream: &str, count: u64) -> Result<Answer, abi::Fault> {
     if count > MOST_RANDOM_BYTES {
-        return Err(Error::new(Code::BAD_PARAMS, format!("{count} random bytes are too many for one call")).into());
+        return Err(Error::new(Code::BAD_PARAMS, format!("{count} bytes of chance are too many for one call")).into());
     }
     let mut bytes = vec![0; count as usize];
     host.rng_fill(stream.into(), RSliceMut::from(bytes.as_mut_slice()));
