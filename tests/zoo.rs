@@ -5,6 +5,7 @@
 
 use coldstart_tests::{Lab, Ran, events, library, library_name, results};
 use rustix::process::Pid;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 const SECRET: &str = "nobody else's business";
 
 /// The hostile plugin in a process of its own, from round 2 on.
-fn apart<'a>(lab: &Lab, out: &'a str, behaviour: &str, more: &[&str]) -> Command {
+fn apart(lab: &Lab, out: &str, behaviour: &str, more: &[&str]) -> Command {
     let file = lab.write("home/secret.txt", SECRET);
     let params =
         format!("query.params={{ behaviour = \"{behaviour}\", from_round = 2, file = \"{}\" }}", file.display());
@@ -190,6 +191,43 @@ fn no_worker_is_left_when_the_program_is_killed() {
         status.contains("coldstart") && !status.contains("State:\tZ")
     };
     wait_until(Duration::from_secs(10), || !left.iter().any(alive));
+}
+
+/// A kernel without landlock, as far as the process can tell.
+fn without_landlock(command: &mut Command) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    // Three calls with one number each on every machine.
+    let calls = (444..=446).map(|call| (call, vec![])).collect();
+    let unknown = SeccompAction::Errno(38);
+    let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, unknown, arch).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    // SAFETY: between fork and exec it makes two system calls, and allocates only to report that one failed.
+    unsafe { command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other)) };
+}
+
+/// Without landlock files could be read: a config may refuse that, and else the record says so.
+#[test]
+fn a_weak_sandbox_is_refused_or_said() {
+    let lab = Lab::new();
+    let run = |out: &str, sandbox: &str, weak: bool| {
+        let mut command = apart(&lab, out, "honest", &[&format!("plugins.sandbox={sandbox}")]);
+        if weak {
+            without_landlock(&mut command);
+        }
+        ran_of(command)
+    };
+    run("none", "required", true).exits(3).says_one_problem().says("sandbox is only `no-landlock`");
+    assert!(!lab.path("none").exists());
+    for (out, sandbox, weak, said) in
+        [("weak", "best-effort", true, "no-landlock"), ("strong", "required", false, "full")]
+    {
+        let ran = run(out, sandbox, weak);
+        ran.exits(0);
+        assert_eq!(ran.stderr.contains("cannot shut `hostile` in completely: no-landlock"), weak, "{}", ran.stderr);
+        let lock = std::fs::read_to_string(lab.path(out).join("plugins.lock")).unwrap();
+        assert_eq!(lock.matches(&format!("confinement = \"{said}\"")).count(), 2, "{lock}");
+    }
 }
 
 /// A file that nobody has signed: only when the user says so, and then apart.

@@ -22,6 +22,7 @@ pub enum Plugin {
 pub struct Apart {
     plugin: Verified,
     limits: Limits,
+    confinement: String,
     waiting: Mutex<Option<Worker>>,
 }
 
@@ -36,8 +37,17 @@ impl Plugin {
             }
             return Ok(Plugin::InProcess(Box::new(Library::load(plugin)?)));
         };
-        let waiting = Mutex::new(Some(Worker::start(plugin, limits)?));
-        Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), waiting })))
+        let worker = Worker::start(plugin, limits)?;
+        let (confinement, waiting) = (worker.confinement.clone(), Mutex::new(Some(worker)));
+        Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), confinement, waiting })))
+    }
+
+    /// How well its workers are shut in: `full`, `partial` or `no-landlock`; empty inside the host.
+    pub fn confinement(&self) -> &str {
+        match self {
+            Plugin::InProcess(_) => "",
+            Plugin::Apart(apart) => &apart.confinement,
+        }
     }
 
     /// Where a plugin runs, in a word for records.

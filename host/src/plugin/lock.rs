@@ -55,6 +55,9 @@ pub struct LockedPlugin {
     /// `in-process` or `process`; empty if either will do.
     #[serde(default)]
     pub mode: String,
+    /// In a run's lock: how well its worker was shut in; empty inside the program.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub confinement: String,
     /// In a run's lock: `signed`, `shipped` or `unsigned`, as the user's trust store saw it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trust: String,
@@ -97,6 +100,7 @@ impl LockedPlugin {
             api: manifest.api.clone(),
             signer: trust.signer(),
             mode: mode.to_owned(),
+            confinement: String::new(),
             trust: String::new(),
             sha256: String::new(),
             file: None,

@@ -112,6 +112,8 @@ pub struct LockedPlugin {
     pub role: String,
     /// `in-process` or `process`.
     pub mode: String,
+    /// How well its process was shut in.
+    pub confinement: String,
     /// `signed`, `shipped` or `unsigned`.
     pub trust: String,
     /// The key that signed it.

@@ -62,7 +62,11 @@ impl Finder<'_> {
         }
         let plugin = Plugin::load(&file, apart.then_some(&limits))?;
         *params = with_defaults(&file.manifest, params).map_err(|error| in_config("params", error))?;
-        let locked = LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust);
+        let confinement = plugin.confinement().to_owned();
+        if apart && confinement != "full" {
+            tracing::warn!("this system cannot shut `{}` in completely: {confinement}", file.manifest.name);
+        }
+        let locked = LockedPlugin { confinement, ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust) };
         let params_json = as_json(params);
         Ok(Strategy { manifest: file.manifest, plugin, params_json, locked, retries: plugins.retries })
     }

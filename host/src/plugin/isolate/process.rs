@@ -23,6 +23,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long a call may go on after the user has cancelled.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What to do where a worker cannot be shut in.
+const WEAK: &str = "Linux 6.12 or newer has all of it; `plugins.sandbox = \"best-effort\"` accepts less";
+
 /// What a worker printed last is kept for the message about its death.
 const LAST_LINES: usize = 5;
 const LONGEST_LINE: u64 = 500;
@@ -89,7 +92,11 @@ impl Worker {
             }
             ToHost::Refused { code, message } => {
                 let code = PluginCode::of(&code).unwrap_or(PluginCode::WorkerDied);
-                Err(PluginError::new(code, &self.name, message))
+                let refused = PluginError::new(code, &self.name, message);
+                Err(match code {
+                    PluginCode::WorkerDied => refused.with_hint(WEAK),
+                    _ => refused,
+                })
             }
             other => Err(self.astray(&other)),
         }

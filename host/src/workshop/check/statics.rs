@@ -3,8 +3,8 @@
 use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
 use super::subject::Subject;
 use super::{Case, Level};
-use crate::plugin::package::Package;
-use crate::plugin::trust::{Trust, TrustStore, judge_package};
+use crate::plugin::package::{Package, SignatureFile};
+use crate::plugin::trust::{TrustStore, judge_package};
 use crate::plugin::{ENTRIES, Facts, with_defaults};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -103,10 +103,14 @@ fn package_layout(subject: &Subject) -> Tried {
 
 fn package_checksums(subject: &Subject) -> Tried {
     let (file, package) = package(subject)?;
-    match judge_package(&file.display().to_string(), &package, &TrustStore::open()?)? {
-        Trust::Unsigned => Err(warning("nobody has signed it")),
-        trust => Ok(trust.to_string()),
+    let (name, store) = (file.display().to_string(), TrustStore::open()?);
+    let Some(signature) = package.signature() else { return Err(warning("nobody has signed it")) };
+    let key = SignatureFile::parse(&name, signature)?.key;
+    // Whether a signature is right cannot be said without the key.
+    if !store.signatories().iter().any(|signatory| signatory.key_of(&key).is_some()) {
+        return Err(warning(format!("signed with the key {key}, which is not in your trust store")));
     }
+    Ok(judge_package(&name, &package, &store)?.to_string())
 }
 
 fn package_reproducible(subject: &Subject) -> Tried {
