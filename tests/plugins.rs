@@ -1,8 +1,6 @@
 //! Bad plugins through the real program: every failure has its code, one readable message, and leaves the run intact.
 
-use coldstart_tests::{Lab, events, library, library_name, results};
-use std::path::PathBuf;
-use std::process::Command;
+use coldstart_tests::{Lab, c_manifest, events, from_c, library, results};
 
 /// A plugin that misbehaves from round 2 on: rounds 0 and 1 stay, and a resumed run fails in the same way.
 #[test]
@@ -182,32 +180,11 @@ fn a_library_under_a_false_name_makes_no_instance() {
     assert!(!lab.path("run").exists());
 }
 
-/// A library from C: with a true-looking manifest, and whatever else the flags and the source say.
-fn from_c(lab: &Lab, name: &str, source: &str, flags: &[&str]) -> PathBuf {
-    let source = lab.write(&format!("{name}.c"), source);
-    let built = lab.path("plugins").join(library_name(name));
-    let compiler = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&built).arg(source).args(flags).output();
-    let compiler = compiler.expect("a C compiler, which the build needs too");
-    assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
-    built
-}
-
 const SHOUT: &str = r#"
 #include <stdio.h>
 __attribute__((constructor)) static void first(void) { puts("constructor ran"); fflush(stdout); }
 __attribute__((constructor)) static void second(void) { puts("constructor ran"); fflush(stdout); }
 "#;
-
-/// The manifest and the entry symbol of a plugin in C.
-fn manifest(name: &str) -> String {
-    let json = format!(
-        r#"{{"format":1,"name":"{name}","publisher":"","version":"0.1.0","api":"1.0.0","panic":"unwind","summary":"in C","license":"","authors":"","cite":"","roles":["query"],"needs":[],"params":{{"type":"object"}}}}"#
-    );
-    let bytes: Vec<String> = json.bytes().map(|byte| byte.to_string()).collect();
-    let section = "__attribute__((section(\".coldstart_manifest\"), used))";
-    let entry = "long _1as_0lib_1header_0root_bmodule_bloader[64] = {0};";
-    format!("{section} const unsigned char manifest[] = {{{}}};\n{entry}\n", bytes.join(","))
-}
 
 #[test]
 fn a_library_with_a_banned_property_is_never_loaded() {
@@ -228,13 +205,13 @@ fn a_library_with_a_banned_property_is_never_loaded() {
         ("stacked", String::new(), &["-Wl,-z,execstack"], "wants an executable stack"),
         ("unique", unique.to_owned(), &[], "has unique symbols"),
     ] {
-        from_c(&lab, name, &format!("{}{source}", manifest(name)), flags);
+        from_c(&lab, name, &format!("{}{source}", c_manifest(name)), flags);
         let ran = lab.run("run", &[&format!("query.strategy={name}")]);
         ran.exits(3).says_one_problem().says("P009").says(sentence);
         assert!(!ran.stdout.contains("constructor ran") && !lab.path("run").exists(), "{name}: {}", ran.stdout);
     }
     // Clean to look at, but with nothing behind the entry symbol.
-    from_c(&lab, "hollow", &manifest("hollow"), &[]);
+    from_c(&lab, "hollow", &c_manifest("hollow"), &[]);
     lab.run("run", &["query.strategy=hollow"]).exits(3).says_one_problem().says("P011");
 }
 
@@ -251,7 +228,7 @@ fn a_library_that_is_no_plugin_is_named_when_meant_and_not_listed() {
 #[test]
 fn looking_at_plugins_runs_none_of_their_code() {
     let lab = Lab::new();
-    let file = from_c(&lab, "shouting", &format!("{}{SHOUT}", manifest("shouting")), &[]);
+    let file = from_c(&lab, "shouting", &format!("{}{SHOUT}", c_manifest("shouting")), &[]);
     lab.write("plugins/libcoldstart_torn.so", "torn");
     for args in [
         &["plugin", "list"][..],

@@ -1,8 +1,8 @@
 //! What an author is given: a crate that is right at once, and a check that finds what is wrong.
 
-use coldstart_tests::{Lab, Ran, build_folder, files_under, library, library_name, repository};
+use coldstart_tests::{Lab, Ran, build_folder, files_under, from_c, library, manifest_section, repository};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -216,20 +216,11 @@ fn each_hostility_is_found() {
     }
 }
 
-/// A library from C that prints when it is loaded, and whatever else the flags say.
-fn from_c(lab: &Lab, name: &str, source: &str, flags: &[&str]) -> PathBuf {
-    let json = format!(
+/// The section of a manifest whose parameter has a default that does not fit.
+fn odd_manifest(name: &str) -> String {
+    manifest_section(&format!(
         r#"{{"format":1,"name":"{name}","publisher":"","version":"0.1.0","api":"1.0.0","panic":"unwind","summary":"in C","license":"MIT","authors":"C","cite":"none","roles":["query"],"needs":[],"params":{{"type":"object","required":["k"],"properties":{{"k":{{"type":"integer","default":"three"}}}}}}}}"#
-    );
-    let bytes: Vec<String> = json.bytes().map(|byte| byte.to_string()).collect();
-    let section = "__attribute__((section(\".coldstart_manifest\"), used))";
-    let manifest = format!("{section} const unsigned char manifest[] = {{{}}};\n", bytes.join(","));
-    let source = lab.write(&format!("{name}.c"), format!("{manifest}{source}"));
-    let built = lab.path(&library_name(name));
-    let compiler = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&built).arg(source).args(flags).output();
-    let compiler = compiler.expect("a C compiler, which the build needs too");
-    assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
-    built
+    ))
 }
 
 #[test]
@@ -249,7 +240,7 @@ fn what_the_file_tells_is_found_before_anything_runs() {
             eprintln!("skipped: there is no zlib to link to");
             continue;
         }
-        let file = from_c(&lab, name, source, flags);
+        let file = from_c(&lab, name, &format!("{}{source}", odd_manifest(name)), flags);
         let ran = check(&lab, &file, &[]);
         ran.exits(3);
         let rows = rows(&ran);

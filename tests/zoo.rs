@@ -3,7 +3,7 @@
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
 //! The table of what happens stands in `plugins/README.md`.
 
-use coldstart_tests::{Lab, Ran, events, library, library_name, results};
+use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results};
 use rustix::process::Pid;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -94,6 +94,48 @@ fn harm_at_once_is_no_easier() {
         ran.exits(3).says_one_problem().says(sentence);
         assert!(!lab.path("never").exists(), "{behaviour}");
         assert_eq!(std::fs::read_to_string(lab.path("home/secret.txt")).unwrap(), SECRET, "{behaviour}");
+    }
+}
+
+/// A constructor runs inside `dlopen`, before any symbol is looked up. One that stands where the compiler's own may stand
+/// cannot be told from it: it runs, but apart.
+#[test]
+fn what_happens_while_it_is_loaded_happens_to_the_worker() {
+    let lab = Lab::new();
+    let dies = "__attribute__((constructor)) static void die(void) { *(volatile int *)8 = 1; }\n";
+    let hangs = "__attribute__((constructor)) static void hang(void) { for (;;) { __asm__ volatile(\"\"); } }\n";
+    for (name, source) in [("dying", dies), ("hollow", "")] {
+        from_c(&lab, name, &format!("{}{source}", c_manifest(name)), &[]);
+    }
+    // Nothing that it could do: it is never loaded.
+    from_c(&lab, "shouting", &format!("{}{dies}{hangs}", c_manifest("shouting")), &[]);
+    for (name, code, sentence) in [
+        ("dying", "P020", "SIGSEGV"),
+        ("hollow", "P011", ""),
+        ("shouting", "P009", "constructors of its own"),
+        ("liar", "P012", ""),
+    ] {
+        let ran = lab.run("run", &[&format!("query.strategy={name}"), "plugins.isolation=process"]);
+        ran.exits(3).says_one_problem().says(code).says(sentence);
+        assert!(!lab.path("run").exists(), "{name}");
+    }
+}
+
+/// What was checked is what runs, whatever becomes of the file.
+#[test]
+fn a_file_that_changes_after_it_was_checked_changes_nothing() {
+    let lab = Lab::new();
+    lab.run("calm", &["query.strategy=hostile"]).exits(0);
+    for isolation in ["process", "in-process"] {
+        let file = lab.path("plugins").join(library_name("hostile"));
+        std::fs::copy(library("hostile"), &file).unwrap();
+        let isolation = format!("plugins.isolation={isolation}");
+        let child = start(apart(&lab, "run", "sleeps", &[&isolation, "plugins.timeout=60"]));
+        wait_for_round(&lab.path("run"), 2);
+        std::fs::write(&file, "something else").unwrap();
+        Ran::of(child.wait_with_output().unwrap()).exits(0);
+        assert_eq!(results(&lab.path("calm")), results(&lab.path("run")), "{isolation}");
+        std::fs::remove_dir_all(lab.path("run")).unwrap();
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the tests share: a laboratory of their own to run the program in, and words for what came out of it.
 
+mod c;
 mod elsewhere;
 
+pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
 
 use std::collections::BTreeMap;
