@@ -232,8 +232,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let mut once = || Err(ErrorKind::TimedOut.into());
-        _ = self.channel.send(&ToWorker::Goodbye {}, None, &mut once);
+        // A few looks are enough for a line that is free; one that is blocked is not waited for.
+        let mut looks = 0;
+        let mut briefly = || {
+            looks += 1;
+            if looks > 3 { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+        };
+        _ = self.channel.send(&ToWorker::Goodbye {}, None, &mut briefly);
         let deadline = Instant::now() + Duration::from_millis(500);
         while Instant::now() < deadline {
             if let Ok(Some(_)) = self.child.try_wait() {
