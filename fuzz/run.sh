@@ -4,9 +4,13 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export LIBTORCH=${LIBTORCH:-$PWD/../.libtorch/torch}
 executions=${1:-1200000}
+# The versions of the workspace, as what is fuzzed is what is shipped.
+[ -f Cargo.lock ] || cp ../Cargo.lock Cargo.lock
 for target in manifest script package lock trust frames recording library config; do
   mkdir -p "corpus/$target"
-  cargo +nightly fuzz run "$target" "corpus/$target" "seeds/$target" -- \
+  seeds=("seeds/$target")
+  [ "$target" != config ] || seeds+=(../configs)
+  cargo +nightly fuzz run "$target" "corpus/$target" "${seeds[@]}" -- \
     -runs="$executions" -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 2>&1 |
     tee "corpus/$target.log" | grep -E "number_of_executed_units|SUMMARY|ERROR" | sed "s/^/$target: /"
 done

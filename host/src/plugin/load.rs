@@ -49,15 +49,15 @@ impl Verified {
     pub fn read(found: &Found, store: &TrustStore) -> Result<Verified, PluginError> {
         let bytes = read(&found.file)?;
         let (manifest, text) = read_manifest(&found.file, &bytes)?;
-        let trust = judge(found, &manifest, &sha256(&bytes), store)?;
-        Ok(Verified { trust, ..Verified::of(&found.file, &bytes, manifest, text, sealed_copy)? })
+        let sha256 = sha256(&bytes);
+        let trust = judge(found, &manifest, &sha256, store)?;
+        Ok(Verified { trust, ..Verified::of(&found.file, &bytes, sha256, (manifest, text), sealed_copy)? })
     }
 
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
     pub fn read_unjudged(file: &Path) -> Result<Verified, PluginError> {
         let bytes = read(file)?;
-        let (manifest, text) = read_manifest(file, &bytes)?;
-        Verified::of(file, &bytes, manifest, text, sealed_copy)
+        Verified::of(file, &bytes, sha256(&bytes), read_manifest(file, &bytes)?, sealed_copy)
     }
 
     /// The same for a file whose content is known: any other content is refused before it is looked at.
@@ -68,24 +68,22 @@ impl Verified {
             let message = format!("the run began with {locked}, this file is {sha256}");
             return Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message));
         }
-        let (manifest, text) = read_manifest(file, &bytes)?;
-        Verified::of(file, &bytes, manifest, text, sealed_copy)
+        Verified::of(file, &bytes, sha256, read_manifest(file, &bytes)?, sealed_copy)
     }
 
     /// A file that another process of this program has checked and sealed.
     pub fn from_sealed(sealed: OwnedFd) -> Result<Verified, PluginError> {
         let file = path_of(&sealed);
         let bytes = read(&file)?;
-        let (manifest, text) = read_manifest(&file, &bytes)?;
-        Verified::of(&file, &bytes, manifest, text, |_| Ok(sealed))
+        Verified::of(&file, &bytes, sha256(&bytes), read_manifest(&file, &bytes)?, |_| Ok(sealed))
     }
 
     /// Check what is read, and keep it; nobody vouches for it yet.
     fn of(
         file: &Path,
         bytes: &[u8],
-        manifest: Manifest,
-        text: String,
+        sha256: String,
+        (manifest, text): (Manifest, String),
         seal: impl FnOnce(&[u8]) -> std::io::Result<OwnedFd>,
     ) -> Result<Verified, PluginError> {
         let name = file.display().to_string();
@@ -96,8 +94,8 @@ impl Verified {
         let sealed = seal(bytes).map_err(|error| {
             PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
         })?;
-        let (file, sha256) = (file.to_owned(), sha256(bytes));
-        Ok(Verified { file, manifest, sha256, trust: Trust::Unsigned, text, sealed: Arc::new(sealed) })
+        let (file, trust) = (file.to_owned(), Trust::Unsigned);
+        Ok(Verified { file, manifest, sha256, trust, text, sealed: Arc::new(sealed) })
     }
 
     /// The manifest's own text.

@@ -13,7 +13,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl Worker {
             false => command(limits),
         };
         let mut child = on_line(program, theirs.into()).spawn().map_err(failed)?;
-        let printed = listen(child.stderr.take().into_iter());
+        let printed = listen(child.stderr.take());
         let (channel, timeout) = (Channel::new(ours), START);
         let mut worker = Worker { name, child, channel, timeout, printed, confinement: String::new() };
         worker.introduce(plugin, limits)?;
@@ -268,26 +268,24 @@ fn on_line(mut command: Command, socket: OwnedFd) -> Command {
 }
 
 /// Keep the last lines that a worker prints; what it prints is nobody's data.
-fn listen(outputs: impl Iterator<Item = impl Read + Send + 'static>) -> Arc<Mutex<VecDeque<String>>> {
+fn listen(output: Option<ChildStderr>) -> Arc<Mutex<VecDeque<String>>> {
     let printed = Arc::new(Mutex::new(VecDeque::new()));
-    for output in outputs {
-        let printed = printed.clone();
-        std::thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            while output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                let text = String::from_utf8_lossy(&line).trim().to_owned();
-                let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-                // The worker's environment is not the user's to change: the advice would mislead.
-                let worth_keeping = |text: &String| !text.is_empty() && !text.contains("RUST_BACKTRACE");
-                printed.extend(Some(text).filter(worth_keeping));
-                if printed.len() > LAST_LINES {
-                    printed.pop_front();
+    let (Some(output), heard) = (output, printed.clone()) else { return printed };
+    std::thread::spawn(move || {
+        let (mut output, mut line) = (BufReader::new(output), Vec::new());
+        while output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let text = String::from_utf8_lossy(&line).trim().to_owned();
+            // The worker's environment is not the user's to change: the advice would mislead.
+            if !text.is_empty() && !text.contains("RUST_BACKTRACE") {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_back(text);
+                if heard.len() > LAST_LINES {
+                    heard.pop_front();
                 }
-                line.clear();
             }
-        });
-    }
+            line.clear();
+        }
+    });
     printed
 }
 

@@ -4,7 +4,7 @@ use super::frames::{Answer, Ask, Channel, Fault, PROTOCOL, Question, ToHost, ToW
 use super::sandbox;
 use crate::plugin::{Library, PluginCode, PluginError, Verified};
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
-use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
+use coldstart_plugin_api::abi::std_types::{RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, HostRef, RRef, SelectorBox, TensorId, TensorInfo};
 use coldstart_plugin_api::{API_VERSION, Code, Error};
 use std::collections::VecDeque;
@@ -217,13 +217,6 @@ fn surprising(what: &str) -> abi::Fault {
     Error::new(Code::HOST, format!("the host answered with {what}")).into()
 }
 
-fn result<T>(result: Result<T, abi::Fault>) -> RResult<T, abi::Fault> {
-    match result {
-        Ok(value) => ROk(value),
-        Err(fault) => RErr(fault),
-    }
-}
-
 impl abi::Host for Line {
     fn supports(&self, op: RStr<'_>) -> bool {
         matches!(self.ask(Ask::Supports { op: op.to_string() }), Ok((Answer::Supported { yes: true }, _)))
@@ -237,7 +230,7 @@ impl abi::Host for Line {
         outputs: &mut RVec<TensorId>,
     ) -> RResult<RVec<u8>, abi::Fault> {
         let inputs = inputs.iter().map(|tensor| tensor.0).collect();
-        result(match self.ask(Ask::Invoke { op: op.to_string(), args: args.to_vec(), inputs }) {
+        RResult::from(match self.ask(Ask::Invoke { op: op.to_string(), args: args.to_vec(), inputs }) {
             Ok((Answer::Invoked { answer, outputs: tensors }, _)) => {
                 outputs.extend(tensors.into_iter().map(TensorId));
                 Ok(answer.into())
@@ -248,7 +241,7 @@ impl abi::Host for Line {
     }
 
     fn tensor_info(&self, tensor: TensorId) -> RResult<TensorInfo, abi::Fault> {
-        result(match self.ask(Ask::TensorInfo { tensor: tensor.0 }) {
+        RResult::from(match self.ask(Ask::TensorInfo { tensor: tensor.0 }) {
             Ok((Answer::Tensor { dtype, shape }, _)) => Ok(TensorInfo { dtype: DType(dtype), shape: shape.into() }),
             Ok(_) => Err(surprising("something else")),
             Err(fault) => Err(fault),
@@ -256,12 +249,12 @@ impl abi::Host for Line {
     }
 
     fn tensor_read(&self, tensor: TensorId, byte_offset: u64, mut into: RSliceMut<'_, u8>) -> RResult<u64, abi::Fault> {
-        result(self.read(tensor, byte_offset, into.as_mut_slice()))
+        RResult::from(self.read(tensor, byte_offset, into.as_mut_slice()))
     }
 
     fn tensor_put(&self, dtype: DType, shape: RSlice<'_, u64>, bytes: RSlice<'_, u8>) -> RResult<TensorId, abi::Fault> {
         let ask = Ask::TensorPut { dtype: dtype.0, shape: shape.to_vec(), bytes: bytes.to_vec() };
-        result(match self.ask(ask) {
+        RResult::from(match self.ask(ask) {
             Ok((Answer::Kept { tensor }, _)) => Ok(TensorId(tensor)),
             Ok(_) => Err(surprising("something else")),
             Err(fault) => Err(fault),

@@ -9,7 +9,7 @@ pub use format::{Answered, Call, Entry, Head, Outcome, content_hash, entries, re
 
 use super::error::PluginError;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
-use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
+use coldstart_plugin_api::abi::std_types::{RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, HostRef, RRef, TensorId, TensorInfo};
 use coldstart_plugin_api::{Selection, wire};
 use std::collections::BTreeSet;
@@ -207,10 +207,7 @@ impl abi::Host for Listener<'_, '_> {
         let answer = self.host.invoke(op, args, inputs, outputs).into_result();
         let outcome = answer.as_ref().map(|answer| (answer.as_slice(), &outputs[before..]));
         self.note(op.as_str(), args.as_slice(), inputs.as_slice(), outcome);
-        match answer {
-            Ok(answer) => ROk(answer),
-            Err(fault) => RErr(fault),
-        }
+        answer.into()
     }
 
     fn tensor_info(&self, tensor: TensorId) -> RResult<TensorInfo, abi::Fault> {
