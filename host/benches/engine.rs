@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use coldstart::engine::{
-    Device, ImageShape, Images, Init, Labelled, Model, ModelSettings, Outputs, Precision, Predictions, Training, open,
+    Device, ImageShape, Images, Labelled, Model, ModelSettings, Outputs, Precision, Predictions, Training, open,
     predict, train,
 };
 use coldstart_plugin_api::Rng;
@@ -61,7 +61,7 @@ fn speeds(device: &Device) -> Outcome<()> {
 }
 
 fn new_model(backbone: &str, width: usize, shape: ImageShape, rng: &mut Rng, device: &Device) -> Outcome<Model> {
-    let settings = ModelSettings { backbone: backbone.to_owned(), width: Some(width), init: Init::Scratch };
+    let settings = ModelSettings { backbone: backbone.to_owned(), width: Some(width), ..ModelSettings::default() };
     Ok(Model::new(&settings, shape, 10, rng, device)?)
 }
 
@@ -72,7 +72,7 @@ fn step_ms(model: &mut Model, images: &Images, n: usize) -> Outcome<f64> {
     let settings = Training { epochs: 6, min_steps: 0, ..Training::default() };
     let (mut best, mut last) = (f64::INFINITY, Instant::now());
     let labelled = Labelled { images, rows: &rows, labels: &labels };
-    train(model, &settings, labelled, None, &mut Rng::from_seed([2; 32]), &mut |progress| {
+    train(model, &settings, labelled.into(), &mut Rng::from_seed([2; 32]), &mut |progress| {
         let took = std::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64();
         if progress.step > 1 {
             best = best.min(took);
@@ -119,7 +119,7 @@ fn accuracies(device: &Device) -> Outcome<()> {
             let settings = Training { precision: Precision::F32, ..Training::default() };
             let start = Instant::now();
             let labelled = Labelled { images: &pool, rows: &rows, labels: &labels };
-            train(&mut model, &settings, labelled, None, &mut rng, &mut |_| ControlFlow::Continue(()))?;
+            train(&mut model, &settings, labelled.into(), &mut rng, &mut |_| ControlFlow::Continue(()))?;
             let training = start.elapsed().as_secs_f64();
             let accuracy = 100.0 * accuracy(&model, &test, &test_labels)?;
             let prediction = start.elapsed().as_secs_f64() - training;

@@ -21,6 +21,9 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const REPEATS: usize = 30;
 
+/// The phases of a round in which a network works.
+const MODEL: [&str; 7] = ["train", "augmentation", "forward", "backward", "optimizer", "predict", "evaluate"];
+
 fn main() -> Outcome<()> {
     // A worker of this bench is this bench.
     if let Some(served) = as_worker(std::env::args_os()) {
@@ -127,7 +130,7 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
         serde_json::from_slice(&std::fs::read(folder.path().join("run/rounds/001/timings.json"))?)?;
     let seconds = |phase: &str| timings["seconds"][phase].as_f64().unwrap_or(0.0);
     let total = timings["total"].as_f64().ok_or("no total")?;
-    Ok(Share { total, model: seconds("train") + seconds("predict") + seconds("evaluate"), select: seconds("select") })
+    Ok(Share { total, model: MODEL.into_iter().map(seconds).sum(), select: seconds("select") + seconds("plugin") })
 }
 
 struct Silent;

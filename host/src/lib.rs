@@ -2,6 +2,7 @@
 //!
 //! The rooms, in the order in which data flows through them; `ARCHITECTURE.md` says who may import whom.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -58,6 +58,8 @@ pub enum Command {
     /// Look at data sets and fetch public ones
     #[command(subcommand)]
     Data(Data),
+    /// Time the standard cases on this machine: training steps, predictions, pretexts, a round of a linear probe
+    Bench(Bench),
     /// Say what works on this machine: libtorch, devices, threads, search path
     Doctor(Doctor),
     /// Print a completion script for a shell
@@ -116,6 +118,25 @@ pub struct Represent {
     /// Where it is trained: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Bench {
+    /// Only cases whose names have one of these parts, such as `resnet18-64` or `train` [default: all]
+    pub cases: Vec<String>,
+    /// How often each is timed; the median is shown
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub repeats: u32,
+    /// Where: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// CPU threads; 0 takes all cores
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
     /// As JSON
     #[arg(long)]
     pub json: bool,

@@ -51,6 +51,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Cache(cache) => commands::cache::cache(args, cache),
         Command::Plugin(plugin) => commands::plugin::plugin(args, plugin),
         Command::Data(data) => commands::data::data(args, data, console),
+        Command::Bench(bench) => commands::bench::bench(bench, console),
         Command::Doctor(doctor) => commands::doctor::doctor(args, doctor),
         Command::Completions { shell } => commands::completions(*shell),
     }

@@ -123,9 +123,14 @@ impl Representation {
         }
         network.width = self.width.map(|width| width as usize).or(network.width);
         let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
-        let width = network.resolved_width().map_err(of_section).map_err(in_section)?;
-        Ok(Backbone { name: network.backbone, width: Some(width as u32) })
+        network_of(&network).map_err(in_section)
     }
+}
+
+/// The network of these settings.
+fn network_of(model: &engine::ModelSettings) -> Result<Backbone, (String, String)> {
+    let width = model.resolved_width().map_err(of_section)?;
+    Ok(Backbone { name: model.backbone.clone(), width: Some(width as u32) })
 }
 
 /// The section `[initial]`: who chooses the initial set, and how many images.
@@ -234,6 +239,9 @@ impl Config {
         for path in &mut config.plugins.path {
             *path = from_here(path)?;
         }
+        if let engine::Init::File(file) = &mut config.model.init {
+            file.path = from_here(&file.path)?;
+        }
         for strategy in [&mut config.initial.strategy, &mut config.query.strategy] {
             if strategy.ends_with(".py") {
                 *strategy = from_here(Path::new(strategy))?.display().to_string();
@@ -246,6 +254,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let mut resolved = self.clone();
         resolved.dataset = resolved.dataset.with_defaults();
+        resolved.training = resolved.training.with_defaults();
         toml::to_string(&resolved).expect("a config is made of what TOML can express")
     }
 
@@ -275,7 +284,31 @@ impl Config {
         if let Some(representation) = &self.representation {
             representation.spec(0, &self.model)?;
         }
-        self.training.validate().map_err(of_section)
+        self.training.validate().map_err(of_section)?;
+        self.check_start()
+    }
+
+    /// Whether there is a representation where the task model begins with one, and of which network it is.
+    fn check_start(&self) -> Result<(), (String, String)> {
+        let key = match (&self.training.learner, &self.model.init) {
+            (engine::Learner::LinearProbe(_), engine::Init::File(_)) => {
+                let rule = "must be left out: a linear probe stands on `[representation]`";
+                return Err(("model.init".to_owned(), rule.to_owned()));
+            }
+            (engine::Learner::LinearProbe(_), _) => "training.learner",
+            (_, engine::Init::Representation) => "model.init",
+            _ => return Ok(()),
+        };
+        let Some(representation) = &self.representation else {
+            let rule = "needs a section `[representation]`, such as `method = \"moco-v2\"`";
+            return Err((key.to_owned(), rule.to_owned()));
+        };
+        let (ours, theirs) = (network_of(&self.model)?, representation.network(&self.model)?);
+        if ours == theirs {
+            return Ok(());
+        }
+        let rule = "must name the network of `[model]`, which begins with it";
+        Err(("representation".to_owned(), rule.to_owned()))
     }
 }
 

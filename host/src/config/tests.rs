@@ -68,6 +68,8 @@ fn mistakes_name_the_file_the_key_and_the_nearest_name() {
         ("epochs = 3", "epochs = 0", vec!["`training.epochs`", "line 8"]),
         ("kind = \"synthetic\"", "kind = \"sythetic\"", vec!["dataset.kind", "did you mean `synthetic`?"]),
         ("size = 10", "size = 0", vec!["`initial.size` must be at least 1"]),
+        ("epochs = 3", "learner = \"fixmach\"", vec!["training.learner", "did you mean `fixmatch`?", "line 8"]),
+        ("epochs = 3", "learner = \"linear-probe\"", vec!["`training.learner`", "`[representation]`", "line 8"]),
         ("name = \"toy\"", "name = \"../toy\"", vec!["`name` must be made of"]),
         ("rounds = 2", "", vec!["missing field `rounds`", "query"]),
         ("[query]", "[query", vec!["line 14"]),

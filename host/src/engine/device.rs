@@ -57,6 +57,13 @@ impl Device {
         self.has_bf16
     }
 
+    /// Waits until the device has done all that it was told to do; the CPU always has.
+    pub fn wait(&self) {
+        if let tch::Device::Cuda(index) = self.torch {
+            tch::Cuda::synchronize(index as i64);
+        }
+    }
+
     /// The device as `tch` names it.
     pub fn torch(&self) -> tch::Device {
         self.torch

@@ -1,5 +1,7 @@
 //! Image sets that live on the device as bytes, and the batches that are cut from them there.
 
+use std::sync::Arc;
+
 use coldstart_plugin_api::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -68,6 +70,8 @@ pub enum Augmentation {
     Flip,
     /// Padded with 4 zero pixels on each side and cropped at random to its size, then as `flip`.
     CropFlip,
+    /// As `crop-flip`, then two random changes of fourteen and a square cut out: RandAugment as FixMatch has it.
+    RandAugment,
 }
 
 /// One random draw per image of an epoch: which image, where it is cropped, whether it is mirrored.
@@ -83,7 +87,8 @@ pub(super) struct Draws {
 impl Augmentation {
     /// Draws for `rows`, in their order.
     pub(super) fn draw(self, rows: &[usize], rng: &mut Rng) -> Draws {
-        let padding = if self == Augmentation::CropFlip { CROP_PADDING } else { 0 };
+        let crops = matches!(self, Augmentation::CropFlip | Augmentation::RandAugment);
+        let padding = if crops { CROP_PADDING } else { 0 };
         let mut below = |n: usize| rng.below(n as u64) as i64;
         let mut draws = Draws { rows: Vec::new(), tops: Vec::new(), lefts: Vec::new(), flips: Vec::new(), padding };
         for &row in rows {
@@ -113,6 +118,18 @@ pub struct Images {
     normalisation: Normalisation,
     mean_c: Tensor,
     inverse_std_c: Tensor,
+    features: Option<Features>,
+}
+
+/// What a frozen backbone makes of every image of a set.
+#[derive(Debug)]
+pub(super) struct Features {
+    /// Which backbone.
+    pub(super) of: Arc<str>,
+    pub(super) values_nd: Tensor,
+    /// The mean of each feature over the set, and one over its standard deviation.
+    pub(super) mean_d: Tensor,
+    pub(super) inverse_std_d: Tensor,
 }
 
 impl Images {
@@ -158,6 +175,15 @@ impl Images {
         }
     }
 
+    /// What the frozen backbone of that name makes of the images, if it was [kept](Images::keep).
+    pub(super) fn features(&self, of: &str) -> Option<&Features> {
+        self.features.as_ref().filter(|features| *features.of == *of)
+    }
+
+    pub(super) fn keep(&mut self, features: Features) {
+        self.features = Some(features);
+    }
+
     pub(super) fn device(&self) -> tch::Device {
         self.pixels_nhwc.device()
     }
@@ -190,9 +216,19 @@ impl Images {
 
     /// The normalised batch of the draws `start..start + n`, as n x channels x height x width in channels_last memory.
     pub(super) fn batch(&self, epoch: &Epoch, start: usize, n: usize) -> TorchResult<Tensor> {
+        let mut x_nhwc = self.bytes(epoch, start, n)?.f_to_kind(Kind::Float)?;
+        x_nhwc.f_sub_(&self.mean_c)?.f_mul_(&self.inverse_std_c)?.f_permute([0, 3, 1, 2])
+    }
+
+    /// The same batch from 0 to 1, contiguous.
+    pub(super) fn unit_draws(&self, epoch: &Epoch, start: usize, n: usize) -> TorchResult<Tensor> {
+        unit(&self.bytes(epoch, start, n)?)
+    }
+
+    fn bytes(&self, epoch: &Epoch, start: usize, n: usize) -> TorchResult<Tensor> {
         let (start, n) = (start as i64, n as i64);
         let bytes_nhwc = self.pixels_nhwc.f_index_select(0, &epoch.rows_n.f_narrow(0, start, n)?)?;
-        let Some((rows, columns)) = &epoch.places else { return self.normalise(&bytes_nhwc) };
+        let Some((rows, columns)) = &epoch.places else { return Ok(bytes_nhwc) };
         let ImageShape { height, width, channels } = self.shape;
         let (height, width, channels) = (height as i64, width as i64, channels as i64);
         let padding = epoch.padding;
@@ -204,8 +240,7 @@ impl Images {
             .f_view([-1, 1, 1])?
             .f_add(&rows.f_narrow(0, start, n)?.f_mul_scalar(padded_width)?)?
             .f_add(&columns.f_narrow(0, start, n)?)?;
-        let bytes_nhwc = pixels.f_index_select(0, &places_nhw.f_view([-1])?)?.f_view([n, height, width, channels])?;
-        self.normalise(&bytes_nhwc)
+        pixels.f_index_select(0, &places_nhw.f_view([-1])?)?.f_view([n, height, width, channels])
     }
 
     /// The images `rows` as they are, from 0 to 1, n x channels x height x width, contiguous.
@@ -213,7 +248,7 @@ impl Images {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         let bytes_nhwc =
             self.pixels_nhwc.f_index_select(0, &Tensor::f_from_slice(&rows)?.f_to_device(self.device())?)?;
-        bytes_nhwc.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)
+        unit(&bytes_nhwc)
     }
 
     /// A batch of [`Images::unit_batch`], normalised as all are.
@@ -221,11 +256,10 @@ impl Images {
         let (mean_c, inverse_std_c) = (self.mean_c.f_view([-1, 1, 1])?, self.inverse_std_c.f_view([-1, 1, 1])?);
         x_nchw.f_mul_scalar(255.0)?.f_sub(&mean_c)?.f_mul(&inverse_std_c)
     }
+}
 
-    fn normalise(&self, bytes_nhwc: &Tensor) -> TorchResult<Tensor> {
-        let mut x_nhwc = bytes_nhwc.f_to_kind(Kind::Float)?;
-        x_nhwc.f_sub_(&self.mean_c)?.f_mul_(&self.inverse_std_c)?.f_permute([0, 3, 1, 2])
-    }
+fn unit(bytes_nhwc: &Tensor) -> TorchResult<Tensor> {
+    bytes_nhwc.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_kind(Kind::Float)?.f_div_scalar(255.0)
 }
 
 fn check(pixels_nhwc: &[u8], shape: ImageShape) -> Result<(), EngineError> {
@@ -253,6 +287,7 @@ fn upload(pixels: &[u8], shape: ImageShape, normalisation: Normalisation, device
         mean_c: per_channel(normalisation.mean.iter().map(|&mean| mean as f32).collect())?,
         inverse_std_c: per_channel(normalisation.std.iter().map(|&std| (1.0 / std) as f32).collect())?,
         normalisation,
+        features: None,
     })
 }
 

@@ -50,16 +50,28 @@ pub(super) struct Plan {
     conv_bns: Vec<ConvBn>,
 }
 
-/// A convolution without bias, followed by batch-norm.
+/// A convolution without bias.
+#[derive(Clone, Copy)]
+pub(super) struct Conv {
+    weight: usize,
+    stride: i64,
+    padding: i64,
+}
+
+/// Batch-norm; gamma is followed by beta, and the running mean by its variance.
+#[derive(Clone, Copy)]
+pub(super) struct BatchNorm {
+    gamma: usize,
+    mean: usize,
+}
+
+/// A convolution followed by batch-norm, which inference folds into it.
 #[derive(Clone, Copy)]
 pub(super) struct ConvBn {
     /// Its place in [`Plan::conv_bns`].
     index: usize,
-    weight: usize,
-    gamma: usize,
-    mean: usize,
-    stride: i64,
-    padding: i64,
+    conv: Conv,
+    norm: BatchNorm,
 }
 
 /// A linear layer with bias, on n x d.
@@ -68,18 +80,29 @@ pub(super) struct Linear {
 }
 
 impl Plan {
-    /// Adds a `kernel` x `kernel` convolution named `conv` with its batch-norm named `bn`.
+    /// Adds a `kernel` x `kernel` convolution.
     ///
     /// Weights start Kaiming normal over the outputs (He et al., 2015, and torchvision's ResNets).
-    pub(super) fn conv_bn(&mut self, conv: &str, bn: &str, io: (usize, usize), kernel: usize, stride: i64) -> ConvBn {
-        let (n_in, n_out) = io;
+    pub(super) fn conv(&mut self, name: &str, (n_in, n_out): (usize, usize), kernel: usize, stride: i64) -> Conv {
         let gain = Start::Normal((2.0 / (n_out * kernel * kernel) as f64).sqrt());
-        let weight = add(&mut self.params, format!("{conv}.weight"), &[n_out, kernel, kernel, n_in], gain);
-        let gamma = add(&mut self.params, format!("{bn}.weight"), &[n_out], Start::Ones);
-        add(&mut self.params, format!("{bn}.bias"), &[n_out], Start::Zeros);
-        let mean = add(&mut self.stats, format!("{bn}.running_mean"), &[n_out], Start::Zeros);
-        add(&mut self.stats, format!("{bn}.running_var"), &[n_out], Start::Ones);
-        let layer = ConvBn { index: self.conv_bns.len(), weight, gamma, mean, stride, padding: kernel as i64 / 2 };
+        let weight = add(&mut self.params, format!("{name}.weight"), &[n_out, kernel, kernel, n_in], gain);
+        Conv { weight, stride, padding: kernel as i64 / 2 }
+    }
+
+    /// Adds a batch-norm of `n` channels.
+    pub(super) fn batch_norm(&mut self, name: &str, n: usize) -> BatchNorm {
+        let gamma = add(&mut self.params, format!("{name}.weight"), &[n], Start::Ones);
+        add(&mut self.params, format!("{name}.bias"), &[n], Start::Zeros);
+        let mean = add(&mut self.stats, format!("{name}.running_mean"), &[n], Start::Zeros);
+        add(&mut self.stats, format!("{name}.running_var"), &[n], Start::Ones);
+        BatchNorm { gamma, mean }
+    }
+
+    /// Adds a convolution named `conv` with its batch-norm named `bn`.
+    pub(super) fn conv_bn(&mut self, conv: &str, bn: &str, io: (usize, usize), kernel: usize, stride: i64) -> ConvBn {
+        let conv = self.conv(conv, io, kernel, stride);
+        let norm = self.batch_norm(bn, io.1);
+        let layer = ConvBn { index: self.conv_bns.len(), conv, norm };
         self.conv_bns.push(layer);
         layer
     }
@@ -141,13 +164,14 @@ pub(super) struct Pass {
     norm: Norm,
 }
 
-/// What stands for batch-norm; gamma is followed by beta, and a running mean by its variance.
+/// What stands for batch-norm.
 enum Norm {
     /// Normalises by each of `groups` parts of the batch on its own, and moves the running statistics towards each in turn
     /// (MoCo's demo moves them once, towards their mean).
     Batch { affine: Vec<Tensor>, stats: Vec<Tensor>, groups: i64 },
-    /// Is already folded into these weights and biases, one pair per [`ConvBn`].
-    Folded(Vec<(Tensor, Tensor)>),
+    /// Is already folded into these weights and biases, one pair per [`ConvBn`]; a [`BatchNorm`] of its own normalises by the
+    /// running statistics.
+    Folded { folded: Vec<(Tensor, Tensor)>, stats: Vec<Tensor> },
     /// Normalises by the running statistics, unfolded: the reference for folding.
     #[cfg(test)]
     Running { stats: Vec<Tensor> },
@@ -178,7 +202,7 @@ impl Pass {
         let params = views(params, &plan.params)?;
         let stats = views(stats, &plan.stats)?;
         let folded = plan.conv_bns.iter().map(|layer| layer.fold(&params, &stats)).collect::<TorchResult<_>>()?;
-        Ok(Self { params, norm: Norm::Folded(folded) })
+        Ok(Self { params, norm: Norm::Folded { folded, stats } })
     }
 
     /// An inference pass that applies batch-norm as its own step.
@@ -189,22 +213,33 @@ impl Pass {
     }
 
     /// Applies `layer` to `x_nchw`.
-    pub(super) fn conv_bn(&self, layer: &ConvBn, x_nchw: &Tensor) -> TorchResult<Tensor> {
-        let convolve = |weight, bias: Option<&Tensor>| x_nchw.f_conv2d(weight, bias, layer.stride, layer.padding, 1, 1);
-        let weight = &self.params[layer.weight];
+    pub(super) fn conv(&self, layer: &Conv, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        layer.apply(x_nchw, &self.params[layer.weight], None)
+    }
+
+    /// Applies `layer` to `x_nchw`.
+    pub(super) fn batch_norm(&self, layer: &BatchNorm, x_nchw: &Tensor) -> TorchResult<Tensor> {
         match &self.norm {
-            Norm::Batch { affine, stats, groups: 1 } => layer.normalise(&convolve(weight, None)?, affine, stats, true),
+            Norm::Batch { affine, stats, groups: 1 } => layer.apply(x_nchw, affine, stats, true),
             Norm::Batch { affine, stats, groups } => {
-                let parts = convolve(weight, None)?.f_chunk(*groups, 0)?;
-                let parts = parts.iter().map(|part| layer.normalise(part, affine, stats, true));
+                let parts = x_nchw.f_chunk(*groups, 0)?;
+                let parts = parts.iter().map(|part| layer.apply(part, affine, stats, true));
                 Tensor::f_cat(&parts.collect::<TorchResult<Vec<_>>>()?, 0)
             }
-            Norm::Folded(folded) => {
-                let (weight, bias) = &folded[layer.index];
-                convolve(weight, Some(bias))
-            }
+            Norm::Folded { stats, .. } => layer.apply(x_nchw, &self.params, stats, false),
             #[cfg(test)]
-            Norm::Running { stats } => layer.normalise(&convolve(weight, None)?, &self.params, stats, false),
+            Norm::Running { stats } => layer.apply(x_nchw, &self.params, stats, false),
+        }
+    }
+
+    /// Applies `layer` to `x_nchw`.
+    pub(super) fn conv_bn(&self, layer: &ConvBn, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        match &self.norm {
+            Norm::Folded { folded, .. } => {
+                let (weight, bias) = &folded[layer.index];
+                layer.conv.apply(x_nchw, weight, Some(bias))
+            }
+            _ => self.batch_norm(&layer.norm, &self.conv(&layer.conv, x_nchw)?),
         }
     }
 
@@ -214,21 +249,30 @@ impl Pass {
     }
 }
 
-impl ConvBn {
-    fn normalise(&self, x: &Tensor, affine: &[Tensor], stats: &[Tensor], training: bool) -> TorchResult<Tensor> {
+impl Conv {
+    fn apply(&self, x_nchw: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> TorchResult<Tensor> {
+        x_nchw.f_conv2d(weight, bias, self.stride, self.padding, 1, 1)
+    }
+}
+
+impl BatchNorm {
+    fn apply(&self, x: &Tensor, affine: &[Tensor], stats: &[Tensor], training: bool) -> TorchResult<Tensor> {
         let (gamma, beta) = (&affine[self.gamma], &affine[self.gamma + 1]);
         let (mean, var) = (&stats[self.mean], &stats[self.mean + 1]);
         let cudnn = x.device().is_cuda();
         let (momentum, eps) = (BATCH_NORM_MOMENTUM, BATCH_NORM_EPS);
         x.f_batch_norm(Some(gamma), Some(beta), Some(mean), Some(var), training, momentum, eps, cudnn)
     }
+}
 
+impl ConvBn {
     /// The weight and bias of the one convolution that does what this layer does at inference.
     fn fold(&self, params: &[Tensor], stats: &[Tensor]) -> TorchResult<(Tensor, Tensor)> {
-        let (gamma, beta) = (&params[self.gamma], &params[self.gamma + 1]);
-        let (mean, var) = (&stats[self.mean], &stats[self.mean + 1]);
+        let BatchNorm { gamma, mean } = self.norm;
+        let (gamma, beta) = (&params[gamma], &params[gamma + 1]);
+        let (mean, var) = (&stats[mean], &stats[mean + 1]);
         let scale = gamma.f_mul(&var.f_add_scalar(BATCH_NORM_EPS)?.f_rsqrt()?)?;
-        let weight = params[self.weight].f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+        let weight = params[self.conv.weight].f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
         let bias = beta.f_sub(&mean.f_mul(&scale)?)?;
         Ok((weight, bias))
     }

@@ -17,6 +17,7 @@ mod cluster;
 mod contrast;
 mod device;
 mod error;
+mod frozen;
 mod images;
 mod layers;
 mod model;
@@ -24,6 +25,7 @@ mod optimizer;
 mod predict;
 mod pretext;
 mod probe;
+mod randaugment;
 mod settings;
 mod train;
 mod views;
@@ -32,13 +34,17 @@ pub use backbones::BACKBONES;
 pub use cluster::{Clustering, Neighbours, kmeans, knn};
 pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, open};
 pub use error::EngineError;
+pub use frozen::{Fit, fit, remember};
 pub use images::{Augmentation, ImageShape, Images, MIN_SIDE, Normalisation};
 pub use model::{HeadSettings, Hidden, Model};
 pub use predict::{Glances, Matrix, Outputs, PredictObserver, PredictProgress, Predictions, predict, predict_views};
 pub use pretext::{PretextJob, PretextRecord, REVISION, Targets, head_of, pretext};
 pub use probe::{Judged, knn_accuracy, linear_accuracy};
-pub use settings::{AdamW, Init, Lars, Learner, ModelSettings, Optimizer, Precision, Restart, Schedule, Sgd, Training};
-pub use train::{EpochRecord, Labelled, TrainObserver, TrainProgress, TrainRecord, train};
+pub use settings::{
+    AdamW, FixMatch, Init, Lars, Learner, LinearProbe, MixMatch, ModelSettings, Optimizer, Precision, Restart,
+    Schedule, Sgd, Training, WeightFile,
+};
+pub use train::{EpochRecord, Labelled, Material, Phases, TrainObserver, TrainProgress, TrainRecord, train};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
@@ -12,7 +13,7 @@ use super::error::{EngineError, TorchResult, While};
 use super::images::{ImageShape, Images};
 use super::layers::{self, ConvBn, Linear, Pass, Plan, Slot};
 use super::optimizer::Update;
-use super::settings::ModelSettings;
+use super::settings::{ModelSettings, WeightFile};
 
 /// A network for images of one shape: a classifier, or whatever else its head was made for.
 pub struct Model {
@@ -25,6 +26,7 @@ pub struct Model {
     device: Device,
     pub(super) params: Tensor,
     pub(super) stats: Tensor,
+    frozen: Option<Arc<str>>,
 }
 
 /// What stands on a backbone.
@@ -93,6 +95,15 @@ impl Head {
     }
 }
 
+/// How the names of a head's tensors begin.
+const HEAD: [&str; 2] = ["fc.", "head."];
+
+/// The name of a tensor in a file, as this program calls it.
+fn renamed(name: &str, file: &WeightFile) -> String {
+    let longest = file.rename.iter().filter(|(from, _)| name.starts_with(*from)).max_by_key(|(from, _)| from.len());
+    longest.map_or_else(|| name.to_owned(), |(from, to)| format!("{to}{}", &name[from.len()..]))
+}
+
 /// All the weights of a model, apart from it, on its device.
 pub(super) struct Weights {
     pub(super) params: Tensor,
@@ -134,7 +145,18 @@ impl Model {
         let mut params = layers::start(&plan.params, rng, device.torch()).doing(doing)?;
         let params = params.f_requires_grad_(true).doing(doing)?;
         let stats = layers::start(&plan.stats, rng, device.torch()).doing(doing)?;
-        Ok(Self { plan, backbone, head, n_tiles, shape, n_outputs, device: device.clone(), params, stats })
+        Ok(Self {
+            plan,
+            backbone,
+            head,
+            n_tiles,
+            shape,
+            n_outputs,
+            device: device.clone(),
+            params,
+            stats,
+            frozen: None,
+        })
     }
 
     /// How many values training changes; the running statistics of batch-norm are not counted.
@@ -199,6 +221,71 @@ impl Model {
             return Err(failed(format!("this model has no tensor {extra}")));
         }
         self.replace(&tensors).doing("loading the weights")
+    }
+
+    /// Takes over the backbone's weights of a network with the same backbone; the head stays as it is.
+    ///
+    /// Errs, and changes nothing, when the backbones differ.
+    pub fn adopt(&mut self, other: &Model) -> Result<(), EngineError> {
+        let theirs = other.named_tensors().doing("copying the weights")?;
+        self.adopt_tensors(theirs, |tensor| {
+            EngineError::Input(format!("the network to start from has another backbone: it lacks {tensor}"))
+        })
+    }
+
+    /// Takes over the backbone's weights from a file; the head stays as it is, and what the backbone does not know is left.
+    ///
+    /// Errs, and changes nothing, when the file cannot be read, or lacks a tensor of the backbone or has it in another shape.
+    pub fn adopt_file(&mut self, file: &WeightFile) -> Result<(), EngineError> {
+        let failed = |problem: String| EngineError::Weights { path: file.path.clone(), problem };
+        let tensors = Tensor::read_safetensors(&file.path).map_err(|error| failed(error.to_string()))?;
+        let found: Vec<String> = tensors.iter().take(3).map(|(name, _)| format!("`{name}`")).collect();
+        let renamed = tensors.into_iter().map(|(name, tensor)| (renamed(&name, file), tensor)).collect();
+        self.adopt_tensors(renamed, |tensor| {
+            let found = found.join(", ");
+            failed(format!("the backbone needs a tensor {tensor}; the file begins with {found}: see `rename`"))
+        })
+    }
+
+    fn adopt_tensors(
+        &mut self,
+        mut theirs: Vec<(String, Tensor)>,
+        lacking: impl Fn(String) -> EngineError,
+    ) -> Result<(), EngineError> {
+        let of_head = |name: &str| HEAD.iter().any(|part| name.starts_with(part));
+        theirs.retain(|(name, _)| !of_head(name));
+        theirs.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, tensor) in self.named_tensors().doing("listing the weights")? {
+            let found = theirs.binary_search_by(|(other, _)| other.cmp(&name));
+            if !of_head(&name) && !found.is_ok_and(|at| theirs[at].1.size() == tensor.size()) {
+                return Err(lacking(format!("`{name}` of {:?}", tensor.size())));
+            }
+        }
+        self.replace(&theirs).doing("taking over weights")
+    }
+
+    /// Says that the backbone never changes and what it is called: what it makes of a set of images may then be kept, by
+    /// [`remember`](super::remember).
+    pub fn freeze(&mut self, name: &str) {
+        self.frozen = Some(name.into());
+    }
+
+    pub(super) fn frozen(&self) -> Option<&Arc<str>> {
+        self.frozen.as_ref()
+    }
+
+    /// Puts these weights, classes x d, and biases into a head without a hidden layer.
+    pub(super) fn set_classifier(&mut self, weights_cd: &Tensor, bias_c: &Tensor) -> TorchResult<()> {
+        let tensors =
+            [("fc.bias".to_owned(), bias_c.shallow_clone()), ("fc.weight".to_owned(), weights_cd.shallow_clone())];
+        self.replace(&tensors)
+    }
+
+    /// The weights of the classifier, classes x d.
+    #[cfg(test)]
+    pub(super) fn classifier(&self) -> Option<Tensor> {
+        let tensors = self.named_tensors().ok()?;
+        tensors.into_iter().find(|(name, _)| name == "fc.weight").map(|(_, weights)| weights)
     }
 
     fn named_tensors(&self) -> TorchResult<Vec<(String, Tensor)>> {

@@ -13,6 +13,28 @@ pub(super) enum Update {
     Lars { settings: Lars, velocity: Tensor },
 }
 
+/// A running average of the weights, which predicts better than they do at the end of a short step.
+pub(super) struct Average {
+    decay: f64,
+    n_steps: i32,
+    pub(super) params: Tensor,
+}
+
+impl Average {
+    pub(super) fn new(decay: f64, params: &Tensor) -> TorchResult<Self> {
+        let _no_grad = tch::no_grad_guard();
+        Ok(Self { decay, n_steps: 0, params: params.f_to_dtype(Kind::Float, false, true)? })
+    }
+
+    /// Takes up the weights after a step. In the first steps less of the average stays, (1 + t) / (10 + t), or it would be made
+    /// of the random start for long; TensorFlow's averages, which the published code uses, know the same rule.
+    pub(super) fn follow(&mut self, params: &Tensor) -> TorchResult<()> {
+        self.n_steps += 1;
+        let young = f64::from(1 + self.n_steps) / f64::from(10 + self.n_steps);
+        self.params.f_lerp_(&params.f_detach()?, 1.0 - self.decay.min(young)).map(drop)
+    }
+}
+
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
 const ADAM_EPS: f64 = 1e-8;
@@ -207,6 +229,20 @@ mod tests {
             *param *= 1.0 - lr * 0.1;
             *param -= lr * unbiased(mean[i], 0.9) / (unbiased(square[i], 0.999).sqrt() + 1e-8);
         });
+    }
+
+    #[test]
+    fn an_average_follows_the_weights() {
+        let mut average = Average::new(0.9, &Tensor::from_slice(&[1.0f32])).unwrap();
+        let mut expected = 1.0;
+        for step in 1..200 {
+            let weight = f64::from(step).sqrt();
+            average.follow(&Tensor::from_slice(&[weight as f32])).unwrap();
+            let decay = f64::min(0.9, f64::from(1 + step) / f64::from(10 + step));
+            expected = decay * expected + (1.0 - decay) * weight;
+            // Errors of f32 fade as the average forgets.
+            assert!((average.params.double_value(&[0]) - expected).abs() < 1e-5, "step {step}");
+        }
     }
 
     #[test]

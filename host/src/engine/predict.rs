@@ -8,9 +8,11 @@ use coldstart_plugin_api::training::ViewOp;
 use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
+use super::frozen::predict_kept;
 use super::images::Images;
 use super::layers::Pass;
 use super::model::Model;
+use super::train::is_out_of_memory;
 use super::views::{Chance, Views};
 
 /// Images per block. Each block is full, the last one by repeating its last image: then every image is computed by the same
@@ -125,7 +127,8 @@ pub fn predict_views(
     })
 }
 
-/// Looks at the images `rows` once, without augmentation, in f32, with batch-norm folded into the convolutions.
+/// Looks at the images `rows` once, without augmentation, in f32, with batch-norm folded into the convolutions; of a frozen
+/// network whose features are [kept](super::remember), at the features.
 ///
 /// On the CPU the answer for an image is the same, bit for bit, whichever other rows are asked for.
 /// Errs when the images do not fit the model, when a row is not in the set, and when `observer` breaks.
@@ -136,6 +139,11 @@ pub fn predict(
     outputs: Outputs,
     observer: &mut PredictObserver<'_>,
 ) -> Result<Predictions, EngineError> {
+    if let Some(features) = model.frozen().and_then(|name| images.features(name)) {
+        model.check_images(images)?;
+        images.check_rows(rows)?;
+        return predict_kept(model, features, rows, outputs, observer);
+    }
     predict_in_blocks(model, images, rows, outputs, block_size(images.device()), observer)
 }
 
@@ -173,6 +181,26 @@ fn in_blocks(
         let problem = "a network that was trained on tiles has only embeddings of whole images";
         return Err(EngineError::Input(problem.to_owned()));
     }
+    let mut block = block;
+    loop {
+        match blockwise(model, rows, outputs, block, observer, look) {
+            Err(EngineError::Torch { source, .. }) if block > 1 && is_out_of_memory(&source) => {
+                block /= 2;
+                tracing::warn!("a block does not fit into memory: predicting {block} images at a time");
+            }
+            other => return other,
+        }
+    }
+}
+
+fn blockwise(
+    model: &Model,
+    rows: &[usize],
+    outputs: Outputs,
+    block: usize,
+    observer: &mut PredictObserver<'_>,
+    look: &Look<'_>,
+) -> Result<Predictions, EngineError> {
     let _no_grad = tch::no_grad_guard();
     let (n_images, n_blocks) = (rows.len(), rows.len().div_ceil(block));
     let mut padded = rows.to_vec();
@@ -246,10 +274,10 @@ impl Moments {
 }
 
 /// The asked outputs of all rows, on the device until the end, so that no block waits for a copy.
-struct Collected {
-    probs_nc: Option<Tensor>,
-    logits_nc: Option<Tensor>,
-    embeds_nd: Option<Tensor>,
+pub(super) struct Collected {
+    pub(super) probs_nc: Option<Tensor>,
+    pub(super) logits_nc: Option<Tensor>,
+    pub(super) embeds_nd: Option<Tensor>,
 }
 
 impl Collected {
@@ -274,7 +302,7 @@ impl Collected {
         Ok(())
     }
 
-    fn take(self, n_rows: usize) -> TorchResult<Predictions> {
+    pub(super) fn take(self, n_rows: usize) -> TorchResult<Predictions> {
         let take = |space: Option<Tensor>| space.map(|space| matrix(&space, n_rows)).transpose();
         Ok(Predictions {
             probs_nc: take(self.probs_nc)?,

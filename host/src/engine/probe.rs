@@ -80,13 +80,13 @@ pub fn linear_accuracy(
         let (fit, held) = (part(|i| i % 5 != 4)?, part(|i| i % 5 == 4)?);
         let mut best = (-1.0, PENALTIES[0]);
         for penalty in PENALTIES {
-            let found = logistic((&fit.0, &fit.1), n_classes, penalty)?;
+            let found = logistic((&fit.0, &fit.1), n_classes, &Costs::penalty(penalty))?;
             let accuracy = accuracy(&found, &held.0, &held.1)?;
             if accuracy > best.0 {
                 best = (accuracy, penalty);
             }
         }
-        let weights = logistic((&x_nd, &labels), n_classes, best.1)?;
+        let weights = logistic((&x_nd, &labels), n_classes, &Costs::penalty(best.1))?;
         accuracy(&weights, &test_nd, &classes(test.labels, device)?)
     };
     judge().doing(doing)
@@ -102,20 +102,66 @@ fn accuracy((weights, bias): &(Tensor, Tensor), x_nd: &Tensor, labels: &Tensor) 
 const MEMORY: usize = 10;
 const MAX_STEPS: usize = 100;
 
+/// What a classifier is to keep small.
+pub(super) struct Costs {
+    /// The L2 penalty on the weights, beside the mean loss of a row.
+    pub(super) penalty: f64,
+    /// What the rows of each class count; 1 in the mean over all rows.
+    pub(super) weights_c: Option<Tensor>,
+    /// The share of the target that is spread over all classes.
+    pub(super) smoothing: f64,
+}
+
+impl Costs {
+    fn penalty(penalty: f64) -> Self {
+        Self { penalty, weights_c: None, smoothing: 0.0 }
+    }
+
+    /// The mean negative log-likelihood.
+    pub(super) fn nll(&self, logits_nc: &Tensor, labels: &Tensor) -> TorchResult<Tensor> {
+        let weights_c = self.weights_c.as_ref();
+        let sum = logits_nc.f_cross_entropy_loss(labels, weights_c, Reduction::Sum, -100, self.smoothing)?;
+        sum.f_div_scalar(labels.size()[0])
+    }
+}
+
 /// Multinomial logistic regression by L-BFGS (Nocedal 1980) on all rows at once: weights, classes x d, and biases, which are not
 /// penalised.
-fn logistic((x_nd, labels): (&Tensor, &Tensor), n_classes: usize, penalty: f64) -> TorchResult<(Tensor, Tensor)> {
+///
+/// With a penalty the best weights are combinations of the rows. Where there are fewer rows than features, they are looked for
+/// among those: in coordinates of the space that the rows span, in which lengths and products are the same.
+pub(super) fn logistic(
+    (x_nd, labels): (&Tensor, &Tensor),
+    n_classes: usize,
+    costs: &Costs,
+) -> TorchResult<(Tensor, Tensor)> {
+    if x_nd.size()[0] >= x_nd.size()[1] {
+        return descend((x_nd, labels), n_classes, costs);
+    }
+    let x_nd = x_nd.f_to_kind(Kind::Double)?;
+    let (lengths, axes) = x_nd.f_mm(&x_nd.f_tr()?)?.f_linalg_eigh("L")?;
+    let kept = lengths.f_gt_tensor(&lengths.f_max()?.f_mul_scalar(1e-10)?)?.f_nonzero()?.f_view([-1])?;
+    let (roots, axes) = (lengths.f_index_select(0, &kept)?.f_sqrt()?, axes.f_index_select(1, &kept)?);
+    let base_rd = axes.f_div(&roots)?.f_tr()?.f_mm(&x_nd)?.f_to_kind(Kind::Float)?;
+    let x_nr = axes.f_mul(&roots)?.f_to_kind(Kind::Float)?;
+    let (weights_cr, bias) = descend((&x_nr, labels), n_classes, costs)?;
+    Ok((weights_cr.f_mm(&base_rd)?, bias))
+}
+
+fn descend((x_nd, labels): (&Tensor, &Tensor), n_classes: usize, costs: &Costs) -> TorchResult<(Tensor, Tensor)> {
     let (d, c) = (x_nd.size()[1], n_classes as i64);
     let parts = |flat: &Tensor| -> TorchResult<(Tensor, Tensor)> {
         Ok((flat.f_narrow(0, 0, c * d)?.f_view([c, d])?, flat.f_narrow(0, c * d, c)?))
     };
     let cost = |flat: &Tensor| -> TorchResult<(f64, Tensor)> {
         let flat = flat.f_detach()?.f_requires_grad_(true)?;
-        let (weights, bias) = parts(&flat)?;
-        let logits = x_nd.f_linear(&weights, Some(&bias))?;
-        let nll = logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
-        let cost = nll.f_add(&weights.f_square()?.f_sum(Kind::Float)?.f_mul_scalar(0.5 * penalty)?)?;
-        let gradient = Tensor::f_run_backward(&[&cost], &[&flat], false, false)?.remove(0);
+        let (cost, gradient) = tch::with_grad(|| -> TorchResult<(Tensor, Tensor)> {
+            let (weights, bias) = parts(&flat)?;
+            let nll = costs.nll(&x_nd.f_linear(&weights, Some(&bias))?, labels)?;
+            let cost = nll.f_add(&weights.f_square()?.f_sum(Kind::Float)?.f_mul_scalar(0.5 * costs.penalty)?)?;
+            let gradient = Tensor::f_run_backward(&[&cost], &[&flat], false, false)?.remove(0);
+            Ok((cost, gradient))
+        })?;
         Ok((cost.f_double_value(&[])?, gradient.f_detach()?))
     };
     let mut at = Tensor::f_zeros(c * d + c, (Kind::Float, x_nd.device()))?;
@@ -235,7 +281,7 @@ mod tests {
         let (x, labels) = corners(90, 3.0, 3);
         let device = Device::cpu_for_tests();
         let (x_nd, y) = (upload(&x, &device).unwrap(), classes(&labels, &device).unwrap());
-        let (weights, bias) = logistic((&x_nd, &y), 3, 1e-2).unwrap();
+        let (weights, bias) = logistic((&x_nd, &y), 3, &Costs::penalty(1e-2)).unwrap();
         let probs = x_nd.linear(&weights, Some(&bias)).softmax(1, Kind::Float);
         let error = (probs - y.one_hot(3).to_kind(Kind::Float)) / 90.0;
         let gradient = error.tr().mm(&x_nd) + weights * 1e-2;

@@ -1,6 +1,12 @@
 //! The `[model]` and `[training]` sections: what may be set, the defaults, and what is refused.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
 use coldstart_plugin_api::training as spec;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
@@ -26,12 +32,27 @@ impl Default for ModelSettings {
     }
 }
 
-/// Where the weights of a new model come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Where the weights of a new model come from: `"scratch"`, `"representation"` or `{ file = { path = ... } }`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// Random weights (Kaiming) from the run's seed.
     Scratch,
+    /// The backbone of the network that `[representation]` describes; the head starts at random.
+    Representation,
+    /// The backbone's weights from a file; the head starts at random.
+    File(WeightFile),
+}
+
+/// A safetensors file with a backbone's weights, such as a published network's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightFile {
+    /// The file, relative to the config's folder.
+    pub path: PathBuf,
+    /// What the beginning of a tensor's name becomes, such as `{ "module.encoder." = "" }`; the longest match counts.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
 }
 
 /// How a model is trained, section `[training]`.
@@ -40,14 +61,15 @@ pub enum Init {
 pub struct Training {
     /// The kind of learning.
     pub learner: Learner,
-    /// Passes over the labelled images; more when `min_steps` asks for them.
+    /// Passes over the labelled images, or over all images for a learner that learns from unlabelled ones too; more when
+    /// `min_steps` asks for them.
     pub epochs: usize,
     /// Optimizer steps that even the smallest labelled set gets: epochs are added until they are reached.
     ///
     /// The default is where Fashion-MNIST stops gaining (convnet, width 32, mean of three draws of 100 labels): 60 steps
     /// reach 64.4 % on test images, 100 reach 66.3 %, 200 reach 67.8 %, 400 reach 67.4 %.
     pub min_steps: usize,
-    /// Images per optimizer step; fewer when fewer are labelled.
+    /// Labelled images per optimizer step; fewer when fewer are labelled.
     pub batch_size: usize,
     /// The update rule and its peak learning rate.
     pub optimizer: Optimizer,
@@ -59,6 +81,13 @@ pub struct Training {
     pub warmup_epochs: usize,
     /// Random changes to the training images.
     pub augmentation: Augmentation,
+    /// The share of the target that is spread evenly over all classes (Szegedy et al. 2016); 0 for none.
+    pub label_smoothing: f64,
+    /// Whether each image counts less the more labelled images its class has, so that all classes seen count the same.
+    pub class_balance: bool,
+    /// How much of the running average of the weights, which is then what predicts, stays at each step; 0 for no average.
+    /// Absent, as published for the learner: 0.999 for fixmatch and mixmatch, else 0.
+    pub ema: Option<f64>,
     /// The number format of convolutions and the classifier; weights are always kept in f32.
     pub precision: Precision,
     /// Where each round's training starts.
@@ -68,7 +97,7 @@ pub struct Training {
 impl Default for Training {
     fn default() -> Self {
         Self {
-            learner: Learner::Supervised,
+            learner: Learner::Supervised {},
             epochs: 60,
             min_steps: 200,
             batch_size: 128,
@@ -77,18 +106,127 @@ impl Default for Training {
             milestones: vec![0.5, 0.75],
             warmup_epochs: 0,
             augmentation: Augmentation::CropFlip,
+            label_smoothing: 0.0,
+            class_balance: false,
+            ema: None,
             precision: Precision::Auto,
             restart: Restart::Scratch,
         }
     }
 }
 
-/// The kind of learning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The kind of learning: a name, or a table `{ kind = NAME, ... }` with what departs from its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 pub enum Learner {
     /// Cross-entropy on the labelled images.
-    Supervised,
+    Supervised {},
+    /// Logistic regression on the features of a frozen representation.
+    LinearProbe(LinearProbe),
+    /// FixMatch (Sohn et al., NeurIPS 2020): what the network is sure of in a weakly changed image is what it is to say of a
+    /// strongly changed one.
+    #[serde(rename = "fixmatch")]
+    FixMatch(FixMatch),
+    /// MixMatch (Berthelot et al., NeurIPS 2019): guessed labels of unlabelled images, and mixtures of any two images.
+    #[serde(rename = "mixmatch")]
+    MixMatch(MixMatch),
+}
+
+impl Learner {
+    /// Its name in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Learner::Supervised {} => "supervised",
+            Learner::LinearProbe(_) => "linear-probe",
+            Learner::FixMatch(_) => "fixmatch",
+            Learner::MixMatch(_) => "mixmatch",
+        }
+    }
+
+    /// Whether it learns from unlabelled images too.
+    pub fn is_semi_supervised(&self) -> bool {
+        matches!(self, Learner::FixMatch(_) | Learner::MixMatch(_))
+    }
+}
+
+impl Serialize for Learner {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Learner::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Learner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrTable;
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = Learner;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a learner, or a table with its `kind`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Learner, E> {
+                Learner::deserialize(MapDeserializer::new([("kind", name)].into_iter()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Learner, A::Error> {
+                Learner::deserialize(MapAccessDeserializer::new(table))
+            }
+        }
+        deserializer.deserialize_any(NameOrTable)
+    }
+}
+
+/// Settings of `kind = "linear-probe"`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinearProbe {
+    /// The L2 penalty on the weights, beside the mean loss of an image.
+    pub penalty: f64,
+}
+
+impl Default for LinearProbe {
+    fn default() -> Self {
+        Self { penalty: 1e-2 }
+    }
+}
+
+/// Settings of `kind = "fixmatch"`; the defaults are those of the paper's CIFAR-10 runs.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FixMatch {
+    /// Unlabelled images per step, as a multiple of `batch_size`.
+    pub unlabelled: usize,
+    /// From which probability on the network's word counts as a label.
+    pub threshold: f64,
+    /// The weight of the unlabelled images' loss.
+    pub weight: f64,
+}
+
+impl Default for FixMatch {
+    fn default() -> Self {
+        Self { unlabelled: 7, threshold: 0.95, weight: 1.0 }
+    }
+}
+
+/// Settings of `kind = "mixmatch"`; the defaults are those of the released code's CIFAR-10 runs.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MixMatch {
+    /// The temperature by which guessed labels are sharpened.
+    pub temperature: f64,
+    /// Both parameters of the Beta distribution that mixtures are drawn from; at most 1.
+    pub mixing: f64,
+    /// The weight of the unlabelled images' loss at its highest.
+    pub weight: f64,
+    /// The share of the training in which that weight rises to it from 0.
+    pub ramp: f64,
+}
+
+impl Default for MixMatch {
+    fn default() -> Self {
+        Self { temperature: 0.5, mixing: 0.75, weight: 75.0, ramp: 1024.0 / 65_536.0 }
+    }
 }
 
 /// The update rule: `{ kind = "sgd", ... }`, `{ kind = "adamw", ... }` or `{ kind = "lars", ... }`.
@@ -248,6 +386,28 @@ pub enum Restart {
     Warm,
 }
 
+impl Training {
+    /// The settings with what depends on the learner written out.
+    pub fn with_defaults(&self) -> Self {
+        Self { ema: Some(self.ema()), ..self.clone() }
+    }
+
+    /// The settings with another peak learning rate.
+    pub fn with_lr(&self, lr: f64) -> Self {
+        let optimizer = match self.optimizer {
+            Optimizer::Sgd(sgd) => Optimizer::Sgd(Sgd { lr, ..sgd }),
+            Optimizer::AdamW(adamw) => Optimizer::AdamW(AdamW { lr, ..adamw }),
+            Optimizer::Lars(lars) => Optimizer::Lars(Lars { lr, ..lars }),
+        };
+        Self { optimizer, ..self.clone() }
+    }
+
+    /// How much of the running average stays at each step: as set, or as published for the learner.
+    pub(super) fn ema(&self) -> f64 {
+        self.ema.unwrap_or(if self.learner.is_semi_supervised() { 0.999 } else { 0.0 })
+    }
+}
+
 impl ModelSettings {
     /// The channels after the first convolution: `width`, or the backbone's published width.
     ///
@@ -280,7 +440,38 @@ impl Training {
         require(ascending && inside, "training.milestones", || {
             format!("must be ascending fractions from 0 up to, but without, 1, not {:?}", self.milestones)
         })?;
+        let below_1 = |key, value: f64| {
+            require((0.0..1.0).contains(&value), key, || format!("must be at least 0 and below 1, not {value}"))
+        };
+        below_1("training.label_smoothing", self.label_smoothing)?;
+        below_1("training.ema", self.ema())?;
+        self.learner.validate()?;
         self.optimizer.validate()
+    }
+}
+
+impl Learner {
+    fn validate(&self) -> Result<(), EngineError> {
+        let key = "training.learner";
+        let within = |name: &str, value: f64, least: f64, most: f64| {
+            let inside = value > least && value <= most;
+            require(inside, key, || format!("must have a `{name}` above {least} and up to {most}, not {value}"))
+        };
+        match self {
+            Learner::Supervised {} => Ok(()),
+            Learner::LinearProbe(LinearProbe { penalty }) => within("penalty", *penalty, 0.0, 1e6),
+            Learner::FixMatch(FixMatch { unlabelled, threshold, weight }) => {
+                within("unlabelled", *unlabelled as f64, 0.0, 1000.0)?;
+                within("threshold", *threshold, 0.0, 1.0)?;
+                within("weight", *weight, 0.0, 1e6)
+            }
+            Learner::MixMatch(MixMatch { temperature, mixing, weight, ramp }) => {
+                within("temperature", *temperature, 0.0, 1.0)?;
+                within("mixing", *mixing, 0.0, 1.0)?;
+                within("weight", *weight, 0.0, 1e6)?;
+                within("ramp", *ramp, 0.0, 1.0)
+            }
+        }
     }
 }
 
@@ -329,7 +520,13 @@ mod tests {
     #[test]
     fn resolved_settings_read_back_as_themselves() {
         let adamw = Training { optimizer: Optimizer::AdamW(AdamW::default()), ..Training::default() };
-        for settings in [Training::default(), adamw] {
+        let learners = [
+            Learner::LinearProbe(LinearProbe::default()),
+            Learner::FixMatch(FixMatch { unlabelled: 3, ..FixMatch::default() }),
+            Learner::MixMatch(MixMatch::default()),
+        ];
+        let learners = learners.map(|learner| Training { learner, ..Training::default() }.with_defaults());
+        for settings in [Training::default(), adamw].into_iter().chain(learners) {
             assert_eq!(training(&toml::to_string(&settings).unwrap()).unwrap(), settings);
         }
     }
@@ -343,6 +540,26 @@ mod tests {
     }
 
     #[test]
+    fn a_learner_is_a_name_or_a_table() {
+        let by_name = training("learner = \"fixmatch\"").unwrap();
+        assert_eq!(by_name.learner, Learner::FixMatch(FixMatch::default()));
+        assert_eq!((by_name.ema(), training("").unwrap().ema()), (0.999, 0.0));
+        let by_table = training("learner = { kind = \"fixmatch\", threshold = 0.9 }").unwrap().learner;
+        assert_eq!(by_table, Learner::FixMatch(FixMatch { threshold: 0.9, ..FixMatch::default() }));
+        let rows = [
+            ("learner = \"fixmach\"", "unknown variant `fixmach`"),
+            ("learner = 3", "the name of a learner"),
+            ("learner = { kind = \"fixmatch\", treshold = 0.9 }", "unknown field `treshold`"),
+            ("learner = { kind = \"supervised\", threshold = 0.9 }", "unknown field `threshold`"),
+            ("learner = { threshold = 0.9 }", "missing field `kind`"),
+        ];
+        for (text, expected) in rows {
+            let error = training(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_refused_by_its_key() {
         let rows = [
             ("epochs = 0", "training.epochs"),
@@ -353,6 +570,11 @@ mod tests {
             ("optimizer = { kind = \"sgd\", lr = 0.0 }", "training.optimizer.lr"),
             ("optimizer = { kind = \"sgd\", momentum = 1.0 }", "training.optimizer.momentum"),
             ("optimizer = { kind = \"lars\", trust = 0.0 }", "training.optimizer.trust"),
+            ("label_smoothing = 1.0", "training.label_smoothing"),
+            ("ema = 1.0", "training.ema"),
+            ("learner = { kind = \"linear-probe\", penalty = 0.0 }", "training.learner"),
+            ("learner = { kind = \"fixmatch\", threshold = 1.5 }", "training.learner"),
+            ("learner = { kind = \"mixmatch\", mixing = 2.0 }", "training.learner"),
             ("optimizer = { kind = \"adamw\", weight_decay = -1.0 }", "training.optimizer.weight_decay"),
             ("optimizer = { kind = \"adamw\", momentum = 0.9 }", "unknown field `momentum`"),
             ("optimizer = { kind = \"adam\" }", "unknown variant `adam`"),

@@ -1,16 +1,26 @@
-//! Supervised training on a labelled part of an image set.
+//! Training of the task model, on labelled images alone or on unlabelled ones too.
+
+mod lesson;
+mod steps;
+mod watch;
 
 use std::ops::ControlFlow;
 
 use coldstart_plugin_api::Rng;
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
 use super::images::Images;
 use super::model::{Model, Weights};
-use super::optimizer::{Update, learning_rate};
+use super::optimizer::{Average, Update, learning_rate};
 use super::predict::{Outputs, predict};
-use super::settings::Training;
+use super::settings::{Learner, Training};
+use lesson::{Heard, Labels, Shares};
+use steps::{Changes, Drawn, Part, Steps};
+use watch::Watch;
+
+pub(super) use lesson::class_weights;
+pub use watch::{Phase, Phases};
 
 /// Some images of a set, by row, with the class of each.
 #[derive(Clone, Copy)]
@@ -23,14 +33,31 @@ pub struct Labelled<'a> {
     pub labels: &'a [usize],
 }
 
+/// What a model is trained on.
+#[derive(Clone, Copy)]
+pub struct Material<'a> {
+    /// The labelled images.
+    pub labelled: Labelled<'a>,
+    /// Rows of the same set that a semi-supervised learner may look at without their labels.
+    pub unlabelled: &'a [usize],
+    /// Images that choose the best epoch.
+    pub validation: Option<Labelled<'a>>,
+}
+
+impl<'a> From<Labelled<'a>> for Material<'a> {
+    fn from(labelled: Labelled<'a>) -> Self {
+        Material { labelled, unlabelled: &[], validation: None }
+    }
+}
+
 /// What one epoch came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochRecord {
     /// From 1.
     pub epoch: usize,
-    /// The mean cross-entropy over the epoch's images, each as the weights stood at its batch.
+    /// The mean of the learner's loss over the epoch's steps, each as the weights stood at it.
     pub loss: f64,
-    /// The fraction of the epoch's images, augmented, that were classified right.
+    /// The fraction of the epoch's labelled images, augmented, that were classified right.
     pub accuracy: f64,
     /// The learning rate of the last step.
     pub lr: f64,
@@ -47,6 +74,10 @@ pub struct TrainRecord {
     pub kept_epoch: usize,
     /// How many steps the optimizer took.
     pub n_steps: usize,
+    /// In how many parts each of the last ones was done, so that it fitted into memory.
+    pub n_parts: usize,
+    /// Where their time went.
+    pub phases: Phases,
 }
 
 /// Where a training is, told after every step.
@@ -67,50 +98,79 @@ pub struct TrainProgress {
 /// Hears of every step; `Break` cancels the training.
 pub type TrainObserver<'a> = dyn FnMut(TrainProgress) -> ControlFlow<()> + 'a;
 
-/// Trains `model` on `labelled` as `settings` say, in an order and with augmentations drawn from `rng`.
+/// Trains `model` on `material` as `settings` say, in an order and with augmentations drawn from `rng`.
 ///
-/// With `validation` images the weights of the epoch with the lowest negative log-likelihood on them are kept, else those
-/// of the last epoch. On the CPU the same inputs and number of threads give the same bits in every process. Nothing is
-/// read back from the device between the steps of an epoch.
+/// With validation images the weights of the epoch with the lowest negative log-likelihood on them are kept, else those of the
+/// last epoch. On the CPU the same inputs and number of threads give the same bits in every process. Nothing is read back from
+/// the device between the steps of an epoch. A step that does not fit into memory is done in parts, whose gradients are added
+/// up: the same mathematics, but for batch-norm, which sees each part on its own.
 ///
-/// Errs on settings or inputs that do not fit, when the loss is no longer finite, and when `observer` breaks; the weights
-/// are then those of some step.
+/// Errs on settings or inputs that do not fit; when the loss is no longer finite: the weights are then those that the training
+/// began with; and when `observer` breaks: the weights are then those of some step.
 pub fn train(
     model: &mut Model,
     settings: &Training,
-    labelled: Labelled<'_>,
-    validation: Option<Labelled<'_>>,
+    material: Material<'_>,
     rng: &mut Rng,
     observer: &mut TrainObserver<'_>,
 ) -> Result<TrainRecord, EngineError> {
     settings.validate()?;
-    labelled.check(model, 2)?;
-    validation.map_or(Ok(()), |validation| validation.check(model, 1))?;
-    let mut run = Run::new(model, settings, labelled)?;
+    material.check(model, settings)?;
+    let start = model.weights().doing("keeping the weights to begin with")?;
+    let outcome = all_epochs(model, settings, material, rng, observer);
+    if let Err(EngineError::Diverged { .. }) = outcome {
+        model.restore(&start).doing("going back to the weights to begin with")?;
+    }
+    outcome
+}
+
+fn all_epochs(
+    model: &mut Model,
+    settings: &Training,
+    material: Material<'_>,
+    rng: &mut Rng,
+    observer: &mut TrainObserver<'_>,
+) -> Result<TrainRecord, EngineError> {
+    let mut run = Run::new(model, settings, material)?;
     let mut epochs = Vec::new();
     let mut best: Option<(f64, usize, Weights)> = None;
     for epoch in 1..=run.steps.n_epochs {
         let mut record = run.epoch(epoch, rng, observer)?;
-        if let Some(validation) = validation {
-            let nll = mean_nll(run.model, validation)?;
+        if let Some(validation) = material.validation {
+            let nll = run.averaged(|model| mean_nll(model, validation))?;
             record.validation_nll = Some(nll);
             if best.as_ref().is_none_or(|(lowest, ..)| nll < *lowest) {
-                best = Some((nll, epoch, run.model.weights().doing("keeping the best weights")?));
+                let weights = run.averaged(|model| model.weights().doing("keeping the best weights"))?;
+                best = Some((nll, epoch, weights));
             }
         }
         run.tell(epoch, Some(record), observer)?;
         epochs.push(record);
     }
-    let n_steps = run.step;
+    let (n_steps, n_parts, phases) = (run.step, run.n_parts, run.watch.phases());
     let kept_epoch = best.as_ref().map_or(epochs.len(), |(_, epoch, _)| *epoch);
-    if let Some((.., snapshot)) = best {
-        model.restore(&snapshot).doing("restoring the best weights")?;
+    let weights = match best {
+        Some((.., weights)) => weights,
+        None => run.averaged(|model| model.weights().doing("taking the averaged weights"))?,
+    };
+    model.restore(&weights).doing("taking the weights")?;
+    Ok(TrainRecord { epochs, kept_epoch, n_steps, n_parts, phases })
+}
+
+impl Material<'_> {
+    fn check(&self, model: &Model, settings: &Training) -> Result<(), EngineError> {
+        self.labelled.check(model, 2)?;
+        self.labelled.images.check_rows(self.unlabelled)?;
+        if settings.learner.is_semi_supervised() && self.unlabelled.len() < 2 {
+            let n = self.unlabelled.len();
+            return Err(EngineError::Input(format!("a semi-supervised learner needs unlabelled images, not {n}")));
+        }
+        self.validation.map_or(Ok(()), |validation| validation.check(model, 1))
     }
-    Ok(TrainRecord { epochs, kept_epoch, n_steps })
 }
 
 impl Labelled<'_> {
-    fn check(&self, model: &Model, least: usize) -> Result<(), EngineError> {
+    pub(super) fn check(&self, model: &Model, least: usize) -> Result<(), EngineError> {
         model.check_images(self.images)?;
         self.images.check_rows(self.rows)?;
         let refuse = |problem: String| Err(EngineError::Input(problem));
@@ -127,57 +187,43 @@ impl Labelled<'_> {
     }
 }
 
-/// How a labelled set is cut into steps.
-struct Steps {
-    n_images: usize,
-    batch_size: usize,
-    per_epoch: usize,
-    n_epochs: usize,
-}
-
-impl Steps {
-    fn plan(settings: &Training, n_images: usize) -> Self {
-        let batch_size = settings.batch_size.min(n_images);
-        // A last batch of one image is left out: batch-norm has no variance to learn from it.
-        let per_epoch = n_images / batch_size + usize::from(n_images % batch_size > 1);
-        let n_epochs = settings.epochs.max(settings.min_steps.div_ceil(per_epoch));
-        Self { n_images, batch_size, per_epoch, n_epochs }
-    }
-
-    fn total(&self) -> usize {
-        self.per_epoch * self.n_epochs
-    }
-
-    /// The first image of a batch of the epoch, and how many it has.
-    fn batch(&self, index: usize) -> (usize, usize) {
-        let start = index * self.batch_size;
-        (start, self.batch_size.min(self.n_images - start))
-    }
-}
-
 /// One training under way.
 struct Run<'a> {
     model: &'a mut Model,
     settings: &'a Training,
-    labelled: Labelled<'a>,
+    material: Material<'a>,
+    labels: Labels,
     steps: Steps,
     update: Update,
+    average: Option<Average>,
     kind: Kind,
     step: usize,
+    /// In how many parts a step is done, so that it fits into memory.
+    n_parts: usize,
+    watch: Watch,
 }
 
 /// Sums over an epoch, on the device so that no step waits for them.
 struct Tally {
     loss: Tensor,
     n_right: Tensor,
+    n_images: usize,
 }
 
 impl<'a> Run<'a> {
-    fn new(model: &'a mut Model, settings: &'a Training, labelled: Labelled<'a>) -> Result<Self, EngineError> {
-        let update = Update::new(settings.optimizer, &model.params).doing("starting the optimizer")?;
+    fn new(model: &'a mut Model, settings: &'a Training, material: Material<'a>) -> Result<Self, EngineError> {
+        let doing = "starting a training";
+        let device = model.device().torch();
+        let update = Update::new(settings.optimizer, &model.params).doing(doing)?;
+        let average = match settings.ema() {
+            0.0 => None,
+            decay => Some(Average::new(decay, &model.params).doing(doing)?),
+        };
+        let labels = Labels::new(settings, material.labelled.labels, model.n_outputs(), device).doing(doing)?;
         let kind = settings.precision.kind_on(model.device());
-        let steps = Steps::plan(settings, labelled.rows.len());
-        Ok(Self { model, settings, labelled, steps, update, kind, step: 0 })
+        let steps = Steps::plan(settings, material.labelled.rows.len(), material.unlabelled.len());
+        let watch = Watch::new(device);
+        Ok(Self { model, settings, material, labels, steps, update, average, kind, step: 0, n_parts: 1, watch })
     }
 
     fn epoch(
@@ -187,44 +233,141 @@ impl<'a> Run<'a> {
         observer: &mut TrainObserver<'_>,
     ) -> Result<EpochRecord, EngineError> {
         let doing = "training";
-        let mut order: Vec<usize> = (0..self.labelled.rows.len()).collect();
-        rng.shuffle(&mut order);
-        let rows: Vec<usize> = order.iter().map(|&i| self.labelled.rows[i]).collect();
-        let labels: Vec<i64> = order.iter().map(|&i| self.labelled.labels[i] as i64).collect();
-        let images = self.labelled.images;
-        let draws = images.epoch(&self.settings.augmentation.draw(&rows, rng)).doing(doing)?;
-        let labels_n =
-            Tensor::f_from_slice(&labels).and_then(|labels| labels.f_to_device(images.device())).doing(doing)?;
+        let images = self.material.labelled.images;
+        let drawn = self.steps.draw(self.settings, &self.material, rng).doing(doing)?;
         let mut tally = Tally::new(images.device()).doing(doing)?;
-        let (mut n_seen, mut lr) = (0, 0.0);
+        let mut lr = 0.0;
         for index in 0..self.steps.per_epoch {
-            let (start, n) = self.steps.batch(index);
-            let x_nchw = images.batch(&draws, start, n).doing("cutting a batch")?;
-            let labels_n = labels_n.f_narrow(0, start as i64, n as i64).doing(doing)?;
+            let part = self.steps.part(index);
+            let changes = self.steps.changes(self.settings, images, part, rng);
             lr = learning_rate(self.settings, self.step, self.steps.total());
-            self.learn(&x_nchw, &labels_n, lr, &mut tally).doing(doing)?;
-            n_seen += n;
+            self.learn(&drawn, part, &changes, lr, (&mut tally, rng)).doing(doing)?;
             self.step += 1;
             if index + 1 < self.steps.per_epoch {
                 self.tell(epoch, None, observer)?;
             }
         }
-        let (loss, accuracy) = tally.means(n_seen).doing(doing)?;
+        let (loss, accuracy) = tally.means().doing(doing)?;
         if !loss.is_finite() {
             return Err(EngineError::Diverged { epoch, n_epochs: self.steps.n_epochs });
         }
         Ok(EpochRecord { epoch, loss, accuracy, lr, validation_nll: None })
     }
 
-    /// One optimizer step on a batch.
-    fn learn(&mut self, x_nchw: &Tensor, labels_n: &Tensor, lr: f64, tally: &mut Tally) -> TorchResult<()> {
-        let pass = self.model.training_pass(self.kind)?;
-        let logits_nc = self.model.forward(&pass, &x_nchw.f_to_kind(self.kind)?)?;
-        let loss = logits_nc.f_cross_entropy_loss(labels_n, None::<Tensor>, Reduction::Mean, -100, 0.0)?;
-        let mut gradients = Tensor::f_run_backward(&[&loss], &[&self.model.params], false, false)?;
+    /// One optimizer step, in as many parts as memory asks for.
+    fn learn(
+        &mut self,
+        drawn: &Drawn,
+        part: Part,
+        changes: &Changes,
+        lr: f64,
+        (tally, rng): (&mut Tally, &mut Rng),
+    ) -> TorchResult<()> {
+        let (mut gradient, heard) = loop {
+            // A step that is done again draws the same numbers.
+            let mut drawing = rng.clone();
+            match self.gradient(drawn, part, changes, &mut drawing) {
+                Ok(done) => {
+                    *rng = drawing;
+                    break done;
+                }
+                Err(error) if is_out_of_memory(&error) && part.labelled.1 / (2 * self.n_parts) >= 2 => {
+                    self.n_parts *= 2;
+                    let n_parts = self.n_parts;
+                    tracing::warn!("a step does not fit into memory: each is now done in {n_parts} parts, one by one");
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let _no_grad = tch::no_grad_guard();
-        self.model.learn(&mut self.update, &mut gradients[0], lr)?;
-        tally.add(&loss, &logits_nc, labels_n)
+        self.model.learn(&mut self.update, &mut gradient, lr)?;
+        if let Some(average) = &mut self.average {
+            average.follow(&self.model.params)?;
+        }
+        for (heard, labels_n) in &heard {
+            tally.add(heard, labels_n, part.labelled.1)?;
+        }
+        self.watch.lap(Phase::Optimizer);
+        Ok(())
+    }
+
+    /// The gradient of a step's loss, and what the network said in each of the step's parts, with the labels.
+    fn gradient(
+        &mut self,
+        drawn: &Drawn,
+        whole: Part,
+        changes: &Changes,
+        rng: &mut Rng,
+    ) -> TorchResult<(Tensor, Vec<(Heard, Tensor)>)> {
+        let (mut sum, mut all) = (None::<Tensor>, Vec::new());
+        self.watch.start();
+        for i in 0..self.n_parts {
+            let part = whole.piece(i, self.n_parts);
+            let (heard, labels_n) = self.hear(drawn, part, whole, changes, rng)?;
+            self.watch.lap(Phase::Forward);
+            let gradient = Tensor::f_run_backward(&[&heard.loss], &[&self.model.params], false, false)?.remove(0);
+            sum = Some(match sum {
+                None => gradient,
+                Some(mut sum) => sum.f_add_(&gradient)?,
+            });
+            let heard = Heard { loss: heard.loss.f_detach()?, logits_nc: heard.logits_nc.f_detach()? };
+            all.push((heard, labels_n));
+            self.watch.lap(Phase::Backward);
+        }
+        let nothing = || tch::TchError::Kind("a step has no part".to_owned());
+        Ok((sum.ok_or_else(nothing)?, all))
+    }
+
+    /// What the network says of a part of a step, and how wrong that is.
+    fn hear(
+        &mut self,
+        drawn: &Drawn,
+        part: Part,
+        whole: Part,
+        changes: &Changes,
+        rng: &mut Rng,
+    ) -> TorchResult<(Heard, Tensor)> {
+        let images = self.material.labelled.images;
+        let network = (&*self.model, self.kind);
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        let shares = Shares {
+            labelled: share(part.labelled.1, whole.labelled.1),
+            unlabelled: share(part.unlabelled.1, whole.unlabelled.1),
+        };
+        let (x_nchw, labels_n) = drawn.labelled(images, part, whole, changes)?;
+        let heard = match self.settings.learner {
+            Learner::FixMatch(fixmatch) => {
+                let start = part.unlabelled.0 - whole.unlabelled.0;
+                let changes = changes.unlabelled.as_ref().map(|changes| &changes[start..start + part.unlabelled.1]);
+                let weak_nchw = drawn.unlabelled(images, 0, part, None)?;
+                let strong_nchw = drawn.unlabelled(images, 1, part, changes)?;
+                self.watch.lap(Phase::Augmentation);
+                let views = (&weak_nchw, &strong_nchw);
+                lesson::fixmatch(network, (&self.labels, fixmatch), (&x_nchw, &labels_n), views, shares)?
+            }
+            Learner::MixMatch(mixmatch) => {
+                let views = [drawn.unlabelled(images, 0, part, None)?, drawn.unlabelled(images, 1, part, None)?];
+                self.watch.lap(Phase::Augmentation);
+                let done = self.step as f64 / self.steps.total() as f64;
+                let weight = mixmatch.weight * (done / mixmatch.ramp).min(1.0);
+                let settings = (&self.labels, mixmatch, weight);
+                lesson::mixmatch(network, settings, (&x_nchw, &labels_n), [&views[0], &views[1]], (shares, rng))?
+            }
+            Learner::Supervised {} | Learner::LinearProbe(_) => {
+                self.watch.lap(Phase::Augmentation);
+                lesson::supervised(network, &self.labels, (&x_nchw, &labels_n), shares)?
+            }
+        };
+        Ok((heard, labels_n))
+    }
+
+    /// Looks at the model with the averaged weights, if an average is kept.
+    fn averaged<T>(&mut self, look: impl FnOnce(&Model) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let Some(average) = &mut self.average else { return look(self.model) };
+        std::mem::swap(&mut self.model.params, &mut average.params);
+        let seen = look(self.model);
+        std::mem::swap(&mut self.model.params, &mut average.params);
+        seen
     }
 
     fn tell(
@@ -241,23 +384,31 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether libtorch failed for want of memory, on the CPU or on a GPU, or oneDNN, which does not say why it fails.
+pub(super) fn is_out_of_memory(error: &tch::TchError) -> bool {
+    let text = error.to_string();
+    ["out of memory", "can't allocate memory", "could not create a primitive"].iter().any(|words| text.contains(words))
+}
+
 impl Tally {
     fn new(device: tch::Device) -> TorchResult<Self> {
         let zero = || Tensor::f_zeros([0i64; 0].as_slice(), (Kind::Double, device));
-        Ok(Self { loss: zero()?, n_right: zero()? })
+        Ok(Self { loss: zero()?, n_right: zero()?, n_images: 0 })
     }
 
-    fn add(&mut self, mean_loss: &Tensor, logits_nc: &Tensor, labels_n: &Tensor) -> TorchResult<()> {
-        let n = labels_n.size()[0];
-        let n_right = logits_nc.f_argmax(1, false)?.f_eq_tensor(labels_n)?.f_sum(Kind::Double)?;
-        let _ = self.loss.f_add_(&mean_loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(n)?)?;
+    /// Adds a part of a step of `n_step` labelled images.
+    fn add(&mut self, heard: &Heard, labels_n: &Tensor, n_step: usize) -> TorchResult<()> {
+        let n_right = heard.logits_nc.f_argmax(1, false)?.f_eq_tensor(labels_n)?.f_sum(Kind::Double)?;
+        let _ = self.loss.f_add_(&heard.loss.f_to_kind(Kind::Double)?.f_mul_scalar(n_step as i64)?)?;
         let _ = self.n_right.f_add_(&n_right)?;
+        self.n_images += labels_n.size()[0] as usize;
         Ok(())
     }
 
-    /// Reads the mean loss and the accuracy over `n` images back from the device.
-    fn means(&self, n: usize) -> TorchResult<(f64, f64)> {
-        Ok((self.loss.f_double_value(&[])? / n as f64, self.n_right.f_double_value(&[])? / n as f64))
+    /// Reads the mean loss and the accuracy back from the device.
+    fn means(&self) -> TorchResult<(f64, f64)> {
+        let n = self.n_images as f64;
+        Ok((self.loss.f_double_value(&[])? / n, self.n_right.f_double_value(&[])? / n))
     }
 }
 
@@ -273,4 +424,56 @@ fn mean_nll(model: &Model, labelled: Labelled<'_>) -> Result<f64, EngineError> {
     };
     let total: f64 = logits_nc.chunks_exact(model.n_outputs()).zip(labelled.labels).map(nll).sum();
     Ok(total / labelled.rows.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Augmentation, Device, FixMatch, ImageShape, ModelSettings};
+    use super::*;
+
+    /// A step in two parts has the mean of the gradients that its halves have as steps of their own.
+    #[test]
+    fn parts_add_up_to_the_step() {
+        let shape = ImageShape { height: 8, width: 8, channels: 1 };
+        let mut rng = Rng::from_seed([6; 32]);
+        let pixels: Vec<u8> = (0..24 * 64).map(|_| rng.below(256) as u8).collect();
+        let device = Device::cpu_for_tests();
+        let images = Images::new(&pixels, shape, &device).unwrap();
+        let settings = ModelSettings { backbone: "convnet".to_owned(), width: Some(4), ..ModelSettings::default() };
+        let (rows, labels) = ((0..8).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2, 0, 1]);
+        let unlabelled: Vec<usize> = (0..24).collect();
+        let sure = FixMatch { unlabelled: 2, threshold: 1e-3, ..FixMatch::default() };
+        for learner in [Learner::Supervised {}, Learner::FixMatch(sure)] {
+            let training = Training {
+                learner,
+                batch_size: 8,
+                augmentation: Augmentation::Flip,
+                class_balance: true,
+                ..Training::default()
+            };
+            let labelled = Labelled { images: &images, rows: &rows, labels: &labels };
+            let material = Material { labelled, unlabelled: &unlabelled, validation: None };
+            let mut model = Model::new(&settings, shape, 3, &mut rng, &device).unwrap();
+            let mut run = Run::new(&mut model, &training, material).unwrap();
+            let drawn = run.steps.draw(&training, &material, &mut rng).unwrap();
+            let step = run.steps.part(0);
+            let changes = Changes::default();
+            let mut gradient =
+                |run: &mut Run<'_>, part: Part| run.gradient(&drawn, part, &changes, &mut rng).unwrap().0;
+            let halves = [0, 1].map(|i| gradient(&mut run, step.piece(i, 2)));
+            run.n_parts = 2;
+            let whole = gradient(&mut run, step);
+            let difference = (whole - (&halves[0] + &halves[1]) / 2.0).abs().max().double_value(&[]);
+            // The same sums but for one multiplication: f32 rounding of gradients of order 1.
+            assert!(difference < 1e-6, "{learner:?}: {difference}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_cut_without_a_gap() {
+        let whole = Part { labelled: (3, 7), unlabelled: (10, 20) };
+        let pieces: Vec<_> = (0..3).map(|i| whole.piece(i, 3)).collect();
+        assert_eq!(pieces.iter().map(|p| p.labelled).collect::<Vec<_>>(), [(3, 2), (5, 2), (7, 3)]);
+        assert_eq!(pieces.iter().map(|p| p.unlabelled.1).sum::<usize>(), 20);
+    }
 }

@@ -14,7 +14,8 @@ use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult};
 use super::images::{ImageShape, Images, MIN_SIDE};
-use colour::{adjust, luma};
+use colour::adjust;
+pub(super) use colour::luma;
 use crop::inception_crop;
 
 /// A place outside of every image.

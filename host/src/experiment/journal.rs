@@ -2,7 +2,7 @@
 
 use super::error::RunError;
 use super::files;
-use super::{Mishap, Pretext};
+use super::{Mishap, Pretext, Retried};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -48,6 +48,14 @@ pub enum Event {
         /// What had happened.
         #[serde(flatten)]
         mishap: Mishap,
+    },
+    /// The training of a round went wrong, and was done again.
+    TrainedAgain {
+        /// Which round.
+        round: u32,
+        /// Why, and how.
+        #[serde(flatten)]
+        retried: Retried,
     },
     /// The model of a round is trained.
     Trained {

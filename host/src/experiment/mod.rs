@@ -43,12 +43,27 @@ pub trait Learner {
 }
 
 /// What training says of itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Training {
     /// Mean loss of the last epoch.
     pub loss: f64,
     /// Accuracy on the labelled images in the last epoch, as augmented.
     pub accuracy: f64,
+    /// What parts of it took, by name; the rest has none.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Networks that were trained for it.
+    pub pretexts: Vec<Pretext>,
+    /// Why it had to be done again, if it had to.
+    pub retried: Option<Retried>,
+}
+
+/// A training went wrong and was done again in another way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retried {
+    /// What had happened.
+    pub error: String,
+    /// The peak learning rate of the second attempt.
+    pub lr: f64,
 }
 
 /// What chooses images.
@@ -81,6 +96,8 @@ pub struct Ask<'a> {
 pub struct Selected {
     /// The chosen images.
     pub selection: Selection,
+    /// Time that the strategy itself took.
+    pub deciding: Duration,
     /// Time that networks took to answer the strategy's questions.
     pub predicting: Duration,
     /// Time that networks took to be trained for it.
@@ -103,7 +120,7 @@ pub struct Mishap {
 /// A network that was trained for a strategy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pretext {
-    /// The strategy.
+    /// The strategy; the learner's name if it was trained for the task model.
     pub plugin: String,
     /// What the training is called.
     pub name: String,

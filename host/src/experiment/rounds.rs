@@ -54,6 +54,8 @@ pub struct Experiment<'a> {
     pub seed: u64,
     /// Whether each round continues from the weights of the one before.
     pub warm: bool,
+    /// How long it took to read the images; told with the first round that is done.
+    pub reading: Duration,
     /// Where it is recorded.
     pub dir: &'a RunDir,
     /// Who watches.
@@ -123,10 +125,15 @@ impl Experiment<'_> {
 
     fn round(&mut self, round: u32, state: &mut State, journal: &mut Journal) -> Result<(), RunError> {
         let mut clock = Clock::start();
+        match std::mem::take(&mut self.reading) {
+            Duration::ZERO => {}
+            reading => drop(clock.phases.insert("data", reading)),
+        }
         journal.append(Event::RoundStarted { round })?;
         self.watcher.round_started(round, self.budget.rounds, state.labelled.len(), self.budget.of(round));
 
         let selected = clock.time("select", || self.select(round, state))?;
+        clock.split("select", "plugin", selected.deciding);
         clock.split("select", "predict", selected.predicting);
         clock.split("select", "pretext", selected.training);
         for mishap in &selected.mishaps {
@@ -140,6 +147,15 @@ impl Experiment<'_> {
         self.stop_if_cancelled()?;
 
         let training = clock.time("train", || self.train(round, state))?;
+        for (part, took) in &training.phases {
+            clock.split("train", part, *took);
+        }
+        for pretext in &training.pretexts {
+            journal.append(Event::PretextTrained { round, pretext: pretext.clone() })?;
+        }
+        if let Some(retried) = &training.retried {
+            journal.append(Event::TrainedAgain { round, retried: retried.clone() })?;
+        }
         journal.append(Event::Trained { round })?;
         self.stop_if_cancelled()?;
 

@@ -205,15 +205,19 @@ impl<'a> Call<'a> {
     }
 
     fn train(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, Vec<HostTensor>)> {
-        let (entry, answer) = self.have_trained(spec, &self.items(spec, inputs)?)?;
+        let items = self.items(spec, inputs)?;
+        let (entry, answer) = self.have_trained(|| train::train(self.services, spec, &items))?;
         let records = train::records(&entry)?;
         Ok((answer, records.iter().map(|record| HostTensor::of_f32(&record.values, record.n_cols)).collect()))
     }
 
-    /// Train, or find in the cache, and note it for the journal.
-    fn have_trained(&self, spec: &TrainSpec, items: &Items) -> Result<(Entry<About>, ops::TrainAnswer)> {
+    /// Have something trained, or found in the cache, and note it for the journal.
+    fn have_trained(
+        &self,
+        train: impl FnOnce() -> Result<(Entry<About>, Training)>,
+    ) -> Result<(Entry<About>, ops::TrainAnswer)> {
         let start = Instant::now();
-        let (entry, training) = train::train(self.services, spec, items)?;
+        let (entry, training) = train()?;
         let Training { model, cached, loss, accuracy, .. } = training.clone();
         self.note(|asked| {
             asked.training += start.elapsed();
@@ -249,13 +253,7 @@ impl<'a> Call<'a> {
     }
 
     fn represent(&self, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, HostTensor)> {
-        let Some(spec) = &self.services.representation else {
-            let message = "the config has no section `[representation]`";
-            let hint = "add `[representation]` with `method = \"moco-v2\"`, or another preset";
-            return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
-        };
-        let whole = Items::of((0..self.services.data.pool.len()).collect());
-        let (_entry, answer) = self.have_trained(spec, &whole)?;
+        let (_entry, answer) = self.have_trained(|| train::represent(self.services))?;
         let args =
             ops::PredictArgs2 { model: Some(answer.model.clone()), outputs: vec![Output::Embeddings], views: None };
         let features = self.predict(&args, inputs)?.into_iter().next();

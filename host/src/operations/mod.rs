@@ -11,7 +11,7 @@ mod train;
 pub use cache::{Cache, Entry, Listed, hex};
 pub use call::{Asked, Call};
 pub use map::write_map;
-pub use train::{About, Items, Training, load, records, train};
+pub use train::{About, Items, Training, load, records, represent, train};
 
 use crate::data::Dataset;
 use crate::engine::{Device, Images, Model, ModelSettings, Precision};

@@ -16,7 +16,20 @@ use super::run::{Round, Run, SPRITE_COLUMNS, Status};
 const ENOUGH_SEEDS: usize = 5;
 
 /// Phases in the order in which a round goes through them; others follow by name.
-const PHASES: [&str; 7] = ["pretext", "select", "predict", "plugin", "train", "evaluate", "record"];
+const PHASES: [&str; 12] = [
+    "data",
+    "pretext",
+    "select",
+    "predict",
+    "plugin",
+    "augmentation",
+    "forward",
+    "backward",
+    "optimizer",
+    "train",
+    "evaluate",
+    "record",
+];
 
 /// The whole page as HTML.
 pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error> {

@@ -330,7 +330,8 @@ fn task_spec(config: &Config, epochs: u32) -> TrainSpec {
     let mut views = match training.augmentation {
         Augmentation::None => vec![],
         Augmentation::Flip => vec![flip],
-        Augmentation::CropFlip => vec![ViewOp::PadCrop { padding: 4 }, flip],
+        // The judge's own training takes the moves of `rand-augment` without its recolouring.
+        Augmentation::CropFlip | Augmentation::RandAugment => vec![ViewOp::PadCrop { padding: 4 }, flip],
     };
     views.push(ViewOp::Normalise {});
     let drop = |at: &f64| ((at * f64::from(epochs)).round() as u32).max(1);

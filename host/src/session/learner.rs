@@ -1,15 +1,23 @@
 //! The loop's learner, played by the engine.
 
+use super::SessionError;
+use super::selector::pretext;
 use crate::config::Config;
 use crate::data::{self, Split};
-use crate::engine::{self, Device, EngineError, ImageShape, Images, Labelled, Model, ModelSettings, Outputs};
-use crate::experiment::{Failure, Learner, Training, seed};
-use crate::operations::Services;
+use crate::engine::{
+    self, Device, EngineError, ImageShape, Images, Init, Labelled, Material, Model, ModelSettings, Outputs, Phases,
+};
+use crate::experiment::{Failure, Learner, Pretext, Retried, Training, seed};
+use crate::operations::{self, Services};
 use coldstart_plugin_api::Rng;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What the learning rate is multiplied by when a training diverged and is done again.
+const LOWER: f64 = 0.1;
 
 pub struct EngineLearner {
     model: ModelSettings,
@@ -19,7 +27,12 @@ pub struct EngineLearner {
     device: Device,
     test: Images,
     validation: Option<Images>,
+    /// The network of the shared representation with its name, once something asked for it.
+    network: Option<(String, Model)>,
 }
+
+/// A network that was trained for the learner, and how long that took.
+type Trained = Option<(Pretext, Duration)>;
 
 impl EngineLearner {
     /// A learner without a model; `test` and `validation` are the data set's parts on the device.
@@ -31,13 +44,103 @@ impl EngineLearner {
         validation: Option<Images>,
     ) -> Self {
         let (model, training) = (config.model.clone(), config.training.clone());
-        EngineLearner { model, training, run_seed: config.seed, services, device, test, validation }
+        let run_seed = config.seed;
+        EngineLearner { model, training, run_seed, services, device, test, validation, network: None }
     }
 
-    fn fresh_model(&self, round: u32) -> Result<Model, EngineError> {
+    /// A model with random weights.
+    fn random_model(&self, round: u32) -> Result<Model, EngineError> {
         let data = &self.services.data;
         let mut rng = Rng::from_seed(seed(self.run_seed, round, "initialisation"));
         Model::new(&self.model, image_shape(data.shape), data.classes.len(), &mut rng, &self.device)
+    }
+
+    /// A model as training begins with it.
+    fn fresh_model(&self, round: u32) -> Result<Model, EngineError> {
+        let mut model = self.random_model(round)?;
+        match (&self.model.init, &self.network) {
+            (Init::File(file), None) => model.adopt_file(file)?,
+            (_, Some((_, network))) => model.adopt(network)?,
+            (_, None) => {}
+        }
+        Ok(model)
+    }
+
+    fn is_probe(&self) -> bool {
+        matches!(self.training.learner, engine::Learner::LinearProbe(_))
+    }
+
+    /// Has the network of the shared representation trained, or finds it, if the model begins with it.
+    fn have_network(&mut self) -> Result<Trained, Failure> {
+        let wanted = self.is_probe() || self.model.init == Init::Representation;
+        if !wanted || self.network.is_some() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let failed = |error: coldstart_plugin_api::Error| SessionError::Operation(error.to_string());
+        let (_entry, training) = operations::represent(&self.services).map_err(failed)?;
+        let network = operations::load(&self.services, &training.model).map_err(failed)?;
+        self.network = Some((training.model.clone(), network));
+        Ok(Some((pretext(self.training.learner.name(), training), start.elapsed())))
+    }
+
+    /// Trains `model` by steps.
+    fn descend(
+        &self,
+        model: &mut Model,
+        training: &engine::Training,
+        pool: &Images,
+        (rows, labels): (&[usize], &[usize]),
+        seed: [u8; 32],
+    ) -> Result<Training, EngineError> {
+        let data = &self.services.data;
+        let (all, _) = all_of(&data.pool);
+        let unlabelled: &[usize] = if training.learner.is_semi_supervised() { &all } else { &[] };
+        let (held, held_labels) = all_of(&data.validation);
+        let validation = self.validation.as_ref();
+        let validation = validation.map(|images| Labelled { images, rows: &held, labels: &held_labels });
+        let material = Material { labelled: Labelled { images: pool, rows, labels }, unlabelled, validation };
+        let record = engine::train(model, training, material, &mut Rng::from_seed(seed), &mut |progress| {
+            self.tick("training", progress.step, progress.n_steps)
+        })?;
+        let kept = &record.epochs[record.kept_epoch - 1];
+        let (epochs, loss) = (record.epochs.len(), kept.loss);
+        self.services.meter.step(&format!("trained on {} images for {epochs} epochs, loss {loss:.3}", rows.len()));
+        let Phases { augmentation, forward, backward, optimizer } = record.phases;
+        let phases = vec![
+            ("augmentation", augmentation),
+            ("forward", forward),
+            ("backward", backward),
+            ("optimizer", optimizer),
+        ];
+        Ok(Training { loss, accuracy: kept.accuracy, phases, pretexts: vec![], retried: None })
+    }
+
+    /// Fits a classifier to the features of the frozen representation.
+    fn probe(
+        &mut self,
+        round: u32,
+        pool: &mut Images,
+        (rows, labels): (&[usize], &[usize]),
+    ) -> Result<(Model, Training), EngineError> {
+        let mut model = self.fresh_model(round)?;
+        if let Some((name, _)) = &self.network {
+            model.freeze(name);
+        }
+        let (meter, cancelled) = (self.services.meter.clone(), self.services.cancelled.clone());
+        let mut look = |progress: engine::PredictProgress| {
+            meter.tick("looking at all images once", progress.n_done as u64, progress.n_images as u64);
+            if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let start = Instant::now();
+        for images in [&mut *pool, &mut self.test] {
+            engine::remember(images, &model, &mut look)?;
+        }
+        let looking = start.elapsed();
+        let fit = engine::fit(&mut model, &self.training, Labelled { images: pool, rows, labels })?;
+        self.services.meter.step(&format!("fitted a linear probe to {} images, loss {:.3}", rows.len(), fit.loss));
+        let phases = vec![("predict", looking)];
+        Ok((model, Training { loss: fit.loss, accuracy: fit.accuracy, phases, pretexts: vec![], retried: None }))
     }
 
     fn tick(&self, stage: &str, done: usize, total: usize) -> ControlFlow<()> {
@@ -51,31 +154,34 @@ impl EngineLearner {
 
 impl Learner for EngineLearner {
     fn train(&mut self, round: u32, labelled: &[usize], seed: [u8; 32], warm: bool) -> Result<Training, Failure> {
-        let mut task = self.services.task.lock();
-        let mut model = match task.model.take() {
-            Some(model) if warm => model,
-            _ => self.fresh_model(round)?,
+        let trained = self.have_network()?;
+        let services = self.services.clone();
+        let mut task = services.task.lock();
+        let labels: Vec<usize> = labelled.iter().map(|row| services.data.pool.labels[*row] as usize).collect();
+        let labelled = (labelled, &labels[..]);
+        let before = task.model.take().filter(|_| warm);
+        let (model, mut told) = if self.is_probe() {
+            self.probe(round, &mut task.pool, labelled)?
+        } else {
+            let mut model = before.map_or_else(|| self.fresh_model(round), Ok)?;
+            let told = match self.descend(&mut model, &self.training, &task.pool, labelled, seed) {
+                Err(error @ EngineError::Diverged { .. }) => {
+                    let training = self.training.with_lr(LOWER * self.training.optimizer.lr());
+                    let lr = training.optimizer.lr();
+                    tracing::warn!("{error}; training once more with a learning rate of {lr}");
+                    let retried = Some(Retried { error: error.to_string(), lr });
+                    Training { retried, ..self.descend(&mut model, &training, &task.pool, labelled, seed)? }
+                }
+                outcome => outcome?,
+            };
+            (model, told)
         };
-        let data = &self.services.data;
-        let labels: Vec<usize> = labelled.iter().map(|row| data.pool.labels[*row] as usize).collect();
-        let n = labelled.len();
-        let labelled = Labelled { images: &task.pool, rows: labelled, labels: &labels };
-        let (rows, labels) = all_of(&data.validation);
-        let validation = self.validation.as_ref();
-        let validation = validation.map(|images| Labelled { images, rows: &rows, labels: &labels });
-        let record = engine::train(
-            &mut model,
-            &self.training,
-            labelled,
-            validation,
-            &mut Rng::from_seed(seed),
-            &mut |progress| self.tick("training", progress.step, progress.n_steps),
-        )?;
         task.model = Some(model);
-        let kept = &record.epochs[record.kept_epoch - 1];
-        let (epochs, loss) = (record.epochs.len(), kept.loss);
-        self.services.meter.step(&format!("trained on {n} images for {epochs} epochs, loss {loss:.3}"));
-        Ok(Training { loss, accuracy: kept.accuracy })
+        if let Some((pretext, took)) = trained {
+            told.phases.push(("pretext", took));
+            told.pretexts.push(pretext);
+        }
+        Ok(told)
     }
 
     fn test_probabilities(&mut self, _: u32) -> Result<Vec<f32>, Failure> {
@@ -95,7 +201,7 @@ impl Learner for EngineLearner {
     }
 
     fn load(&mut self, file: &Path) -> Result<(), Failure> {
-        let mut model = self.fresh_model(0)?;
+        let mut model = self.random_model(0)?;
         model.load(file)?;
         self.services.task.lock().model = Some(model);
         Ok(())

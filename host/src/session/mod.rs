@@ -30,6 +30,7 @@ use selector::PluginSelector;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use strategy::{Finder, Strategy, gib};
 
 /// What a user says beside the config.
@@ -68,9 +69,11 @@ pub fn start(
     let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
     let initial = finder.find(&mut config, Role::Initial)?;
     let query = finder.find(&mut config, Role::Query)?;
+    let start = Instant::now();
     let data = load_data(&config, options.data_root.as_deref())?;
+    let reading = start.elapsed();
     let device = engine::open(&options.device, config.threads)?;
-    let session = Session { config, data, device, initial: Arc::new(initial), query: Arc::new(query) };
+    let session = Session { config, data, reading, device, initial: Arc::new(initial), query: Arc::new(query) };
     session.run(Place::New(out), options, watcher)
 }
 
@@ -84,12 +87,14 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
     let query = Strategy::locked(&search, &mut config, Role::Query, &locked)?;
+    let start = Instant::now();
     let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
+    let reading = start.elapsed();
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
     let device = engine::open(&environment.device, environment.threads)?;
-    let session = Session { config, data, device, initial: Arc::new(initial), query: Arc::new(query) };
+    let session = Session { config, data, reading, device, initial: Arc::new(initial), query: Arc::new(query) };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -115,6 +120,7 @@ impl Place<'_> {
 struct Session {
     config: Config,
     data: Arc<Dataset>,
+    reading: Duration,
     device: Device,
     initial: Arc<Strategy>,
     query: Arc<Strategy>,
@@ -122,7 +128,7 @@ struct Session {
 
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-        let Session { config, data, device, initial, query } = self;
+        let Session { config, data, reading, device, initial, query } = self;
         let budget = Budget { initial: config.initial.size, query: config.query.size, rounds: config.query.rounds };
         budget.check(data.pool.len())?;
         let shape = learner::image_shape(data.shape);
@@ -159,6 +165,7 @@ impl Session {
             query: &mut query_selector,
             budget,
             seed: config.seed,
+            reading,
             warm: config.training.restart == Restart::Warm,
             dir: &dir,
             watcher,

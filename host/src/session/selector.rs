@@ -6,6 +6,7 @@ use crate::operations::{Asked, Call, Context, Services, Training};
 use crate::plugin::{Instance, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::Selection;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The folder of a run's recordings.
 pub const RECORDINGS: &str = "recordings";
@@ -51,8 +52,8 @@ impl PluginSelector {
         }
     }
 
-    /// Ask once: the answer, checked, and what the host did for it.
-    fn ask(&mut self, ask: &Ask<'_>) -> Result<(Selection, Asked), PluginError> {
+    /// Ask once: the answer, checked, what the host did for it, and how long the strategy itself took.
+    fn ask(&mut self, ask: &Ask<'_>) -> Result<(Selection, Asked, Duration), PluginError> {
         let context = Context {
             plugin: &self.name,
             seed: seed_of(self.run_seed, ask.round, &self.name),
@@ -61,9 +62,12 @@ impl PluginSelector {
         };
         let call = Call::new(&self.services, context);
         let request = call.request(ask.round, ask.budget, ask.unlabelled);
+        let start = Instant::now();
         let selection = self.instance.select(&request, call.as_host())?;
+        let (took, asked) = (start.elapsed(), call.asked());
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
-        Ok((selection, call.asked()))
+        let deciding = took.saturating_sub(asked.predicting + asked.training);
+        Ok((selection, asked, deciding))
     }
 
     /// A new instance where the lost one was before the round.
@@ -95,7 +99,7 @@ impl Selector for PluginSelector {
     fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
         self.changed = true;
         let mut mishaps = Vec::new();
-        let (selection, asked) = loop {
+        let (selection, asked, deciding) = loop {
             match self.ask(ask) {
                 Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
                     tracing::warn!("{error}; asking again with a new worker");
@@ -109,7 +113,7 @@ impl Selector for PluginSelector {
         let Asked { predicting, training, trainings } = asked;
         let before = std::mem::take(&mut self.asked_before).trainings;
         let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
-        Ok(Selected { selection, predicting, training, pretexts, mishaps })
+        Ok(Selected { selection, deciding, predicting, training, pretexts, mishaps })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, Failure> {
@@ -129,7 +133,7 @@ impl Selector for PluginSelector {
 }
 
 /// A training in the journal's words.
-fn pretext(plugin: &str, training: Training) -> Pretext {
+pub fn pretext(plugin: &str, training: Training) -> Pretext {
     let Training { model, name, cached, epochs, loss, accuracy, seconds } = training;
     Pretext { plugin: plugin.to_owned(), name, model, cached, epochs, loss, accuracy, seconds }
 }

@@ -2,6 +2,7 @@
 
 mod convnet;
 mod resnet;
+mod wide_resnet;
 
 use tch::Tensor;
 
@@ -9,7 +10,7 @@ use super::error::{EngineError, TorchResult};
 use super::layers::{Pass, Plan};
 
 /// The names that `model.backbone` may have.
-pub const BACKBONES: &[&str] = &["resnet18", "resnet20", "convnet"];
+pub const BACKBONES: &[&str] = &["resnet18", "resnet18-imagenet", "resnet20", "wrn-28-2", "convnet"];
 
 /// A network without its classifier.
 pub(super) trait Backbone: Send {
@@ -37,7 +38,9 @@ impl Spec {
 pub(super) fn find(name: &str) -> Result<Spec, EngineError> {
     match name {
         "resnet18" => Ok(Spec { default_width: 64, build: resnet::resnet18 }),
+        "resnet18-imagenet" => Ok(Spec { default_width: 64, build: resnet::resnet18_imagenet }),
         "resnet20" => Ok(Spec { default_width: 16, build: resnet::resnet20 }),
+        "wrn-28-2" => Ok(Spec { default_width: 16, build: wide_resnet::wrn_28_2 }),
         "convnet" => Ok(Spec { default_width: 32, build: convnet::convnet }),
         _ => Err(unknown(name)),
     }
@@ -53,4 +56,15 @@ fn unknown(name: &str) -> EngineError {
 /// The mean over height and width: n x c x h x w to n x c.
 fn global_average(x_nchw: &Tensor) -> TorchResult<Tensor> {
     x_nchw.f_mean_dim([2, 3].as_slice(), false, None)
+}
+
+/// Every `stride`-th pixel of every `stride`-th row.
+///
+/// A strided 1x1 convolution is this and then one of stride 1: below 8 channels the weight gradient of oneDNN's strided 1x1
+/// convolution writes outside of its buffers (https://github.com/uxlfoundation/oneDNN/issues/6035).
+fn every(stride: i64, x_nchw: &Tensor) -> TorchResult<Tensor> {
+    if stride == 1 {
+        return Ok(x_nchw.shallow_clone());
+    }
+    x_nchw.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)
 }

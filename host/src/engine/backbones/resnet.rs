@@ -4,11 +4,13 @@ use tch::Tensor;
 
 use super::super::error::TorchResult;
 use super::super::layers::{ConvBn, Pass, Plan};
-use super::{Backbone, global_average};
+use super::{Backbone, every, global_average};
 
-/// A 3x3 stem without pooling, then stages of basic blocks; each stage after the first halves the image.
+/// A stem, then stages of basic blocks; each stage after the first halves the image.
 struct ResNet {
     stem: ConvBn,
+    /// Whether 3x3 max-pooling follows the stem and halves the image.
+    pool: bool,
     blocks: Vec<Block>,
     n_features: usize,
 }
@@ -34,19 +36,26 @@ enum Shortcut {
     },
 }
 
-/// ResNet-18 with the stem for small images that CIFAR papers use: 4 stages of 2 blocks, projections.
+/// ResNet-18 with the 3x3 stem for small images that CIFAR papers use: 4 stages of 2 blocks, projections.
 pub(super) fn resnet18(plan: &mut Plan, n_channels: usize, width: usize) -> Box<dyn Backbone> {
-    Box::new(ResNet::new(plan, n_channels, &[width, 2 * width, 4 * width, 8 * width], 2, true))
+    let stem = plan.conv_bn("conv1", "bn1", (n_channels, width), 3, 1);
+    Box::new(ResNet::new(plan, stem, false, &[width, 2 * width, 4 * width, 8 * width], 2, true))
+}
+
+/// ResNet-18 as published for ImageNet: a 7x7 stem and pooling quarter the image first. Its names are torchvision's.
+pub(super) fn resnet18_imagenet(plan: &mut Plan, n_channels: usize, width: usize) -> Box<dyn Backbone> {
+    let stem = plan.conv_bn("conv1", "bn1", (n_channels, width), 7, 2);
+    Box::new(ResNet::new(plan, stem, true, &[width, 2 * width, 4 * width, 8 * width], 2, true))
 }
 
 /// The paper's CIFAR network with n = 3: 3 stages of 3 blocks, shortcuts without parameters.
 pub(super) fn resnet20(plan: &mut Plan, n_channels: usize, width: usize) -> Box<dyn Backbone> {
-    Box::new(ResNet::new(plan, n_channels, &[width, 2 * width, 4 * width], 3, false))
+    let stem = plan.conv_bn("conv1", "bn1", (n_channels, width), 3, 1);
+    Box::new(ResNet::new(plan, stem, false, &[width, 2 * width, 4 * width], 3, false))
 }
 
 impl ResNet {
-    fn new(plan: &mut Plan, n_channels: usize, widths: &[usize], n_blocks: usize, project: bool) -> Self {
-        let stem = plan.conv_bn("conv1", "bn1", (n_channels, widths[0]), 3, 1);
+    fn new(plan: &mut Plan, stem: ConvBn, pool: bool, widths: &[usize], n_blocks: usize, project: bool) -> Self {
         let mut blocks = Vec::new();
         let mut n_in = widths[0];
         for (stage, &n_out) in widths.iter().enumerate() {
@@ -57,7 +66,7 @@ impl ResNet {
                 n_in = n_out;
             }
         }
-        Self { stem, blocks, n_features: n_in }
+        Self { stem, pool, blocks, n_features: n_in }
     }
 }
 
@@ -89,22 +98,18 @@ impl Shortcut {
     fn forward(&self, pass: &Pass, x: &Tensor) -> TorchResult<Tensor> {
         match self {
             Shortcut::Identity => Ok(x.shallow_clone()),
-            // The stride is a slice of its own: below 8 channels the weight gradient of oneDNN's strided 1x1 convolution
-            // writes outside of its buffers (https://github.com/uxlfoundation/oneDNN/issues/6035).
             Shortcut::Projection { layer, stride } => pass.conv_bn(layer, &every(*stride, x)?),
             Shortcut::Subsample { n_new_channels } => every(2, x)?.f_constant_pad_nd([0, 0, 0, 0, 0, *n_new_channels]),
         }
     }
 }
 
-/// Every `stride`-th pixel of every `stride`-th row.
-fn every(stride: i64, x_nchw: &Tensor) -> TorchResult<Tensor> {
-    x_nchw.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)
-}
-
 impl Backbone for ResNet {
     fn forward(&self, pass: &Pass, x_nchw: &Tensor) -> TorchResult<Tensor> {
         let mut x = pass.conv_bn(&self.stem, x_nchw)?.f_relu_()?;
+        if self.pool {
+            x = x.f_max_pool2d(3, 2, 1, 1, false)?;
+        }
         for block in &self.blocks {
             x = block.forward(pass, &x)?;
         }

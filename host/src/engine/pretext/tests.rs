@@ -2,7 +2,7 @@ use coldstart_plugin_api::training::{Head, Record, Region, Schedule, Setting, Vi
 
 use super::super::contrast::{noise_contrast, nt_xent};
 use super::super::predict::{Answers, Moments};
-use super::super::{Glances, ImageShape, Init, Outputs, predict, predict_views};
+use super::super::{Glances, ImageShape, Outputs, predict, predict_views};
 use super::*;
 use coldstart_plugin_api::ops::Reduce;
 
@@ -24,7 +24,7 @@ fn images(n: usize) -> Images {
 }
 
 fn small() -> ModelSettings {
-    ModelSettings { backbone: "convnet".to_owned(), width: Some(4), init: Init::Scratch }
+    ModelSettings { backbone: "convnet".to_owned(), width: Some(4), ..ModelSettings::default() }
 }
 
 fn rotation() -> TrainSpec {

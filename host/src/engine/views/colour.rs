@@ -8,7 +8,7 @@ use super::super::error::TorchResult;
 const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
 
 /// The grey image, n x 1 x h x w; none of images that have one channel already.
-pub(super) fn luma(x_nchw: &Tensor) -> TorchResult<Option<Tensor>> {
+pub(in crate::engine) fn luma(x_nchw: &Tensor) -> TorchResult<Option<Tensor>> {
     if x_nchw.size()[1] != 3 {
         return Ok(None);
     }

@@ -1,0 +1,243 @@
+//! A frozen backbone under a linear classifier: what the backbone makes of the images is kept, so that a round costs the fit of
+//! the classifier and one product over the pool.
+
+use std::ops::ControlFlow;
+
+use tch::{Kind, Tensor};
+
+use super::cluster::upload;
+use super::error::{EngineError, TorchResult, While};
+use super::images::{Features, Images};
+use super::model::Model;
+use super::predict::{Collected, Outputs, PredictObserver, PredictProgress, Predictions, predict};
+use super::probe::{Costs, logistic};
+use super::settings::{Learner, Training};
+use super::train::{Labelled, class_weights};
+
+/// Keeps what the frozen backbone of `model` makes of every one of `images`, unless it is kept already.
+///
+/// Errs when the model is not frozen or does not fit the images, and when `observer` breaks.
+pub fn remember(images: &mut Images, model: &Model, observer: &mut PredictObserver<'_>) -> Result<(), EngineError> {
+    let Some(name) = model.frozen() else {
+        return Err(EngineError::Input("the features of a network that learns cannot be kept".to_owned()));
+    };
+    if images.features(name).is_some() {
+        return Ok(());
+    }
+    let rows: Vec<usize> = (0..images.n_images()).collect();
+    let outputs = Outputs { embeddings: true, ..Outputs::default() };
+    let embeds_nd = predict(model, images, &rows, outputs, observer)?.embeds_nd;
+    let absent = || EngineError::Input("the network gave no features".to_owned());
+    let embeds_nd = embeds_nd.ok_or_else(absent)?;
+    let kept = || -> TorchResult<Features> {
+        let values_nd = upload(&embeds_nd, model.device())?;
+        let (mean_d, deviation_d) = (
+            values_nd.f_mean_dim([0].as_slice(), false, None)?,
+            values_nd.f_std_dim([0].as_slice(), false, false)?.f_clamp_min(1e-6)?,
+        );
+        Ok(Features { of: name.clone(), values_nd, mean_d, inverse_std_d: deviation_d.f_reciprocal()? })
+    };
+    images.keep(kept().doing("keeping features")?);
+    Ok(())
+}
+
+/// What fitting a classifier came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// The mean cross-entropy of the labelled images, without the penalty.
+    pub loss: f64,
+    /// The share of them that is told right.
+    pub accuracy: f64,
+}
+
+/// Fits the classifier of a frozen `model` to the labelled images, whose features are [kept](remember): multinomial logistic
+/// regression with the penalty of `settings`, each feature brought to mean 0 and deviation 1 over the whole set, labelled or not.
+/// Its weights are then those of an ordinary head, so that all that can be asked of a network can be asked of this one.
+///
+/// The same inputs give the same bits. Errs when the features are not kept, or the inputs do not fit.
+pub fn fit(model: &mut Model, settings: &Training, labelled: Labelled<'_>) -> Result<Fit, EngineError> {
+    settings.validate()?;
+    labelled.check(model, 1)?;
+    let Learner::LinearProbe(probe) = settings.learner else {
+        return Err(EngineError::Input("only a linear probe is fitted to kept features".to_owned()));
+    };
+    let Some(features) = model.frozen().and_then(|name| labelled.images.features(name)) else {
+        return Err(EngineError::Input("the features of these images are not kept".to_owned()));
+    };
+    let doing = "fitting a linear probe";
+    let fitted = || -> TorchResult<(Tensor, Tensor, Fit)> {
+        let _no_grad = tch::no_grad_guard();
+        let device = labelled.images.device();
+        let integers = |values: &mut dyn Iterator<Item = usize>| {
+            Tensor::f_from_slice(&values.map(|value| value as i64).collect::<Vec<_>>())?.f_to_device(device)
+        };
+        let rows = integers(&mut labelled.rows.iter().copied())?;
+        let labels_n = integers(&mut labelled.labels.iter().copied())?;
+        let x_nd = features.values_nd.f_index_select(0, &rows)?;
+        let x_nd = x_nd.f_sub(&features.mean_d)?.f_mul(&features.inverse_std_d)?;
+        let weights_c = settings
+            .class_balance
+            .then(|| Tensor::f_from_slice(&class_weights(labelled.labels, model.n_outputs()))?.f_to_device(device));
+        let (weights_c, smoothing) = (weights_c.transpose()?, settings.label_smoothing);
+        let costs = Costs { penalty: probe.penalty, weights_c, smoothing };
+        let (weights_cd, bias_c) = logistic((&x_nd, &labels_n), model.n_outputs(), &costs)?;
+        let logits_nc = x_nd.f_linear(&weights_cd, Some(&bias_c))?;
+        let right = logits_nc.f_argmax(1, false)?.f_eq_tensor(&labels_n)?.f_to_kind(Kind::Double)?;
+        let fit = Fit {
+            loss: costs.nll(&logits_nc, &labels_n)?.f_double_value(&[])?,
+            accuracy: right.f_mean(Kind::Double)?.f_double_value(&[])?,
+        };
+        // On features as they are.
+        let weights_cd = weights_cd.f_mul(&features.inverse_std_d)?;
+        let bias_c = bias_c.f_sub(&weights_cd.f_mv(&features.mean_d)?)?;
+        Ok((weights_cd, bias_c, fit))
+    };
+    let (weights_cd, bias_c, fit) = fitted().doing(doing)?;
+    model.set_classifier(&weights_cd, &bias_c).doing(doing)?;
+    Ok(fit)
+}
+
+/// [`predict`] from features that are kept.
+///
+/// The classifier sees the whole set whatever is asked for, so an answer depends on no other row.
+pub(super) fn predict_kept(
+    model: &Model,
+    features: &Features,
+    rows: &[usize],
+    outputs: Outputs,
+    observer: &mut PredictObserver<'_>,
+) -> Result<Predictions, EngineError> {
+    let doing = "predicting from kept features";
+    let _no_grad = tch::no_grad_guard();
+    let n_images = rows.len();
+    let asked = || -> TorchResult<Predictions> {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let rows = Tensor::f_from_slice(&rows)?.f_to_device(features.values_nd.device())?;
+        let wants_logits = outputs.logits || outputs.probabilities;
+        let logits_nc = wants_logits.then(|| {
+            let all_nc = model.outputs(&model.inference_pass()?, &features.values_nd)?;
+            all_nc.f_index_select(0, &rows)
+        });
+        let logits_nc = logits_nc.transpose()?;
+        let probs_nc = logits_nc.as_ref().filter(|_| outputs.probabilities).map(|l| l.f_softmax(1, Kind::Float));
+        let embeds_nd = outputs.embeddings.then(|| features.values_nd.f_index_select(0, &rows));
+        let collected = Collected {
+            probs_nc: probs_nc.transpose()?,
+            logits_nc: logits_nc.filter(|_| outputs.logits),
+            embeds_nd: embeds_nd.transpose()?,
+        };
+        collected.take(n_images)
+    };
+    let predictions = asked().doing(doing)?;
+    match observer(PredictProgress { n_done: n_images, n_images }) {
+        ControlFlow::Continue(()) => Ok(predictions),
+        ControlFlow::Break(()) => Err(EngineError::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::LinearProbe;
+    use super::super::{Device, ImageShape, ModelSettings};
+    use super::*;
+    use coldstart_plugin_api::Rng;
+
+    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 1 };
+    const ALL: Outputs = Outputs { probabilities: true, logits: true, embeddings: true };
+
+    fn go_on(_: PredictProgress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Sixty noisy images of three brightnesses, a frozen random network that has seen them, and the settings of a probe.
+    fn frozen() -> (Model, Images, Vec<usize>, Training) {
+        let mut rng = Rng::from_seed([8; 32]);
+        let labels: Vec<usize> = (0..60).map(|i| i % 3).collect();
+        let pixels: Vec<u8> = labels
+            .iter()
+            .flat_map(|&label| vec![label as u64 * 60; 64])
+            .map(|base| (base + rng.below(90)) as u8)
+            .collect();
+        let device = Device::cpu_for_tests();
+        let mut images = Images::new(&pixels, SHAPE, &device).unwrap();
+        let settings = ModelSettings { backbone: "convnet".to_owned(), width: Some(4), ..ModelSettings::default() };
+        let mut model = Model::new(&settings, SHAPE, 3, &mut rng, &device).unwrap();
+        model.freeze("random");
+        remember(&mut images, &model, &mut go_on).unwrap();
+        let training = Training { learner: Learner::LinearProbe(LinearProbe::default()), ..Training::default() };
+        (model, images, labels, training)
+    }
+
+    fn part<'a>(images: &'a Images, rows: &'a [usize], labels: &'a [usize]) -> Labelled<'a> {
+        Labelled { images, rows, labels: &labels[..rows.len()] }
+    }
+
+    #[test]
+    fn kept_features_answer_as_the_network_does() {
+        let (mut model, images, labels, training) = frozen();
+        let rows: Vec<usize> = (0..12).collect();
+        let fitted = fit(&mut model, &training, part(&images, &rows, &labels)).unwrap();
+        assert!(fitted.accuracy > 0.9, "{fitted:?}");
+        let asked = [59, 3, 3, 20];
+        let kept = predict(&model, &images, &asked, ALL, &mut go_on).unwrap();
+        model.freeze("another, of which nothing is kept");
+        let whole = predict(&model, &images, &asked, ALL, &mut go_on).unwrap();
+        for (kept, whole) in
+            [(kept.probs_nc, whole.probs_nc), (kept.logits_nc, whole.logits_nc), (kept.embeds_nd, whole.embeds_nd)]
+        {
+            let (kept, whole) = (kept.unwrap(), whole.unwrap());
+            assert_eq!((kept.n_rows, kept.n_cols), (whole.n_rows, whole.n_cols));
+            for (kept, whole) in kept.values.iter().zip(&whole.values) {
+                // The same sums in another order, of numbers of order 10.
+                assert!((kept - whole).abs() < 1e-4, "{kept} is not {whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_depends_on_no_other_row() {
+        let (mut model, images, labels, training) = frozen();
+        let rows: Vec<usize> = (0..60).collect();
+        fit(&mut model, &training, part(&images, &rows[..9], &labels)).unwrap();
+        let all = predict(&model, &images, &rows, ALL, &mut go_on).unwrap().logits_nc.unwrap();
+        for row in [0, 17, 59] {
+            let alone = predict(&model, &images, &[row], ALL, &mut go_on).unwrap().logits_nc.unwrap();
+            assert_eq!(alone.row(0), all.row(row));
+        }
+    }
+
+    /// At the optimum the slope of the cost is 0, also where there are fewer images than features and the fit was found among
+    /// combinations of the images.
+    #[test]
+    fn the_fit_is_an_optimum() {
+        let (mut model, images, labels, training) = frozen();
+        for n in [6, 60] {
+            let rows: Vec<usize> = (0..n).collect();
+            fit(&mut model, &training, part(&images, &rows, &labels)).unwrap();
+            let features = images.features("random").unwrap();
+            let x_nd = (features.values_nd.narrow(0, 0, n as i64) - &features.mean_d) * &features.inverse_std_d;
+            let asked = predict(&model, &images, &rows, ALL, &mut go_on).unwrap();
+            let error: Vec<f64> = (0..n)
+                .flat_map(|i| (0..3).map(move |c| (i, c)))
+                .map(|(i, c)| {
+                    f64::from(asked.probs_nc.as_ref().unwrap().row(i)[c]) - f64::from(u8::from(labels[i] == c))
+                })
+                .collect();
+            let error_nc = Tensor::from_slice(&error).view([n as i64, 3]).to_kind(Kind::Float) / n as f64;
+            let head = model.classifier().unwrap();
+            let weights = head / &features.inverse_std_d;
+            let slope = error_nc.tr().mm(&x_nd) + weights * 1e-2;
+            // L-BFGS stops where f32 sees no descent: slopes that begin at order 1 fall to some 1e-4.
+            let steepest = slope.abs().max().double_value(&[]);
+            assert!(steepest < 1e-3, "{n} images: {steepest}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_asked_for() {
+        let (mut model, images, labels, training) = frozen();
+        model.freeze("another");
+        let error = fit(&mut model, &training, part(&images, &[0, 1], &labels)).unwrap_err();
+        assert!(error.to_string().contains("not kept"), "{error}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The learners through the real program: from a representation, from unlabelled images, and what happens when one diverges.
+
+use coldstart_tests::{Lab, pretexts, results, run_args};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A representation that takes a second.
+const REPRESENTATION: &[&str] = &["representation.method=rotation", "representation.epochs=1"];
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [REPRESENTATION, more].concat()
+}
+
+fn timings(run: &Path, round: u32) -> Value {
+    let file = run.join(format!("rounds/{round:03}/timings.json"));
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn every_learner_runs_and_gives_the_same_twice() {
+    let lab = Lab::new();
+    let rows: [(&str, Vec<&str>); 5] = [
+        ("probe", with(&["training.learner=linear-probe", "query.strategy=margin"])),
+        ("warm", with(&["model.init=representation", "query.strategy=consistency"])),
+        ("fixmatch", vec!["training.learner={ kind = \"fixmatch\", unlabelled = 2 }", "training.batch_size=32"]),
+        ("mixmatch", vec!["training.learner=mixmatch", "training.batch_size=32"]),
+        ("options", vec!["training.augmentation=rand-augment", "training.ema=0.9", "training.class_balance=true"]),
+    ];
+    for (name, settings) in rows {
+        lab.run(name, &settings).exits(0);
+        let again = format!("{name}-again");
+        lab.run(&again, &settings).exits(0);
+        assert_eq!(results(&lab.path(name)), results(&lab.path(&again)), "{name}");
+    }
+}
+
+#[test]
+fn a_representation_is_trained_once_and_the_journal_says_so() {
+    let lab = Lab::new();
+    lab.run("probe", &with(&["training.learner=linear-probe"])).exits(0).says("fitted a linear probe to 10 images");
+    lab.run("warm", &with(&["model.init=representation"])).exits(0).says("found `rotation`");
+    let of = |run: &str| {
+        let pretexts = pretexts(&lab.path(run));
+        pretexts.iter().map(|p| (p["plugin"].as_str().unwrap().to_owned(), p["cached"] == true)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("probe"), [("linear-probe".to_owned(), false)]);
+    assert_eq!(of("warm"), [("supervised".to_owned(), true)]);
+}
+
+#[test]
+fn a_probe_goes_on_where_it_was_killed() {
+    let lab = Lab::new();
+    let settings = with(&["training.learner=linear-probe", "query.rounds=40"]);
+    lab.run("whole", &settings).exits(0);
+    let part = lab.path("part");
+    let args = run_args("part", &settings);
+    let mut run = lab.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let finished = || {
+        let journal = std::fs::read_to_string(part.join("journal.jsonl")).unwrap_or_default();
+        journal.matches("round-finished").count()
+    };
+    while finished() < 3 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(finished() < 41, "it was over before it was killed");
+    lab.coldstart(&["resume", "part"]).exits(0);
+    assert_eq!(results(&part), results(&lab.path("whole")));
+}
+
+#[test]
+fn a_round_says_where_its_time_went() {
+    let lab = Lab::new();
+    lab.run("run", &[]).exits(0);
+    let first = timings(&lab.path("run"), 0);
+    let second = timings(&lab.path("run"), 1);
+    for phase in ["augmentation", "forward", "backward", "optimizer", "evaluate", "plugin", "record"] {
+        assert!(second["seconds"][phase].as_f64().unwrap() >= 0.0, "{phase}: {second}");
+    }
+    assert!(first["seconds"]["data"].as_f64().unwrap() > 0.0 && second["seconds"].get("data").is_none());
+    let sum: f64 = second["seconds"].as_object().unwrap().values().map(|s| s.as_f64().unwrap()).sum();
+    // The phases are parts of the round; what is between them is not timed.
+    assert!(sum <= second["total"].as_f64().unwrap() + 1e-6, "{second}");
+}
+
+#[test]
+fn a_training_that_diverges_is_done_once_more_and_then_fails() {
+    let lab = Lab::new();
+    let lr =
+        |lr: &str| format!("training.optimizer={{ kind = \"sgd\", lr = {lr}, weight_decay = 0.0, momentum = 0.0 }}");
+    // Steps of this size overflow f32 somewhere, and a tenth of them does not.
+    lab.run("saved", &[&lr("1e15")]).exits(0).says("training once more with a learning rate of 100000000000000");
+    let journal = std::fs::read_to_string(lab.path("saved").join("journal.jsonl")).unwrap();
+    assert!(journal.contains("\"event\":\"trained-again\",\"round\":0"), "{journal}");
+    // Steps of this size overflow whatever is done once more.
+    lab.run("hopeless", &[&lr("1e36")]).exits(1).says("training diverged").says("lower the learning rate");
+    let journal = std::fs::read_to_string(lab.path("hopeless").join("journal.jsonl")).unwrap();
+    assert!(journal.contains("run-failed"), "{journal}");
+}
+
+#[test]
+fn what_a_learner_stands_on_must_be_there() {
+    let lab = Lab::new();
+    let rows: [(&[&str], &[&str]); 4] = [
+        (&["training.learner=linear-probe"], &["training.learner", "[representation]"]),
+        (&["model.init=representation"], &["model.init", "[representation]"]),
+        (
+            &["model.init=representation", "representation.method=rotation", "representation.width=8"],
+            &["representation", "the network of `[model]`"],
+        ),
+        (&["training.learner=fixmach"], &["training.learner", "fixmatch"]),
+    ];
+    for (settings, expected) in rows {
+        let ran = lab.run("refused", settings);
+        ran.exits(2);
+        for part in expected {
+            ran.says(part);
+        }
+    }
+    let file = "model.init={ file = { path = \"absent.safetensors\" } }";
+    lab.run("absent", &[file]).exits(1).says("absent.safetensors");
+}
