@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 export LIBTORCH=${LIBTORCH:-$PWD/../.libtorch/torch}
+# The host links libtorch, though nothing that is fuzzed calls it.
+export LD_LIBRARY_PATH=$LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 executions=${1:-1200000}
 # The versions of the workspace, as what is fuzzed is what is shipped.
 [ -f Cargo.lock ] || cp ../Cargo.lock Cargo.lock
@@ -11,6 +13,7 @@ for target in manifest script package lock trust frames recording library config
   seeds=("seeds/$target")
   [ "$target" != config ] || seeds+=(../configs)
   cargo +nightly fuzz run "$target" "corpus/$target" "${seeds[@]}" -- \
-    -runs="$executions" -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 2>&1 |
-    tee "corpus/$target.log" | grep -E "number_of_executed_units|SUMMARY|ERROR" | sed "s/^/$target: /"
+    -runs="$executions" -max_len=65536 -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 > "corpus/$target.log" 2>&1 ||
+    { tail -n 30 "corpus/$target.log"; echo "$target: failed, see corpus/$target.log"; exit 1; }
+  echo "$target: $(grep -o 'number_of_executed_units: *[0-9]*' "corpus/$target.log")"
 done

@@ -260,7 +260,9 @@ struct TimingRow {
 
 fn phases(run: &Run) -> Vec<String> {
     let recorded = run.rounds.iter().filter_map(|round| round.timings.as_ref());
-    let names: BTreeSet<&String> = recorded.flat_map(|timings| timings.seconds.keys()).collect();
+    // Phases that took next to nothing in every round would only make the table wide.
+    let noticed = recorded.flat_map(|timings| &timings.seconds).filter(|(_, seconds)| **seconds >= 0.001);
+    let names: BTreeSet<&String> = noticed.map(|(name, _)| name).collect();
     let mut names: Vec<String> = names.into_iter().cloned().collect();
     names.sort_by_key(|name| PHASES.iter().position(|phase| phase == name).unwrap_or(PHASES.len()));
     names
