@@ -39,6 +39,10 @@ unit: setup
 bench: build
 	cargo bench --workspace --locked
 
+## gpu-bundle: a folder under 64 MiB with all that a machine with a GPU and PyTorch needs to check and time the program
+gpu-bundle: build
+	host/benches/gpu/bundle.sh
+
 # Says what is missing before a build fails deep inside.
 tools:
 	@command -v cargo > /dev/null || { echo "missing: cargo; install Rust (stable) with rustup"; exit 1; }
