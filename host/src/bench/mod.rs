@@ -95,7 +95,9 @@ fn images(n: usize, shape: ImageShape, device: &Device) -> Result<Images, Engine
 
 fn model((backbone, width): (&str, usize), shape: ImageShape, device: &Device) -> Result<Model, EngineError> {
     let settings = ModelSettings { backbone: backbone.to_owned(), width: Some(width), ..ModelSettings::default() };
-    Model::new(&settings, shape, 10, &mut Rng::from_seed([SEED; 32]), device)
+    let mut model = Model::new(&settings, shape, 10, &mut Rng::from_seed([SEED; 32]), device)?;
+    model.predict_in(Training::default().precision);
+    Ok(model)
 }
 
 /// Steps that are not timed: memory is claimed and kernels are chosen in them.

@@ -184,7 +184,7 @@ impl Step<'_> {
     }
 
     fn embed(&self, pass: &super::layers::Pass, x_nchw: &Tensor) -> TorchResult<Tensor> {
-        unit(&self.model.forward(pass, &x_nchw.f_to_kind(self.kind)?)?)
+        unit(&self.model.forward(pass, x_nchw)?)
     }
 }
 

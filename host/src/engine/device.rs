@@ -108,13 +108,26 @@ fn missing(wanted: &str, problem: impl Into<String>, hint: impl Into<String>) ->
 }
 
 fn set_threads(threads: usize) -> usize {
-    static INTEROP: Once = Once::new();
-    // libtorch accepts this once per process. The engine never runs two operations side by side.
-    INTEROP.call_once(|| tch::set_num_interop_threads(1));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // libtorch accepts this once per process. The engine never runs two operations side by side.
+        tch::set_num_interop_threads(1);
+        keep_memory();
+    });
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = if threads == 0 { cores() } else { threads.min(i32::MAX as usize) };
     tch::set_num_threads(threads as i32);
     threads
+}
+
+/// Lets the process keep the memory that a step frees, because the next step asks for as much again. Else glibc gives large
+/// blocks back to the system each time, and a tenth of a step is spent on pages that come back zeroed.
+fn keep_memory() {
+    const LARGEST: libc::c_int = 1 << 30;
+    for (what, value) in [(libc::M_MMAP_THRESHOLD, LARGEST), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)] {
+        // SAFETY: mallopt takes plain integers and may be called at any time; one that it refuses changes nothing.
+        unsafe { libc::mallopt(what, value) };
+    }
 }
 
 fn cpu(threads: usize) -> Device {

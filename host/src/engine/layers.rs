@@ -158,9 +158,10 @@ pub(super) fn views(flat: &Tensor, slots: &[Slot]) -> TorchResult<Vec<Tensor>> {
     shaped.collect()
 }
 
-/// One way through a network: the views of its weights, and what batch-norm does.
+/// One way through a network: the views of its weights, what convolutions compute in, and what batch-norm does.
 pub(super) struct Pass {
     params: Vec<Tensor>,
+    kind: Kind,
     norm: Norm,
 }
 
@@ -194,27 +195,35 @@ impl Pass {
         let affine = views(params, &plan.params)?;
         let stats = views(stats, &plan.stats)?;
         let params = views(&params.f_to_kind(kind)?, &plan.params)?;
-        Ok(Self { params, norm: Norm::Batch { affine, stats, groups: groups as i64 } })
+        Ok(Self { params, kind, norm: Norm::Batch { affine, stats, groups: groups as i64 } })
     }
 
-    /// An inference pass in f32 with every batch-norm folded into the convolution before it.
-    pub(super) fn folded(plan: &Plan, params: &Tensor, stats: &Tensor) -> TorchResult<Self> {
+    /// An inference pass with every batch-norm folded, in f32, into the convolution before it. Convolutions compute in `kind`,
+    /// averages and linear layers in f32: a classifier that rounds its answers makes ties of them.
+    pub(super) fn folded(plan: &Plan, params: &Tensor, stats: &Tensor, kind: Kind) -> TorchResult<Self> {
         let params = views(params, &plan.params)?;
         let stats = views(stats, &plan.stats)?;
-        let folded = plan.conv_bns.iter().map(|layer| layer.fold(&params, &stats)).collect::<TorchResult<_>>()?;
-        Ok(Self { params, norm: Norm::Folded { folded, stats } })
+        let fold = |layer: &ConvBn| {
+            let (weight, bias) = layer.fold(&params, &stats)?;
+            Ok((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?))
+        };
+        let folded = plan.conv_bns.iter().map(fold).collect::<TorchResult<_>>()?;
+        let of_conv = |view: &Tensor| view.dim() == 4;
+        let params =
+            params.iter().map(|view| if of_conv(view) { view.f_to_kind(kind) } else { Ok(view.shallow_clone()) });
+        Ok(Self { params: params.collect::<TorchResult<_>>()?, kind, norm: Norm::Folded { folded, stats } })
     }
 
     /// An inference pass that applies batch-norm as its own step.
     #[cfg(test)]
     pub(super) fn unfolded(plan: &Plan, params: &Tensor, stats: &Tensor) -> TorchResult<Self> {
         let stats = views(stats, &plan.stats)?;
-        Ok(Self { params: views(params, &plan.params)?, norm: Norm::Running { stats } })
+        Ok(Self { params: views(params, &plan.params)?, kind: Kind::Float, norm: Norm::Running { stats } })
     }
 
     /// Applies `layer` to `x_nchw`.
     pub(super) fn conv(&self, layer: &Conv, x_nchw: &Tensor) -> TorchResult<Tensor> {
-        layer.apply(x_nchw, &self.params[layer.weight], None)
+        layer.apply(&x_nchw.f_to_kind(self.kind)?, &self.params[layer.weight], None)
     }
 
     /// Applies `layer` to `x_nchw`.
@@ -237,7 +246,7 @@ impl Pass {
         match &self.norm {
             Norm::Folded { folded, .. } => {
                 let (weight, bias) = &folded[layer.index];
-                layer.conv.apply(x_nchw, weight, Some(bias))
+                layer.conv.apply(&x_nchw.f_to_kind(self.kind)?, weight, Some(bias))
             }
             _ => self.batch_norm(&layer.norm, &self.conv(&layer.conv, x_nchw)?),
         }
@@ -245,7 +254,14 @@ impl Pass {
 
     /// Applies `layer` to `x_nd`.
     pub(super) fn linear(&self, layer: &Linear, x_nd: &Tensor) -> TorchResult<Tensor> {
-        x_nd.f_linear(&self.params[layer.weight], Some(&self.params[layer.weight + 1]))
+        let (weight, bias) = (&self.params[layer.weight], &self.params[layer.weight + 1]);
+        x_nd.f_to_kind(weight.kind())?.f_linear(weight, Some(bias))
+    }
+
+    /// The mean over height and width: n x c x h x w to n x c; at inference in f32.
+    pub(super) fn global_average(&self, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        let kind = if let Norm::Batch { .. } = self.norm { None } else { Some(Kind::Float) };
+        x_nchw.f_mean_dim([2, 3].as_slice(), false, kind)
     }
 }
 

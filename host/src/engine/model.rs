@@ -13,7 +13,7 @@ use super::error::{EngineError, TorchResult, While};
 use super::images::{ImageShape, Images};
 use super::layers::{self, ConvBn, Linear, Pass, Plan, Slot};
 use super::optimizer::Update;
-use super::settings::{ModelSettings, WeightFile};
+use super::settings::{ModelSettings, Precision, WeightFile};
 
 /// A network for images of one shape: a classifier, or whatever else its head was made for.
 pub struct Model {
@@ -27,6 +27,8 @@ pub struct Model {
     pub(super) params: Tensor,
     pub(super) stats: Tensor,
     frozen: Option<Arc<str>>,
+    /// What convolutions compute in when it predicts.
+    kind: Kind,
 }
 
 /// What stands on a backbone.
@@ -156,6 +158,7 @@ impl Model {
             params,
             stats,
             frozen: None,
+            kind: Kind::Float,
         })
     }
 
@@ -264,6 +267,16 @@ impl Model {
         self.replace(&theirs).doing("taking over weights")
     }
 
+    /// Lets its convolutions compute in `precision` when it predicts, and not in f32.
+    pub fn predict_in(&mut self, precision: Precision) {
+        self.kind = precision.kind_on(&self.device);
+    }
+
+    /// What its convolutions compute in when it predicts.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Says that the backbone never changes and what it is called: what it makes of a set of images may then be kept, by
     /// [`remember`](super::remember).
     pub fn freeze(&mut self, name: &str) {
@@ -338,7 +351,7 @@ impl Model {
     }
 
     pub(super) fn inference_pass(&self) -> TorchResult<Pass> {
-        Pass::folded(&self.plan, &self.params, &self.stats)
+        Pass::folded(&self.plan, &self.params, &self.stats, self.kind)
     }
 
     #[cfg(test)]

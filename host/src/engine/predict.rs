@@ -17,8 +17,12 @@ use super::views::{Chance, Views};
 
 /// Images per block. Each block is full, the last one by repeating its last image: then every image is computed by the same
 /// kernels in the same way, whatever is asked for beside it. On the CPU a block's activations should stay in the cache.
-pub(super) fn block_size(device: tch::Device) -> usize {
-    if device.is_cuda() { 1024 } else { 64 }
+pub(super) fn block_size(model: &Model) -> usize {
+    match (model.device().torch(), model.kind()) {
+        (tch::Device::Cpu, Kind::Float) => 64,
+        (tch::Device::Cpu, _) => 128,
+        _ => 1024,
+    }
 }
 
 /// What to compute.
@@ -105,7 +109,7 @@ pub fn predict_views(
         return Err(EngineError::Input("there must be at least one view".to_owned()));
     }
     let views = Views::new(images, glances.ops)?;
-    let block = block_size(images.device());
+    let block = block_size(model);
     in_blocks(model, images, rows, outputs, block, observer, &|pass, start, rows| {
         let doing = "predicting over views";
         let mut moments = Moments::default();
@@ -127,8 +131,9 @@ pub fn predict_views(
     })
 }
 
-/// Looks at the images `rows` once, without augmentation, in f32, with batch-norm folded into the convolutions; of a frozen
-/// network whose features are [kept](super::remember), at the features.
+/// Looks at the images `rows` once, without augmentation, with batch-norm folded into the convolutions, which compute in f32 or
+/// as the model [was told to](Model::predict_in); of a frozen network whose features are [kept](super::remember), at the
+/// features.
 ///
 /// On the CPU the answer for an image is the same, bit for bit, whichever other rows are asked for.
 /// Errs when the images do not fit the model, when a row is not in the set, and when `observer` breaks.
@@ -144,7 +149,7 @@ pub fn predict(
         images.check_rows(rows)?;
         return predict_kept(model, features, rows, outputs, observer);
     }
-    predict_in_blocks(model, images, rows, outputs, block_size(images.device()), observer)
+    predict_in_blocks(model, images, rows, outputs, block_size(model), observer)
 }
 
 /// [`predict`] with `block` images at a time.

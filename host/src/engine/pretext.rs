@@ -30,7 +30,7 @@ use job::learning_rate;
 pub use job::head_of;
 
 /// Changes whenever the same job may give other numbers than before: stored results of another revision are not used.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The least time between two checkpoints, and how many times as long as the writing of the last one it is.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -168,8 +168,9 @@ impl<'a> Trainer<'a> {
         let doing = "starting a training";
         let views = Views::new(job.images, &job.spec.views)?;
         let mut rng = Rng::for_stream(job.seed, "weights");
-        let model =
-            Model::with_head(job.model, job.images.shape(), head_of(job.spec, job.n_outputs()), &mut rng, device)?;
+        let head = head_of(job.spec, job.n_outputs());
+        let mut model = Model::with_head(job.model, job.images.shape(), head, &mut rng, device)?;
+        model.predict_in(job.precision);
         let update = Update::new(job.spec.optimizer.into(), &model.params).doing(doing)?;
         let n = job.rows.len();
         let memory =
@@ -273,7 +274,7 @@ impl<'a> Trainer<'a> {
         let chosen = self.chosen(choices.as_deref());
         let x_nchw = self.views.random(&rows, chosen, Chance::Shared(rng))?;
         let model = &self.state.model;
-        let logits = model.forward(&model.training_pass(self.kind)?, &x_nchw.f_to_kind(self.kind)?)?;
+        let logits = model.forward(&model.training_pass(self.kind)?, &x_nchw)?;
         self.marks(&logits, choices.as_deref(), positions)
     }
 
@@ -354,7 +355,7 @@ impl<'a> Trainer<'a> {
         let _no_grad = tch::no_grad_guard();
         let (n, device) = (self.job.rows.len(), self.state.model.device().torch());
         let pass = self.state.model.inference_pass().doing("folding batch-norm")?;
-        let block = block_size(device);
+        let block = block_size(&self.state.model);
         let mut found = vec![Vec::with_capacity(n); measures.len()];
         for start in (0..n).step_by(block) {
             let places: Vec<usize> = (start..start + block).map(|i| i.min(n - 1)).collect();

@@ -294,6 +294,25 @@ fn folding_batch_norm_changes_rounding_only() {
     }
 }
 
+/// In bf16 a prediction is that of f32 but for rounding, and rounds no two different images to the same probabilities.
+#[test]
+fn bf16_predicts_too() {
+    for &backbone in BACKBONES {
+        let (mut model, _, images) = trained(backbone, &quick(), false);
+        let exact = all_rows(&model, &images);
+        model.predict_in(Precision::Bf16);
+        let rounded = all_rows(&model, &images);
+        let difference = difference(&rounded, &exact);
+        // 8 bits of mantissa round by 2^-9; some 20 layers deep, errors of either sign add up to a few hundredths.
+        assert!(difference > 0.0 && difference < 0.05, "{backbone}: {difference}");
+        let mut first: Vec<u32> = rounded.logits_nc.unwrap().values.chunks(2).map(|row| row[0].to_bits()).collect();
+        let n = first.len();
+        first.sort_unstable();
+        first.dedup();
+        assert_eq!(first.len(), n, "{backbone}: images share a logit");
+    }
+}
+
 /// The largest difference of two predictions' logits, relative to the largest logit.
 fn difference(a: &Predictions, b: &Predictions) -> f32 {
     let (a, b) = (&a.logits_nc.as_ref().unwrap().values, &b.logits_nc.as_ref().unwrap().values);
@@ -305,9 +324,17 @@ fn difference(a: &Predictions, b: &Predictions) -> f32 {
 #[test]
 fn a_prediction_depends_on_no_other_row() {
     for shape in [GREY_8, ImageShape { height: 28, width: 28, channels: 1 }, CIFAR] {
-        for (backbone, width) in [("resnet18", 4), ("resnet18", 16), ("resnet20", 16), ("convnet", 32)] {
+        for (backbone, width, precision) in [
+            ("resnet18", 4, Precision::F32),
+            ("resnet18", 16, Precision::F32),
+            ("resnet18", 16, Precision::Bf16),
+            ("resnet20", 16, Precision::F32),
+            ("convnet", 32, Precision::F32),
+            ("convnet", 32, Precision::Bf16),
+        ] {
             let (images, _) = halves(70, shape);
-            let model = model(backbone, Some(width), shape, 10);
+            let mut model = model(backbone, Some(width), shape, 10);
+            model.predict_in(precision);
             let all = all_rows(&model, &images);
             let mut rows = rng("rows").sample(70, 70);
             rows.extend([69, 3, 3]);

@@ -143,6 +143,7 @@ pub fn load(services: &Services, model: &str) -> Result<Model> {
     let loaded =
         Model::with_head(&settings, task.pool.shape(), head, &mut rng, &services.device).and_then(|mut loaded| {
             loaded.load(&entry.folder.join(WEIGHTS))?;
+            loaded.predict_in(services.precision);
             Ok(loaded)
         });
     loaded.map_err(from_engine)

@@ -271,7 +271,8 @@ impl Court {
         seed[..8].copy_from_slice(&self.run_seed.to_le_bytes());
         let mut rng = Rng::for_stream(seed, "untrained weights");
         let (shape, head) = (learner::image_shape(data.shape), HeadSettings::classifier(2));
-        let network = Model::with_head(&settings, shape, head, &mut rng, &self.services.device)?;
+        let mut network = Model::with_head(&settings, shape, head, &mut rng, &self.services.device)?;
+        network.predict_in(self.services.precision);
         let pixels = |part: &Split| Matrix {
             values: part.pixels_nhwc.iter().map(|&byte| f32::from(byte) / 255.0).collect(),
             n_rows: part.len(),

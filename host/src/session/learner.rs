@@ -52,7 +52,10 @@ impl EngineLearner {
     fn random_model(&self, round: u32) -> Result<Model, EngineError> {
         let data = &self.services.data;
         let mut rng = Rng::from_seed(seed(self.run_seed, round, "initialisation"));
-        Model::new(&self.model, image_shape(data.shape), data.classes.len(), &mut rng, &self.device)
+        let shape = image_shape(data.shape);
+        let mut model = Model::new(&self.model, shape, data.classes.len(), &mut rng, &self.device)?;
+        model.predict_in(self.training.precision);
+        Ok(model)
     }
 
     /// A model as training begins with it.

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::super::error::TorchResult;
 use super::super::layers::{ConvBn, Pass, Plan};
-use super::{Backbone, global_average};
+use super::Backbone;
 
 /// Three times 3x3 convolution, batch-norm, ReLU and 2x2 max-pooling; channels double each time.
 struct ConvNet {
@@ -27,7 +27,7 @@ impl Backbone for ConvNet {
         for block in &self.blocks {
             x = pass.conv_bn(block, &x)?.f_relu_()?.f_max_pool2d(2, 2, 0, 1, false)?;
         }
-        global_average(&x)
+        pass.global_average(&x)
     }
 
     fn n_features(&self) -> usize {

@@ -53,18 +53,14 @@ fn unknown(name: &str) -> EngineError {
     EngineError::Setting { key: "model.backbone", problem }
 }
 
-/// The mean over height and width: n x c x h x w to n x c.
-fn global_average(x_nchw: &Tensor) -> TorchResult<Tensor> {
-    x_nchw.f_mean_dim([2, 3].as_slice(), false, None)
-}
-
 /// Every `stride`-th pixel of every `stride`-th row.
 ///
 /// A strided 1x1 convolution is this and then one of stride 1: below 8 channels the weight gradient of oneDNN's strided 1x1
-/// convolution writes outside of its buffers (https://github.com/uxlfoundation/oneDNN/issues/6035).
+/// convolution writes outside of its buffers (https://github.com/uxlfoundation/oneDNN/issues/6035). The mean over windows of one
+/// pixel is the pixel, and unlike a slice its gradient keeps the channels_last layout.
 fn every(stride: i64, x_nchw: &Tensor) -> TorchResult<Tensor> {
     if stride == 1 {
         return Ok(x_nchw.shallow_clone());
     }
-    x_nchw.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)
+    x_nchw.f_avg_pool2d(1, stride, 0, false, true, None)
 }

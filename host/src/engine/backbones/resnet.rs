@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::super::error::TorchResult;
 use super::super::layers::{ConvBn, Pass, Plan};
-use super::{Backbone, every, global_average};
+use super::{Backbone, every};
 
 /// A stem, then stages of basic blocks; each stage after the first halves the image.
 struct ResNet {
@@ -113,7 +113,7 @@ impl Backbone for ResNet {
         for block in &self.blocks {
             x = block.forward(pass, &x)?;
         }
-        global_average(&x)
+        pass.global_average(&x)
     }
 
     fn n_features(&self) -> usize {

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::super::error::TorchResult;
 use super::super::layers::{BatchNorm, Conv, ConvBn, Pass, Plan};
-use super::{Backbone, every, global_average};
+use super::{Backbone, every};
 
 /// A 3x3 stem, three stages of pre-activated blocks, and a last activation; the second and third stage halve the image.
 ///
@@ -69,7 +69,7 @@ impl Backbone for WideResNet {
         for block in &self.blocks {
             x = block.forward(pass, &x)?;
         }
-        global_average(&pass.batch_norm(&self.last, &x)?.f_relu_()?)
+        pass.global_average(&pass.batch_norm(&self.last, &x)?.f_relu_()?)
     }
 
     fn n_features(&self) -> usize {

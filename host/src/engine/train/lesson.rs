@@ -70,7 +70,7 @@ pub(super) fn supervised(
     shares: Shares,
 ) -> TorchResult<Heard> {
     let pass = model.training_pass(kind)?;
-    let logits_nc = model.forward(&pass, &x_nchw.f_to_kind(kind)?)?;
+    let logits_nc = model.forward(&pass, x_nchw)?;
     Ok(Heard { loss: share(labels.loss(&logits_nc, labels_n)?, shares.labelled)?, logits_nc })
 }
 
@@ -89,13 +89,13 @@ pub(super) fn fixmatch(
     let (sure_n, guess_n) = {
         let _no_grad = tch::no_grad_guard();
         let pass = model.training_pass(kind)?;
-        let probs_nc = model.forward(&pass, &weak_nchw.f_to_kind(kind)?)?.f_softmax(1, Kind::Float)?;
+        let probs_nc = model.forward(&pass, weak_nchw)?.f_softmax(1, Kind::Float)?;
         let (highest_n, guess_n) = probs_nc.f_max_dim(1, false)?;
         (highest_n.f_ge(fixmatch.threshold)?.f_to_kind(Kind::Float)?, guess_n)
     };
     let n = labels_n.size()[0];
     let pass = model.training_pass(kind)?;
-    let all_nc = model.forward(&pass, &Tensor::f_cat(&[x_nchw, strong_nchw], 0)?.f_to_kind(kind)?)?;
+    let all_nc = model.forward(&pass, &Tensor::f_cat(&[x_nchw, strong_nchw], 0)?)?;
     let (logits_nc, strong_nc) = (all_nc.f_narrow(0, 0, n)?, all_nc.f_narrow(0, n, guess_n.size()[0])?);
     let guessed = strong_nc.f_cross_entropy_loss(&guess_n, None::<Tensor>, Reduction::None, -100, 0.0)?;
     let unlabelled = guessed.f_mul(&sure_n)?.f_mean(Kind::Float)?;
@@ -119,7 +119,7 @@ pub(super) fn mixmatch(
     let guess_nc = {
         let _no_grad = tch::no_grad_guard();
         let pass = model.training_pass(kind)?;
-        let logits = model.forward(&pass, &Tensor::f_cat(&views_nchw, 0)?.f_to_kind(kind)?)?;
+        let logits = model.forward(&pass, &Tensor::f_cat(&views_nchw, 0)?)?;
         let views = logits.f_softmax(1, Kind::Float)?.f_chunk(2, 0)?;
         sharpened(&views[0].f_add(&views[1])?.f_div_scalar(2.0)?, mixmatch.temperature)?
     };
@@ -139,7 +139,7 @@ pub(super) fn mixmatch(
     let x_nchw = mixed(&x_nchw, &shares_n.f_view([-1, 1, 1, 1])?)?;
     let targets_nc = mixed(&targets_nc, &shares_n.f_view([-1, 1])?)?;
 
-    let all_nc = model.forward(&model.training_pass(kind)?, &x_nchw.f_to_kind(kind)?)?;
+    let all_nc = model.forward(&model.training_pass(kind)?, &x_nchw)?;
     let n_guessed = targets_nc.size()[0] - n;
     let part = |all: &Tensor| -> TorchResult<(Tensor, Tensor)> {
         Ok((all.f_narrow(0, 0, n)?, all.f_narrow(0, n, n_guessed)?))
