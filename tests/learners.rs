@@ -104,7 +104,9 @@ fn a_training_that_diverges_is_done_once_more_and_then_fails() {
 #[test]
 fn what_a_learner_stands_on_must_be_there() {
     let lab = Lab::new();
-    let rows: [(&[&str], &[&str]); 4] = [
+    let rows: [(&[&str], &[&str]); 6] = [
+        (&["model={ backbone = \"torchscript:absent.pt\" }"], &["model.backbone", "linear-probe"]),
+        (&["model.backbone=torchscript:absent.pt", "training.learner=linear-probe"], &["model.width", "TorchScript"]),
         (&["training.learner=linear-probe"], &["training.learner", "[representation]"]),
         (&["model.init=representation"], &["model.init", "[representation]"]),
         (
@@ -122,4 +124,25 @@ fn what_a_learner_stands_on_must_be_there() {
     }
     let file = "model.init={ file = { path = \"absent.safetensors\" } }";
     lab.run("absent", &[file]).exits(1).says("absent.safetensors");
+}
+
+/// `weights/rows.pt` answers with the mean of each row of pixels. Made by
+/// `torch.jit.script(Rows()).save("rows.pt")`, where `Rows.forward(self, x)` is `return x.mean(3).flatten(1)`.
+#[test]
+fn an_exported_network_stands_under_a_probe() {
+    let lab = Lab::new();
+    let file = lab.path("rows.pt");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/rows.pt"), &file).unwrap();
+    let model = format!("model={{ backbone = \"torchscript:{}\" }}", file.display());
+    let settings = [&model, "training.learner=linear-probe", "query.strategy=margin"];
+    lab.run("probe", &settings).exits(0).says("fitted a linear probe");
+    lab.run("again", &settings).exits(0);
+    assert_eq!(results(&lab.path("probe")), results(&lab.path("again")));
+    let environment = std::fs::read_to_string(lab.path("probe").join("environment.json")).unwrap();
+    assert!(environment.contains("rows.pt") && environment.contains("sha256"), "{environment}");
+    // A run whose weights have changed since is not gone on with.
+    std::fs::write(&file, "another").unwrap();
+    let resumed = lab.command(&["resume", "probe"]).output().unwrap();
+    let said = String::from_utf8_lossy(&resumed.stderr);
+    assert!(!resumed.status.success() && said.contains("file of weights"), "{said}");
 }

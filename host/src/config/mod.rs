@@ -242,6 +242,9 @@ impl Config {
         if let engine::Init::File(file) = &mut config.model.init {
             file.path = from_here(&file.path)?;
         }
+        if let Some(file) = engine::script_file(&config.model.backbone) {
+            config.model.backbone = engine::script_name(&from_here(file)?);
+        }
         for strategy in [&mut config.initial.strategy, &mut config.query.strategy] {
             if strategy.ends_with(".py") {
                 *strategy = from_here(Path::new(strategy))?.display().to_string();
@@ -290,6 +293,11 @@ impl Config {
 
     /// Whether there is a representation where the task model begins with one, and of which network it is.
     fn check_start(&self) -> Result<(), (String, String)> {
+        let is_probe = matches!(self.training.learner, engine::Learner::LinearProbe(_));
+        if self.model.is_script() {
+            let rule = "is frozen: it needs `training.learner = \"linear-probe\"`".to_owned();
+            return if is_probe { Ok(()) } else { Err(("model.backbone".to_owned(), rule)) };
+        }
         let key = match (&self.training.learner, &self.model.init) {
             (engine::Learner::LinearProbe(_), engine::Init::File(_)) => {
                 let rule = "must be left out: a linear probe stands on `[representation]`";

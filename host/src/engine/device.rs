@@ -123,8 +123,8 @@ fn set_threads(threads: usize) -> usize {
 /// Lets the process keep the memory that a step frees, because the next step asks for as much again. Else glibc gives large
 /// blocks back to the system each time, and a tenth of a step is spent on pages that come back zeroed.
 fn keep_memory() {
-    const LARGEST: libc::c_int = 1 << 30;
-    for (what, value) in [(libc::M_MMAP_THRESHOLD, LARGEST), (libc::M_TRIM_THRESHOLD, libc::c_int::MAX)] {
+    const LARGEST: c_int = 1 << 30;
+    for (what, value) in [(libc::M_MMAP_THRESHOLD, LARGEST), (libc::M_TRIM_THRESHOLD, c_int::MAX)] {
         // SAFETY: mallopt takes plain integers and may be called at any time; one that it refuses changes nothing.
         unsafe { libc::mallopt(what, value) };
     }

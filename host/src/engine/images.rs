@@ -143,6 +143,13 @@ impl Images {
         upload(pixels_nhwc, shape, normalisation, device.torch()).doing("putting the images on the device")
     }
 
+    /// As [`Images::new`], but brought to 0 to 1 and no further: what a network from elsewhere can be made to expect.
+    pub fn from_0_to_1(pixels_nhwc: &[u8], shape: ImageShape, device: &Device) -> Result<Self, EngineError> {
+        check(pixels_nhwc, shape)?;
+        let normalisation = Normalisation { mean: vec![0.0; shape.channels], std: vec![255.0; shape.channels] };
+        upload(pixels_nhwc, shape, normalisation, device.torch()).doing("putting the images on the device")
+    }
+
     /// Puts further images of the same shape beside these, normalised as these are: the test set beside the pool.
     ///
     /// Errs as [`Images::new`] does.

@@ -31,6 +31,7 @@ mod train;
 mod views;
 
 pub use backbones::BACKBONES;
+pub use backbones::script::{script_file, script_name};
 pub use cluster::{Clustering, Neighbours, kmeans, knn};
 pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, open};
 pub use error::EngineError;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
 
+use super::backbones::script::{load as load_script, script_file};
 use super::backbones::{self, Backbone};
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
@@ -138,10 +139,16 @@ impl Model {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let width = settings.resolved_width()?;
         let HeadSettings { n_outputs, n_tiles, .. } = head;
         let mut plan = Plan::default();
-        let backbone = backbones::find(&settings.backbone)?.build(&mut plan, shape.channels, width);
+        let script = script_file(&settings.backbone);
+        let backbone = match script {
+            Some(file) => load_script(file, shape, device)?,
+            None => {
+                let width = settings.resolved_width()?;
+                backbones::find(&settings.backbone)?.build(&mut plan, shape.channels, width)
+            }
+        };
         let head = head.build(&mut plan, backbone.n_features());
         let doing = "starting the weights";
         let mut params = layers::start(&plan.params, rng, device.torch()).doing(doing)?;
@@ -157,7 +164,7 @@ impl Model {
             device: device.clone(),
             params,
             stats,
-            frozen: None,
+            frozen: script.map(|_| settings.backbone.as_str().into()),
             kind: Kind::Float,
         })
     }

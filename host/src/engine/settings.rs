@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use coldstart_plugin_api::training as spec;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use super::backbones;
+use super::backbones::script::script_file;
 use super::device::Device;
 use super::images::Augmentation;
 
@@ -18,7 +19,8 @@ use super::images::Augmentation;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
-    /// A name in [`BACKBONES`](super::BACKBONES).
+    /// A name in [`BACKBONES`](super::BACKBONES); or `torchscript:FILE`, relative to the config's folder, for a linear probe on
+    /// what an exported network makes of images from 0 to 1.
     pub backbone: String,
     /// Channels after the first convolution; absent, the backbone's published width.
     pub width: Option<usize>,
@@ -201,11 +203,14 @@ pub struct FixMatch {
     pub threshold: f64,
     /// The weight of the unlabelled images' loss.
     pub weight: f64,
+    /// Whether the network's words are brought to name each class as often as the labels do (the distribution alignment of
+    /// ReMixMatch, Berthelot et al. 2020, which the paper adds where labels are few).
+    pub align: bool,
 }
 
 impl Default for FixMatch {
     fn default() -> Self {
-        Self { unlabelled: 7, threshold: 0.95, weight: 1.0 }
+        Self { unlabelled: 7, threshold: 0.95, weight: 1.0, align: false }
     }
 }
 
@@ -420,7 +425,25 @@ impl ModelSettings {
 
     /// Checks every value; the error names the key.
     pub fn validate(&self) -> Result<(), EngineError> {
-        self.resolved_width().map(drop)
+        if !self.is_script() {
+            return self.resolved_width().map(drop);
+        }
+        let rule = || "must be left out: a TorchScript file is a network with its weights".to_owned();
+        require(self.width.is_none(), "model.width", rule)?;
+        require(self.init == Init::Scratch, "model.init", rule)
+    }
+
+    /// The file that the backbone's weights come from, if they do.
+    pub fn weight_file(&self) -> Option<&Path> {
+        match &self.init {
+            Init::File(file) => Some(&file.path),
+            _ => script_file(&self.backbone),
+        }
+    }
+
+    /// Whether the backbone is a TorchScript file.
+    pub fn is_script(&self) -> bool {
+        script_file(&self.backbone).is_some()
     }
 }
 
@@ -460,7 +483,7 @@ impl Learner {
         match self {
             Learner::Supervised {} => Ok(()),
             Learner::LinearProbe(LinearProbe { penalty }) => within("penalty", *penalty, 0.0, 1e6),
-            Learner::FixMatch(FixMatch { unlabelled, threshold, weight }) => {
+            Learner::FixMatch(FixMatch { unlabelled, threshold, weight, .. }) => {
                 within("unlabelled", *unlabelled as f64, 0.0, 1000.0)?;
                 within("threshold", *threshold, 0.0, 1.0)?;
                 within("weight", *weight, 0.0, 1e6)

@@ -15,7 +15,7 @@ use super::model::{Model, Weights};
 use super::optimizer::{Average, Update, learning_rate};
 use super::predict::{Outputs, predict};
 use super::settings::{Learner, Training};
-use lesson::{Heard, Labels, Shares};
+use lesson::{Heard, Labels, Marginals, Shares};
 use steps::{Changes, Drawn, Part, Steps};
 use watch::Watch;
 
@@ -193,6 +193,8 @@ struct Run<'a> {
     settings: &'a Training,
     material: Material<'a>,
     labels: Labels,
+    /// For a learner that aligns its guesses with the labels.
+    marginals: Option<Marginals>,
     steps: Steps,
     update: Update,
     average: Option<Average>,
@@ -220,10 +222,29 @@ impl<'a> Run<'a> {
             decay => Some(Average::new(decay, &model.params).doing(doing)?),
         };
         let labels = Labels::new(settings, material.labelled.labels, model.n_outputs(), device).doing(doing)?;
+        let marginals = match settings.learner {
+            Learner::FixMatch(fixmatch) if fixmatch.align => {
+                Some(Marginals::new(material.labelled.labels, model.n_outputs(), device).doing(doing)?)
+            }
+            _ => None,
+        };
         let kind = settings.precision.kind_on(model.device());
         let steps = Steps::plan(settings, material.labelled.rows.len(), material.unlabelled.len());
         let watch = Watch::new(device);
-        Ok(Self { model, settings, material, labels, steps, update, average, kind, step: 0, n_parts: 1, watch })
+        Ok(Self {
+            model,
+            settings,
+            material,
+            labels,
+            marginals,
+            steps,
+            update,
+            average,
+            kind,
+            step: 0,
+            n_parts: 1,
+            watch,
+        })
     }
 
     fn epoch(
@@ -343,7 +364,8 @@ impl<'a> Run<'a> {
                 let strong_nchw = drawn.unlabelled(images, 1, part, changes)?;
                 self.watch.lap(Phase::Augmentation);
                 let views = (&weak_nchw, &strong_nchw);
-                lesson::fixmatch(network, (&self.labels, fixmatch), (&x_nchw, &labels_n), views, shares)?
+                let settings = (&self.labels, fixmatch, self.marginals.as_mut());
+                lesson::fixmatch(network, settings, (&x_nchw, &labels_n), views, shares)?
             }
             Learner::MixMatch(mixmatch) => {
                 let views = [drawn.unlabelled(images, 0, part, None)?, drawn.unlabelled(images, 1, part, None)?];

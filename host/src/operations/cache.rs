@@ -264,7 +264,8 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-fn sha256_of(path: &Path) -> std::io::Result<String> {
+/// The hash of a file, in hexadecimal digits.
+pub fn sha256_of(path: &Path) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     std::io::copy(&mut File::open(path)?, &mut HashWriter(&mut digest))?;
     Ok(hex(&digest.finalize()))

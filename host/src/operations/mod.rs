@@ -8,7 +8,7 @@ mod call;
 mod map;
 mod train;
 
-pub use cache::{Cache, Entry, Listed, hex};
+pub use cache::{Cache, Entry, Listed, hex, sha256_of};
 pub use call::{Asked, Call};
 pub use map::write_map;
 pub use train::{About, Items, Training, load, records, represent, train};

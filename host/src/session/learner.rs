@@ -75,7 +75,7 @@ impl EngineLearner {
 
     /// Has the network of the shared representation trained, or finds it, if the model begins with it.
     fn have_network(&mut self) -> Result<Trained, Failure> {
-        let wanted = self.is_probe() || self.model.init == Init::Representation;
+        let wanted = (self.is_probe() && !self.model.is_script()) || self.model.init == Init::Representation;
         if !wanted || self.network.is_some() {
             return Ok(None);
         }
@@ -119,14 +119,14 @@ impl EngineLearner {
         Ok(Training { loss, accuracy: kept.accuracy, phases, pretexts: vec![], retried: None })
     }
 
-    /// Fits a classifier to the features of the frozen representation.
+    /// Fits a classifier to the features of the frozen representation; of the model of the round before nothing else stays.
     fn probe(
         &mut self,
-        round: u32,
+        (round, before): (u32, Option<Model>),
         pool: &mut Images,
         (rows, labels): (&[usize], &[usize]),
     ) -> Result<(Model, Training), EngineError> {
-        let mut model = self.fresh_model(round)?;
+        let mut model = before.map_or_else(|| self.fresh_model(round), Ok)?;
         if let Some((name, _)) = &self.network {
             model.freeze(name);
         }
@@ -162,11 +162,11 @@ impl Learner for EngineLearner {
         let mut task = services.task.lock();
         let labels: Vec<usize> = labelled.iter().map(|row| services.data.pool.labels[*row] as usize).collect();
         let labelled = (labelled, &labels[..]);
-        let before = task.model.take().filter(|_| warm);
+        let before = task.model.take();
         let (model, mut told) = if self.is_probe() {
-            self.probe(round, &mut task.pool, labelled)?
+            self.probe((round, before), &mut task.pool, labelled)?
         } else {
-            let mut model = before.map_or_else(|| self.fresh_model(round), Ok)?;
+            let mut model = before.filter(|_| warm).map_or_else(|| self.fresh_model(round), Ok)?;
             let told = match self.descend(&mut model, &self.training, &task.pool, labelled, seed) {
                 Err(error @ EngineError::Diverged { .. }) => {
                     let training = self.training.with_lr(LOWER * self.training.optimizer.lr());

@@ -83,6 +83,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
+    record::check_weights(&environment, &config)?;
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
@@ -132,7 +133,10 @@ impl Session {
         let budget = Budget { initial: config.initial.size, query: config.query.size, rounds: config.query.rounds };
         budget.check(data.pool.len())?;
         let shape = learner::image_shape(data.shape);
-        let pool = Images::new(&data.pool.pixels_nhwc, shape, &device)?;
+        let pool = match config.model.is_script() {
+            true => Images::from_0_to_1(&data.pool.pixels_nhwc, shape, &device)?,
+            false => Images::new(&data.pool.pixels_nhwc, shape, &device)?,
+        };
         let test = pool.beside(&data.test.pixels_nhwc)?;
         let validation = match data.validation.is_empty() {
             true => None,

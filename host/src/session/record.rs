@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device};
 use crate::experiment::{RunDir, RunError, now, write_atomically};
+use crate::operations::sha256_of;
 use crate::plugin::lock::Lock;
 use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,26 @@ pub struct Environment {
     /// Where relative data paths began.
     pub data_root: PathBuf,
     pub dataset: DatasetRecord,
+    /// The file that the backbone's weights came from, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsRecord>,
+}
+
+/// A file of weights.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsRecord {
+    pub path: PathBuf,
+    pub sha256: String,
+}
+
+impl WeightsRecord {
+    /// The file that `config` names, as it is now.
+    fn of(config: &Config) -> Result<Option<WeightsRecord>, RunError> {
+        let Some(path) = config.model.weight_file() else { return Ok(None) };
+        let sha256 =
+            sha256_of(path).map_err(|source| RunError::File { action: "read", path: path.to_owned(), source })?;
+        Ok(Some(WeightsRecord { path: path.to_owned(), sha256 }))
+    }
 }
 
 /// The data set, as far as a report needs it.
@@ -60,6 +81,16 @@ impl Environment {
         let problem = "it is not the config that the run began with; a changed one needs a run of its own".to_owned();
         Err(RunError::Damaged { path, problem })
     }
+}
+
+/// Errs if the file of weights that the run began with is gone or another.
+pub fn check_weights(environment: &Environment, config: &Config) -> Result<(), RunError> {
+    if WeightsRecord::of(config)? == environment.weights {
+        return Ok(());
+    }
+    let path = config.model.weight_file().unwrap_or(Path::new("")).to_owned();
+    let problem = "it is not the file of weights that the run began with".to_owned();
+    Err(RunError::Damaged { path, problem })
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -101,6 +132,7 @@ pub fn write(
             classes: data.classes.clone(),
             fingerprint: data.fingerprint.clone(),
         },
+        weights: WeightsRecord::of(config)?,
     };
     let lock = Lock::new(strategies.into_iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");

@@ -2,6 +2,7 @@
 
 mod convnet;
 mod resnet;
+pub(super) mod script;
 mod wide_resnet;
 
 use tch::Tensor;
@@ -47,9 +48,14 @@ pub(super) fn find(name: &str) -> Result<Spec, EngineError> {
 }
 
 fn unknown(name: &str) -> EngineError {
+    if script::script_file(name).is_some() {
+        let problem = "is a TorchScript file, which cannot be trained: name a network".to_owned();
+        return EngineError::Setting { key: "model.backbone", problem };
+    }
     let nearest = BACKBONES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
     let nearest = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-    let problem = format!("names an unknown backbone `{name}`; known are {}{nearest}", BACKBONES.join(", "));
+    let problem =
+        format!("names an unknown backbone `{name}`; known are {}, torchscript:FILE{nearest}", BACKBONES.join(", "));
     EngineError::Setting { key: "model.backbone", problem }
 }
 

@@ -74,6 +74,36 @@ pub(super) fn supervised(
     Ok(Heard { loss: share(labels.loss(&logits_nc, labels_n)?, shares.labelled)?, logits_nc })
 }
 
+/// How often the labels name each class, and the network lately; in shares.
+pub(super) struct Marginals {
+    told_c: Tensor,
+    said_c: Option<Tensor>,
+}
+
+impl Marginals {
+    /// Each class is counted once more than it was told: a class that chance left out of forty labels may still be guessed. The
+    /// paper has enough labels to leave that out.
+    pub(super) fn new(labels: &[usize], n_classes: usize, device: tch::Device) -> TorchResult<Self> {
+        let mut counts = vec![1.0f32; n_classes];
+        labels.iter().for_each(|&label| counts[label] += 1.0);
+        let told_c = Tensor::f_from_slice(&counts)?.f_div_scalar((labels.len() + n_classes) as i64)?;
+        Ok(Self { told_c: told_c.f_to_device(device)?, said_c: None })
+    }
+
+    /// The probabilities with every class raised or lowered as the labels name it more or less often than the network does, over
+    /// some 128 steps.
+    fn align(&mut self, probs_nc: &Tensor) -> TorchResult<Tensor> {
+        let now_c = probs_nc.f_mean_dim([0].as_slice(), false, None)?;
+        let said_c = match &mut self.said_c {
+            Some(said_c) => said_c.f_lerp_(&now_c, 1.0 / 128.0)?,
+            None => now_c,
+        };
+        let raised_nc = probs_nc.f_mul(&self.told_c.f_div(&said_c.f_clamp_min(1e-6)?)?)?;
+        self.said_c = Some(said_c);
+        raised_nc.f_div(&raised_nc.f_sum_dim_intlist([1].as_slice(), true, None)?)
+    }
+}
+
 /// Cross-entropy of the labelled images, and of the strongly changed ones with what the network says of the weakly changed ones,
 /// where it is sure of it.
 ///
@@ -81,7 +111,7 @@ pub(super) fn supervised(
 /// batch-norm then sees them on their own, and nothing is spent on gradients that are thrown away.
 pub(super) fn fixmatch(
     (model, kind): (&Model, Kind),
-    (labels, fixmatch): (&Labels, FixMatch),
+    (labels, fixmatch, marginals): (&Labels, FixMatch, Option<&mut Marginals>),
     (x_nchw, labels_n): (&Tensor, &Tensor),
     (weak_nchw, strong_nchw): (&Tensor, &Tensor),
     shares: Shares,
@@ -89,7 +119,10 @@ pub(super) fn fixmatch(
     let (sure_n, guess_n) = {
         let _no_grad = tch::no_grad_guard();
         let pass = model.training_pass(kind)?;
-        let probs_nc = model.forward(&pass, weak_nchw)?.f_softmax(1, Kind::Float)?;
+        let mut probs_nc = model.forward(&pass, weak_nchw)?.f_softmax(1, Kind::Float)?;
+        if let Some(marginals) = marginals {
+            probs_nc = marginals.align(&probs_nc)?;
+        }
         let (highest_n, guess_n) = probs_nc.f_max_dim(1, false)?;
         (highest_n.f_ge(fixmatch.threshold)?.f_to_kind(Kind::Float)?, guess_n)
     };
@@ -210,6 +243,24 @@ mod tests {
                 "{a}: {mean} {variance}"
             );
         }
+    }
+
+    #[test]
+    fn alignment_names_classes_as_often_as_the_labels_do() {
+        let mut marginals = Marginals::new(&[0, 0, 1], 3, tch::Device::Cpu).unwrap();
+        // The network has said class 0 in half of all images; the labels, counted with one more each, in 3 of 6, 2 and 1.
+        let probs_nc = Tensor::from_slice(&[0.7f32, 0.2, 0.1, 0.3, 0.4, 0.3]).view([2, 3]);
+        let aligned_nc = marginals.align(&probs_nc).unwrap();
+        let raised = [0.7 * (0.5 / 0.5), 0.2 * (2.0 / 6.0 / 0.3), 0.1 * (1.0 / 6.0 / 0.2)];
+        for (c, value) in raised.iter().enumerate() {
+            let expected = value / raised.iter().sum::<f64>();
+            // A handful of f32 operations on numbers below 1.
+            assert!((aligned_nc.double_value(&[0, c as i64]) - expected).abs() < 1e-6);
+        }
+        // A second batch moves what was said by its share.
+        let _ = marginals.align(&Tensor::from_slice(&[1.0f32, 0.0, 0.0]).view([1, 3])).unwrap();
+        let said = marginals.said_c.unwrap().double_value(&[0]);
+        assert!((said - (0.5 + 0.5 / 128.0)).abs() < 1e-6, "{said}");
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! A backbone from a TorchScript file: any network that was exported elsewhere, as a frozen extractor of features.
+
+use std::path::Path;
+use std::sync::Once;
+
+use tch::{CModule, Kind, Tensor};
+
+use super::super::device::Device;
+use super::super::error::{EngineError, TorchResult, While};
+use super::super::images::ImageShape;
+use super::super::layers::Pass;
+use super::Backbone;
+
+/// How `model.backbone` names such a file.
+const PREFIX: &str = "torchscript:";
+
+/// The file that a backbone's name stands for, if it is one.
+pub fn script_file(backbone: &str) -> Option<&Path> {
+    backbone.strip_prefix(PREFIX).map(Path::new)
+}
+
+/// The name of the backbone in that file.
+pub fn script_name(file: &Path) -> String {
+    format!("{PREFIX}{}", file.display())
+}
+
+/// A module that answers n images, n x channels x height x width in f32, with n x d features.
+struct Script {
+    module: CModule,
+    n_features: usize,
+}
+
+/// Loads the module and asks it about two black images, to learn how many features it has.
+///
+/// Errs when the file is no TorchScript module, or answers with anything but a row of numbers for each image.
+pub(in crate::engine) fn load(
+    file: &Path,
+    shape: ImageShape,
+    device: &Device,
+) -> Result<Box<dyn Backbone>, EngineError> {
+    static ONCE: Once = Once::new();
+    // A module that is compiled anew after its first calls would round otherwise from then on.
+    ONCE.call_once(|| {
+        tch::jit::set_graph_executor_optimize(false);
+        tch::jit::set_tensor_expr_fuser_enabled(false);
+    });
+    let failed = |problem: String| EngineError::Weights { path: file.to_owned(), problem };
+    // libtorch's own words are followed by the place in its source.
+    let first_line = |error: tch::TchError| failed(error.to_string().lines().next().unwrap_or_default().to_owned());
+    if !file.is_file() {
+        return Err(failed("there is no such file".to_owned()));
+    }
+    let _no_grad = tch::no_grad_guard();
+    let mut module = CModule::load_on_device(file, device.torch()).map_err(first_line)?;
+    module.f_set_eval().map_err(first_line)?;
+    let ImageShape { height, width, channels } = shape;
+    let size = [2, channels, height, width].map(|side| side as i64);
+    let images = Tensor::f_zeros(size, (Kind::Float, device.torch())).doing("asking a TorchScript module")?;
+    match module.forward_ts(&[images]).map_err(first_line)?.size()[..] {
+        [2, n_features] => Ok(Box::new(Script { module, n_features: n_features as usize })),
+        ref size => {
+            let wanted = "a module must answer two images with two rows of features";
+            Err(failed(format!("{wanted}, not with a tensor of {size:?}: average over height and width in it")))
+        }
+    }
+}
+
+impl Backbone for Script {
+    fn forward(&self, _: &Pass, x_nchw: &Tensor) -> TorchResult<Tensor> {
+        self.module.forward_ts(&[x_nchw.f_to_kind(Kind::Float)?.f_contiguous()?])?.f_to_kind(Kind::Float)
+    }
+
+    fn n_features(&self) -> usize {
+        self.n_features
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Images, Labelled, Learner, LinearProbe, Model, ModelSettings, Training};
+    use super::super::super::{Outputs, fit, predict, remember};
+    use super::*;
+    use coldstart_plugin_api::Rng;
+    use std::ops::ControlFlow;
+
+    const SHAPE: ImageShape = ImageShape { height: 8, width: 8, channels: 1 };
+
+    /// Writes a module that answers with the mean of each row of pixels; or with the pixels, unaveraged.
+    fn written(name: &str, whole: bool) -> std::path::PathBuf {
+        let file = std::env::temp_dir().join(format!("coldstart-script-{}-{name}.pt", std::process::id()));
+        let inputs = [Tensor::zeros([2, 1, 8, 8], (Kind::Float, tch::Device::Cpu))];
+        let mut answer = |x: &[Tensor]| {
+            let rows = x[0].mean_dim([3].as_slice(), false, Kind::Float).flatten(1, 2);
+            vec![if whole { x[0].shallow_clone() } else { rows }]
+        };
+        let module = CModule::create_by_tracing("Rows", "forward", &inputs, &mut answer).unwrap();
+        module.save(&file).unwrap();
+        file
+    }
+
+    fn settings(file: &Path) -> ModelSettings {
+        ModelSettings { backbone: script_name(file), ..ModelSettings::default() }
+    }
+
+    #[test]
+    fn a_module_is_probed_and_gets_pixels_from_0_to_1() {
+        let file = written("rows", false);
+        let device = Device::cpu_for_tests();
+        let mut rng = Rng::from_seed([3; 32]);
+        let pixels: Vec<u8> = (0..40usize)
+            .flat_map(|i| (0..64).map(move |at| if i % 2 == 0 { at } else { 90 - at }))
+            .map(|base| base as u8 + rng.below(20) as u8)
+            .collect();
+        let mut images = Images::from_0_to_1(&pixels, SHAPE, &device).unwrap();
+        let mut model = Model::new(&settings(&file), SHAPE, 2, &mut rng, &device).unwrap();
+        assert_eq!((model.n_features(), model.n_parameters()), (8, 18));
+        let go_on = &mut |_| ControlFlow::Continue(());
+        remember(&mut images, &model, go_on).unwrap();
+        let (rows, labels) = ((0..20).collect::<Vec<_>>(), (0..20).map(|i| i % 2).collect::<Vec<_>>());
+        let training = Training { learner: Learner::LinearProbe(LinearProbe::default()), ..Training::default() };
+        let labelled = Labelled { images: &images, rows: &rows, labels: &labels };
+        assert_eq!(fit(&mut model, &training, labelled).unwrap().accuracy, 1.0);
+        let outputs = Outputs { probabilities: true, embeddings: true, ..Outputs::default() };
+        let all: Vec<usize> = (0..40).collect();
+        let said = predict(&model, &images, &all, outputs, go_on).unwrap();
+        let (probs, embeds) = (said.probs_nc.unwrap(), said.embeds_nd.unwrap());
+        for i in 20..40 {
+            assert!(probs.row(i)[i % 2] > 0.5, "image {i}");
+            let mean = pixels[i * 64..][..8].iter().map(|&byte| f64::from(byte)).sum::<f64>() / 8.0 / 255.0;
+            // Eight f32 additions of numbers below 1.
+            assert!((f64::from(embeds.row(i)[0]) - mean).abs() < 1e-6, "image {i}");
+        }
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_refused() {
+        let whole = written("whole", true);
+        let garbage = whole.with_extension("garbage");
+        std::fs::write(&garbage, "no module").unwrap();
+        let absent = whole.with_extension("absent");
+        let rows = [(&whole, "two rows of features"), (&garbage, "garbage"), (&absent, "no such file")];
+        let device = Device::cpu_for_tests();
+        for (file, expected) in rows {
+            let error = Model::new(&settings(file), SHAPE, 2, &mut Rng::from_seed([3; 32]), &device).err().unwrap();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        std::fs::remove_file(whole).unwrap();
+        std::fs::remove_file(garbage).unwrap();
+    }
+}
