@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How the time of each step grows with the number of images: `run.py [DEVICE] [OUT]`.
 
 Runs the program on its own drawn images, with pools from 1000 to 50 000, and reads the times that the runs stored: training of
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -101,8 +103,10 @@ def draw(table):
 def main():
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     out = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else "runs/growth")
-    out.mkdir(parents=True, exist_ok=True)
-    found = [measure(out, device, n) for n in SIZES]
+    # What an earlier call trained would take no time now.
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    (out / "runs").mkdir(parents=True)
+    found = [measure(out / "runs", device, n) for n in SIZES]
     table = {name: [steps[name] for steps in found] for name in found[0]}
     lines = ["step\t" + "\t".join(f"n = {n}" for n in SIZES) + "\texponent"]
     for name, row in table.items():

@@ -10,6 +10,9 @@ use super::predict::Matrix;
 /// Rows whose distances are held at once.
 const BLOCK: i64 = 4096;
 
+/// Centres stand still when the squares of their moves sum to this share of the points' mean variance.
+const STILL: f64 = 1e-4;
+
 /// Points in clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clustering {
@@ -31,7 +34,8 @@ pub struct Neighbours {
 }
 
 /// Lloyd's algorithm from k-means++ starts (Arthur & Vassilvitskii 2007): the best of `restarts`, each of at most
-/// `iterations` rounds.
+/// `iterations` rounds, and of no more once no point changes its cluster or the centres hardly move (as in scikit-learn, which
+/// the methods in use cluster with).
 ///
 /// An empty cluster takes the point that lies farthest from its centre. On the CPU the same points and generator give the
 /// same clusters. Errs when there are fewer points than clusters, or no cluster.
@@ -74,10 +78,13 @@ impl Lloyd {
     fn run(points: &Tensor, k: usize, iterations: usize, rng: &mut Rng) -> TorchResult<Lloyd> {
         let mut centres = seeds(points, k, rng)?;
         let (mut of_point, mut distances) = assign(points, &centres)?;
+        let spread = points.f_var_dim([0].as_slice(), false, false)?.f_mean(Kind::Float)?.f_double_value(&[])?;
         for _ in 0..iterations {
+            let before = centres;
             centres = means(points, &of_point, &distances, k)?;
+            let shift = centres.f_sub(&before)?.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
             let (moved, away) = assign(points, &centres)?;
-            let settled = moved == of_point;
+            let settled = moved == of_point || shift <= STILL * spread;
             (of_point, distances) = (moved, away);
             if settled {
                 break;
