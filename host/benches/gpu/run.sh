@@ -47,6 +47,8 @@ else
 fi
 for w in $([ "$device" = cpu ] && echo 4 || echo 64 16); do
   step "pytorch-$w" "$python" host/benches/beside/pytorch.py "$device" --width "$w" --steps $([ "$device" = cpu ] && echo 3 || echo 100)
+  step "rotation-$w" "$python" host/benches/beside/pretexts.py "$device" --width "$w" --only "rotation users" "rotation tuned" \
+    --steps $([ "$device" = cpu ] && echo 2 || echo 50)
 done
 step moco host/benches/moco/run.sh "$device" $([ "$device" = cpu ] && echo 1 || echo 5) "$width" "$out/moco"
 for precision in bf16 f32; do
