@@ -79,13 +79,16 @@ impl Lloyd {
         let mut centres = seeds(points, k, rng)?;
         let (mut of_point, mut distances) = assign(points, &centres)?;
         let spread = points.f_var_dim([0].as_slice(), false, false)?.f_mean(Kind::Float)?.f_double_value(&[])?;
-        for _ in 0..iterations {
+        for round in 1..=iterations {
             let before = centres;
             centres = means(points, &of_point, &distances, k)?;
             let shift = centres.f_sub(&before)?.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
             let (moved, away) = assign(points, &centres)?;
             let settled = moved == of_point || shift <= STILL * spread;
             (of_point, distances) = (moved, away);
+            if settled || round == iterations {
+                tracing::debug!("k-means: {round} rounds, the centres moved by {:.1e} of the spread", shift / spread);
+            }
             if settled {
                 break;
             }
@@ -99,8 +102,13 @@ impl Lloyd {
 fn seeds(points: &Tensor, k: usize, rng: &mut Rng) -> TorchResult<Tensor> {
     let n = points.size()[0];
     let mut chosen = vec![rng.below(n as u64) as i64];
-    let to_one =
-        |i: i64| points.f_sub(&points.f_narrow(0, i, 1)?)?.f_square()?.f_sum_dim_intlist([1].as_slice(), false, None);
+    // In blocks that stay in the processor's cache.
+    let to_one = |i: i64| {
+        let centre = points.f_narrow(0, i, 1)?;
+        let squares = |block: Tensor| block.f_sub(&centre)?.f_square_()?.f_sum_dim_intlist([1].as_slice(), false, None);
+        let blocks = points.f_split(BLOCK / 4, 0)?.into_iter().map(squares).collect::<TorchResult<Vec<_>>>()?;
+        Tensor::f_cat(&blocks, 0)
+    };
     let mut nearest = to_one(chosen[0])?;
     while chosen.len() < k {
         let weights: Vec<f32> = floats(&nearest)?;
