@@ -140,8 +140,10 @@ fn an_exported_network_stands_under_a_probe() {
     assert_eq!(results(&lab.path("probe")), results(&lab.path("again")));
     let environment = std::fs::read_to_string(lab.path("probe").join("environment.json")).unwrap();
     assert!(environment.contains("rows.pt") && environment.contains("sha256"), "{environment}");
-    // A run whose weights have changed since is not gone on with.
+    // A run whose weights have changed since is not gone on with, and one whose weights are none has no folder.
     std::fs::write(&file, "another").unwrap();
+    lab.run("none", &settings).exits(1).says("no TorchScript module");
+    assert!(!lab.path("none").exists());
     let resumed = lab.command(&["resume", "probe"]).output().unwrap();
     let said = String::from_utf8_lossy(&resumed.stderr);
     assert!(!resumed.status.success() && said.contains("file of weights"), "{said}");

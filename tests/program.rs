@@ -87,6 +87,14 @@ fn a_gpu_that_is_not_there_is_an_honest_error() {
 }
 
 #[test]
+fn a_cause_is_said_once() {
+    let lab = Lab::new();
+    let ran = lab.run("run", &["dataset={ kind = \"folder\", path = \"absent\", shape = [8, 8, 3] }"]);
+    ran.exits(1).says_one_problem().says("absent");
+    assert_eq!(ran.stderr.matches("No such file or directory").count(), 1, "{}", ran.stderr);
+}
+
+#[test]
 fn stdout_holds_data_and_nothing_else() {
     let lab = Lab::new();
     let ran = lab.run("run", &[]);

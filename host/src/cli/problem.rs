@@ -60,7 +60,11 @@ impl Problem {
     }
 
     fn plain(exit: u8, message: String, cause: Option<String>, hint: Option<String>) -> Problem {
-        let message = cause.map_or(message.clone(), |cause| format!("{message}: {cause}"));
+        // Some errors say their cause themselves, because they also stand alone.
+        let message = match cause {
+            Some(cause) if !message.ends_with(&cause) => format!("{message}: {cause}"),
+            _ => message,
+        };
         let mut diagnostic = miette::MietteDiagnostic::new(message);
         diagnostic.help = hint;
         Problem { exit, report: diagnostic.into() }

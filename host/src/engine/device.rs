@@ -130,6 +130,16 @@ fn keep_memory() {
     }
 }
 
+/// Does small work on the calling thread alone: waiting for other threads at each of hundreds of small operations takes longer,
+/// on a busy machine by far.
+pub(super) fn alone<T>(work: impl FnOnce() -> T) -> T {
+    let threads = tch::get_num_threads();
+    tch::set_num_threads(1);
+    let done = work();
+    tch::set_num_threads(threads);
+    done
+}
+
 fn cpu(threads: usize) -> Device {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = field(&info, "model name").unwrap_or(std::env::consts::ARCH).to_owned();

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use tch::{Kind, Tensor};
 
 use super::cluster::upload;
+use super::device::alone;
 use super::error::{EngineError, TorchResult, While};
 use super::images::{Features, Images};
 use super::model::Model;
@@ -50,6 +51,9 @@ pub struct Fit {
     pub accuracy: f64,
 }
 
+/// Up to so many numbers of labelled features are fitted to by one thread.
+const SMALL: usize = 1 << 20;
+
 /// Fits the classifier of a frozen `model` to the labelled images, whose features are [kept](remember): multinomial logistic
 /// regression with the penalty of `settings`, each feature brought to mean 0 and deviation 1 over the whole set, labelled or not.
 /// Its weights are then those of an ordinary head, so that all that can be asked of a network can be asked of this one.
@@ -80,7 +84,8 @@ pub fn fit(model: &mut Model, settings: &Training, labelled: Labelled<'_>) -> Re
             .then(|| Tensor::f_from_slice(&class_weights(labelled.labels, model.n_outputs()))?.f_to_device(device));
         let (weights_c, smoothing) = (weights_c.transpose()?, settings.label_smoothing);
         let costs = Costs { penalty: probe.penalty, weights_c, smoothing };
-        let (weights_cd, bias_c) = logistic((&x_nd, &labels_n), model.n_outputs(), &costs)?;
+        let solve = || logistic((&x_nd, &labels_n), model.n_outputs(), &costs);
+        let (weights_cd, bias_c) = if x_nd.numel() <= SMALL { alone(solve) } else { solve() }?;
         let logits_nc = x_nd.f_linear(&weights_cd, Some(&bias_c))?;
         let right = logits_nc.f_argmax(1, false)?.f_eq_tensor(&labels_n)?.f_to_kind(Kind::Double)?;
         let fit = Fit {

@@ -58,6 +58,14 @@ impl EngineLearner {
         Ok(model)
     }
 
+    /// Errs when the weights come from a file that does not fit: before the run has a folder, and not in its first round.
+    pub fn check_weights(&self) -> Result<(), EngineError> {
+        match self.model.weight_file() {
+            Some(_) => self.fresh_model(0).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// A model as training begins with it.
     fn fresh_model(&self, round: u32) -> Result<Model, EngineError> {
         let mut model = self.random_model(round)?;

@@ -150,6 +150,7 @@ impl Session {
         };
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
+        learner.check_weights()?;
 
         let dir = match place {
             Place::Old(dir) => dir,

@@ -44,19 +44,24 @@ pub(in crate::engine) fn load(
         tch::jit::set_graph_executor_optimize(false);
         tch::jit::set_tensor_expr_fuser_enabled(false);
     });
+    let ImageShape { height, width, channels } = shape;
     let failed = |problem: String| EngineError::Weights { path: file.to_owned(), problem };
-    // libtorch's own words are followed by the place in its source.
-    let first_line = |error: tch::TchError| failed(error.to_string().lines().next().unwrap_or_default().to_owned());
+    // libtorch's first sentence; what follows are guesses at the cause and the place in its source.
+    let no_module = |error: tch::TchError| {
+        let text = error.to_string();
+        let sentence = text.lines().next().unwrap_or_default().split(". ").next().unwrap_or_default();
+        let sentence = sentence.trim_start_matches("Internal torch error: ");
+        failed(format!("it is no TorchScript module for images of {height} x {width} x {channels}: {sentence}"))
+    };
     if !file.is_file() {
         return Err(failed("there is no such file".to_owned()));
     }
     let _no_grad = tch::no_grad_guard();
-    let mut module = CModule::load_on_device(file, device.torch()).map_err(first_line)?;
-    module.f_set_eval().map_err(first_line)?;
-    let ImageShape { height, width, channels } = shape;
+    let mut module = CModule::load_on_device(file, device.torch()).map_err(no_module)?;
+    module.f_set_eval().map_err(no_module)?;
     let size = [2, channels, height, width].map(|side| side as i64);
     let images = Tensor::f_zeros(size, (Kind::Float, device.torch())).doing("asking a TorchScript module")?;
-    match module.forward_ts(&[images]).map_err(first_line)?.size()[..] {
+    match module.forward_ts(&[images]).map_err(no_module)?.size()[..] {
         [2, n_features] => Ok(Box::new(Script { module, n_features: n_features as usize })),
         ref size => {
             let wanted = "a module must answer two images with two rows of features";
@@ -139,7 +144,7 @@ mod tests {
         let garbage = whole.with_extension("garbage");
         std::fs::write(&garbage, "no module").unwrap();
         let absent = whole.with_extension("absent");
-        let rows = [(&whole, "two rows of features"), (&garbage, "garbage"), (&absent, "no such file")];
+        let rows = [(&whole, "two rows of features"), (&garbage, "no TorchScript module"), (&absent, "no such file")];
         let device = Device::cpu_for_tests();
         for (file, expected) in rows {
             let error = Model::new(&settings(file), SHAPE, 2, &mut Rng::from_seed([3; 32]), &device).err().unwrap();
