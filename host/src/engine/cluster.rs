@@ -10,9 +10,6 @@ use super::predict::Matrix;
 /// Rows whose distances are held at once.
 const BLOCK: i64 = 4096;
 
-/// Centres stand still when the squares of their moves sum to this share of the points' mean variance.
-const STILL: f64 = 1e-4;
-
 /// Points in clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clustering {
@@ -34,8 +31,7 @@ pub struct Neighbours {
 }
 
 /// Lloyd's algorithm from k-means++ starts (Arthur & Vassilvitskii 2007): the best of `restarts`, each of at most
-/// `iterations` rounds, and of no more once no point changes its cluster or the centres hardly move (as in scikit-learn, which
-/// the methods in use cluster with).
+/// `iterations` rounds.
 ///
 /// An empty cluster takes the point that lies farthest from its centre. On the CPU the same points and generator give the
 /// same clusters. Errs when there are fewer points than clusters, or no cluster.
@@ -78,16 +74,13 @@ impl Lloyd {
     fn run(points: &Tensor, k: usize, iterations: usize, rng: &mut Rng) -> TorchResult<Lloyd> {
         let mut centres = seeds(points, k, rng)?;
         let (mut of_point, mut distances) = assign(points, &centres)?;
-        let spread = points.f_var_dim([0].as_slice(), false, false)?.f_mean(Kind::Float)?.f_double_value(&[])?;
         for round in 1..=iterations {
-            let before = centres;
             centres = means(points, &of_point, &distances, k)?;
-            let shift = centres.f_sub(&before)?.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
             let (moved, away) = assign(points, &centres)?;
-            let settled = moved == of_point || shift <= STILL * spread;
+            let settled = moved == of_point;
             (of_point, distances) = (moved, away);
             if settled || round == iterations {
-                tracing::debug!("k-means: {round} rounds, the centres moved by {:.1e} of the spread", shift / spread);
+                tracing::debug!("k-means: {round} rounds");
             }
             if settled {
                 break;
