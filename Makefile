@@ -3,7 +3,7 @@
 SHELL := bash
 COLDSTART := target/release/coldstart
 
-.PHONY: demo test build lint deny unit bench setup tools clean
+.PHONY: demo test build lint deny unit bench gpu-bundle setup tools clean
 
 ## demo: on a fresh machine, fetch libtorch, build, run a real experiment, say where its report is
 demo: build

@@ -144,7 +144,5 @@ fn an_exported_network_stands_under_a_probe() {
     std::fs::write(&file, "another").unwrap();
     lab.run("none", &settings).exits(1).says("no TorchScript module");
     assert!(!lab.path("none").exists());
-    let resumed = lab.command(&["resume", "probe"]).output().unwrap();
-    let said = String::from_utf8_lossy(&resumed.stderr);
-    assert!(!resumed.status.success() && said.contains("file of weights"), "{said}");
+    lab.coldstart(&["resume", "probe"]).exits(1).says("file of weights");
 }

@@ -293,10 +293,9 @@ impl Config {
 
     /// Whether there is a representation where the task model begins with one, and of which network it is.
     fn check_start(&self) -> Result<(), (String, String)> {
-        let is_probe = matches!(self.training.learner, engine::Learner::LinearProbe(_));
         if self.model.is_script() {
             let rule = "is frozen: it needs `training.learner = \"linear-probe\"`".to_owned();
-            return if is_probe { Ok(()) } else { Err(("model.backbone".to_owned(), rule)) };
+            return if self.training.learner.is_probe() { Ok(()) } else { Err(("model.backbone".to_owned(), rule)) };
         }
         let key = match (&self.training.learner, &self.model.init) {
             (engine::Learner::LinearProbe(_), engine::Init::File(_)) => {

@@ -208,9 +208,11 @@ impl Pass {
             Ok((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?))
         };
         let folded = plan.conv_bns.iter().map(fold).collect::<TorchResult<_>>()?;
-        let of_conv = |view: &Tensor| view.dim() == 4;
-        let params =
-            params.iter().map(|view| if of_conv(view) { view.f_to_kind(kind) } else { Ok(view.shallow_clone()) });
+        let is_folded = |slot: usize| plan.conv_bns.iter().any(|layer| layer.conv.weight == slot);
+        let params = params.iter().enumerate().map(|(slot, view)| match view.dim() == 4 && !is_folded(slot) {
+            true => view.f_to_kind(kind),
+            false => Ok(view.shallow_clone()),
+        });
         Ok(Self { params: params.collect::<TorchResult<_>>()?, kind, norm: Norm::Folded { folded, stats } })
     }
 

@@ -145,6 +145,11 @@ impl Learner {
         }
     }
 
+    /// Whether it fits a classifier to a frozen backbone.
+    pub fn is_probe(&self) -> bool {
+        matches!(self, Learner::LinearProbe(_))
+    }
+
     /// Whether it learns from unlabelled images too.
     pub fn is_semi_supervised(&self) -> bool {
         matches!(self, Learner::FixMatch(_) | Learner::MixMatch(_))

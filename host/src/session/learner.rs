@@ -77,13 +77,10 @@ impl EngineLearner {
         Ok(model)
     }
 
-    fn is_probe(&self) -> bool {
-        matches!(self.training.learner, engine::Learner::LinearProbe(_))
-    }
-
     /// Has the network of the shared representation trained, or finds it, if the model begins with it.
     fn have_network(&mut self) -> Result<Trained, Failure> {
-        let wanted = (self.is_probe() && !self.model.is_script()) || self.model.init == Init::Representation;
+        let wanted =
+            (self.training.learner.is_probe() && !self.model.is_script()) || self.model.init == Init::Representation;
         if !wanted || self.network.is_some() {
             return Ok(None);
         }
@@ -171,7 +168,7 @@ impl Learner for EngineLearner {
         let labels: Vec<usize> = labelled.iter().map(|row| services.data.pool.labels[*row] as usize).collect();
         let labelled = (labelled, &labels[..]);
         let before = task.model.take();
-        let (model, mut told) = if self.is_probe() {
+        let (model, mut told) = if self.training.learner.is_probe() {
             self.probe((round, before), &mut task.pool, labelled)?
         } else {
             let mut model = before.filter(|_| warm).map_or_else(|| self.fresh_model(round), Ok)?;

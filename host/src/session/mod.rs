@@ -83,7 +83,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
-    record::check_weights(&environment, &config)?;
+    environment.check_weights(&config)?;
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device};
 use crate::experiment::{RunDir, RunError, now, write_atomically};
-use crate::operations::sha256_of;
+use crate::operations::{hex, sha256_of};
 use crate::plugin::lock::Lock;
 use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct Environment {
 }
 
 /// A file of weights.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct WeightsRecord {
     pub path: PathBuf,
     pub sha256: String,
@@ -81,20 +81,21 @@ impl Environment {
         let problem = "it is not the config that the run began with; a changed one needs a run of its own".to_owned();
         Err(RunError::Damaged { path, problem })
     }
-}
 
-/// Errs if the file of weights that the run began with is gone or another.
-pub fn check_weights(environment: &Environment, config: &Config) -> Result<(), RunError> {
-    if WeightsRecord::of(config)? == environment.weights {
-        return Ok(());
+    /// Errs if the file of weights that the run began with is gone or another.
+    pub fn check_weights(&self, config: &Config) -> Result<(), RunError> {
+        match (WeightsRecord::of(config)?, &self.weights) {
+            (Some(now), Some(then)) if now.sha256 != then.sha256 => {
+                let problem = "it is not the file of weights that the run began with".to_owned();
+                Err(RunError::Damaged { path: now.path, problem })
+            }
+            _ => Ok(()),
+        }
     }
-    let path = config.model.weight_file().unwrap_or(Path::new("")).to_owned();
-    let problem = "it is not the file of weights that the run began with".to_owned();
-    Err(RunError::Damaged { path, problem })
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// Read `plugins.lock`.

@@ -52,10 +52,11 @@ fn unknown(name: &str) -> EngineError {
         let problem = "is a TorchScript file, which cannot be trained: name a network".to_owned();
         return EngineError::Setting { key: "model.backbone", problem };
     }
-    let nearest = BACKBONES.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let known = [BACKBONES, &["torchscript:FILE"]].concat();
+    let kind_of = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(&kind_of(known), &kind_of(name)));
     let nearest = nearest.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-    let problem =
-        format!("names an unknown backbone `{name}`; known are {}, torchscript:FILE{nearest}", BACKBONES.join(", "));
+    let problem = format!("names an unknown backbone `{name}`; known are {}{nearest}", known.join(", "));
     EngineError::Setting { key: "model.backbone", problem }
 }
 
