@@ -28,7 +28,7 @@ for seed in 1 2 3; do
       rm -rf "$run"
       "$coldstart" run "$root/configs/fashion-mnist-entropy.toml" --device "$device" --out "$run" -s seed=$seed \
         -s dataset="${data[$name]}" -s 'model={ backbone = "resnet18", width = 16 }' -s training.epochs="$epochs" \
-        -s training.precision=$precision -s initial.size="${size[$name]}" -s query.rounds=0 2> "$run.log"
+        -s training.precision=$precision -s initial.size="${size[$name]}" -s query.rounds=0 > /dev/null 2> "$run.log"
     done
   done
 done

@@ -41,9 +41,11 @@ pub(super) fn group(runs: &[Run]) -> Vec<Arm<'_>> {
     arms.into_iter().zip(names).map(|((_, arm), name)| Arm { name, ..arm }).collect()
 }
 
-/// A name for each arm from the keys that differ; `name` itself is used only where nothing else tells them apart.
+/// A name for each arm from the keys that differ, but for parameters that go with a strategy wherever it stands; `name` itself is
+/// used only where nothing else tells them apart.
 fn names(arms: &[&Keys]) -> Vec<String> {
     let mut differing = differing_keys(arms);
+    differing.retain(|key| !goes_with_its_strategy(arms, key));
     if differing.len() > 1 && distinguish(arms, &without_name(&differing)) {
         differing = without_name(&differing);
     }
@@ -66,6 +68,15 @@ fn differing_keys(arms: &[&Keys]) -> Vec<String> {
     let all: BTreeSet<&String> = arms.iter().flat_map(|keys| keys.keys()).collect();
     let differs = |key: &&&String| arms.iter().any(|keys| keys.get(**key) != arms[0].get(**key));
     all.iter().filter(differs).map(|key| (*key).clone()).collect()
+}
+
+/// Whether `key` is a parameter that all arms with the same strategy set to the same value.
+fn goes_with_its_strategy(arms: &[&Keys], key: &str) -> bool {
+    let Some((section, _)) = key.split_once(".params.") else { return false };
+    let strategy = format!("{section}.strategy");
+    let of_strategy: BTreeSet<_> = arms.iter().map(|arm| arm.get(&strategy)).collect();
+    let settings: BTreeSet<_> = arms.iter().map(|arm| (arm.get(&strategy), arm.get(key))).collect();
+    settings.len() == of_strategy.len()
 }
 
 fn without_name(keys: &[String]) -> Vec<String> {
@@ -95,6 +106,22 @@ mod tests {
         check(&[&[("q", "a"), ("size", "5")], &[("q", "b"), ("size", "9")]], &["q = a, size = 5", "q = b, size = 9"]);
         check(&[&[("q", "a"), ("k", "3")], &[("q", "a")]], &["3", "no k"]);
         check(&[&[("k", "3"), ("m", "1")], &[]], &["k = 3, m = 1", "no k, no m"]);
+    }
+
+    #[test]
+    fn parameters_that_go_with_a_strategy_are_left_out() {
+        let [strategy, views, size] = ["query.strategy", "query.params.views", "query.size"];
+        let consistency = [(strategy, "consistency"), (views, "5"), (size, "5")];
+        check(&[&consistency, &[(strategy, "random"), (size, "5")]], &["consistency", "random"]);
+        let more = [(strategy, "consistency"), (views, "50"), (size, "5")];
+        check(
+            &[&consistency, &more, &[(strategy, "random"), (size, "5")]],
+            &[
+                "query.params.views = 5, query.strategy = consistency",
+                "query.params.views = 50, query.strategy = consistency",
+                "query.strategy = random",
+            ],
+        );
     }
 
     #[test]
