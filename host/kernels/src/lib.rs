@@ -5,8 +5,44 @@
 //! equal values go to the lowest position. Chance comes from the caller's generator. This crate knows neither libtorch, nor
 //! files, nor plugins: points are a slice of numbers.
 
+mod ball;
+mod centres;
+mod closest;
+mod coverage;
+mod elementary;
 mod error;
+mod handcrafted;
+mod kernel;
+mod order;
+mod pairs;
+mod kmeans;
+mod nearest;
 mod points;
+mod reduce;
+mod seeds;
+mod sums;
+#[cfg(test)]
+mod testing;
+mod whiten;
 
+pub use centres::{Centres, k_center};
+pub use closest::Cloud;
+pub use coverage::{Coverage, Covered, coverage};
 pub use error::{Error, Result};
+pub use kmeans::{Clustering, kmeans};
+pub use nearest::{Neighbours, knn, nearest};
+pub use handcrafted::handcrafted;
+pub use kernel::Kernel;
+pub use order::{argsort, topk};
 pub use points::Points;
+pub use reduce::{Measure, reduce};
+pub use seeds::{First, kmeans_pp};
+pub use sums::{group_sums, kernel_sums, self_kernel_sums};
+pub use whiten::principal;
+
+/// Asked between passes whether to go on; where it says no, a kernel ends with [`Error::Cancelled`].
+pub type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);
+
+pub(crate) fn check(go_on: GoOn<'_>) -> Result<()> {
+    if go_on() { Ok(()) } else { Err(Error::Cancelled) }
+}

@@ -62,7 +62,12 @@ impl<'a> Points<'a> {
 
     /// The points at these positions, their scales applied.
     pub fn gather(&self, positions: &[usize]) -> Vec<f32> {
-        positions.iter().flat_map(|i| self.point(*i)).collect()
+        let mut rows = Vec::with_capacity(positions.len() * self.n_cols);
+        for i in positions {
+            let scale = self.scale_of(*i);
+            rows.extend(self.raw(*i).iter().map(|x| x * scale));
+        }
+        rows
     }
 
     /// The scale that gives each row the Euclidean length 1; 0 for a row of zeros, which stays one.
@@ -72,12 +77,32 @@ impl<'a> Points<'a> {
 
     /// The squared Euclidean length of each point.
     pub fn squares(&self) -> Vec<f32> {
-        let arch = Arch::new();
-        let square = |i: usize| {
-            let row = self.raw(i);
-            arch.dispatch(|| dot(row, row)) * self.scale_of(i) * self.scale_of(i)
-        };
-        (0..self.n()).into_par_iter().with_min_len(TILE).map(square).collect()
+        (0..self.n()).into_par_iter().with_min_len(TILE).map(|i| self.product(i, self, i)).collect()
+    }
+
+    /// The same, of points that lie within what distances in 32 bits can tell. Errs where one does not, or is not a number.
+    pub(crate) fn finite_squares(&self) -> Result<Vec<f32>> {
+        finite(self.squares())
+    }
+
+    /// The same, of the points at these positions.
+    pub(crate) fn finite_squares_of(&self, positions: &[usize]) -> Result<Vec<f32>> {
+        finite(positions.par_iter().with_min_len(TILE).map(|i| self.product(*i, self, *i)).collect())
+    }
+
+    /// The inner product of two points, the same number wherever it is asked.
+    pub(crate) fn product(&self, i: usize, other: &Points<'_>, j: usize) -> f32 {
+        let (a, b) = (self.raw(i), other.raw(j));
+        Arch::new().dispatch(|| dot(a, b)) * self.scale_of(i) * other.scale_of(j)
+    }
+
+    /// How far the squared distance of two points from their squares and their product may lie from
+    /// [`Points::squared_distance`], as a share of the sum of their squares: a bound, not an estimate.
+    ///
+    /// A sum of `d` products is off by at most `d` half-roundings of `|a| |b|`, in any order; the difference itself and the
+    /// scales add some twenty; and `(|a| + |b|)^2` is at most twice the sum of the squares.
+    pub(crate) fn rounding(&self) -> f32 {
+        f32::EPSILON * (1.1 * self.n_cols as f32 + 24.0)
     }
 
     /// The squared distance of two points, from the difference itself: exact to a few roundings of the result, so that a
@@ -101,13 +126,31 @@ impl<'a> Points<'a> {
         let a = MatRef::from_row_major_slice(&self.rows[mine.start * d..mine.end * d], n, d);
         let b = MatRef::from_row_major_slice(&others.rows[theirs.start * d..theirs.end * d], m, d);
         matmul(MatMut::from_row_major_slice_mut(into, n, m), Accum::Replace, a, b.transpose(), 1.0, Par::Seq);
-        if self.scale.is_some() || others.scale.is_some() {
-            for (row, i) in into.chunks_exact_mut(m).zip(mine) {
-                let scale = self.scale_of(i);
-                row.iter_mut().zip(theirs.clone()).for_each(|(dot, j)| *dot *= scale * others.scale_of(j));
+        if self.scale.is_none() && others.scale.is_none() {
+            return;
+        }
+        let scale_m = others.scale.map(|scale| &scale[theirs]);
+        for (row, i) in into.chunks_exact_mut(m).zip(mine) {
+            let scale = self.scale_of(i);
+            match scale_m {
+                Some(scale_m) => row.iter_mut().zip(scale_m).for_each(|(dot, other)| *dot *= scale * other),
+                None => row.iter_mut().for_each(|dot| *dot *= scale),
             }
         }
     }
+}
+
+/// These squared lengths, if sums of a few of them are numbers still.
+pub(crate) fn finite(square_n: Vec<f32>) -> Result<Vec<f32>> {
+    match square_n.iter().position(|square| !(*square < f32::MAX / 16.0)) {
+        Some(i) => bad(format!("point {i} is not finite, or too long for distances in 32 bits")),
+        None => Ok(square_n),
+    }
+}
+
+/// `0..n` in tiles.
+pub(crate) fn tiles(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..n).step_by(TILE).map(move |start| start..n.min(start + TILE))
 }
 
 /// The inner product, summed in an order that depends on the length alone.

@@ -1,0 +1,100 @@
+//! Farthest first: centres that leave no point far away.
+
+use crate::closest::{Closest, Cloud};
+use crate::error::{Result, bad};
+use crate::points::Points;
+use crate::{GoOn, check};
+use coldstart_plugin_api::Rng;
+
+/// Contenders looked at between two passes over the points: as many as a pass is worth.
+const CONTENDERS: usize = 512;
+
+/// Points in the order picked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Centres {
+    /// Their positions.
+    pub positions: Vec<usize>,
+    /// The Euclidean distance of each to its nearest centre when it was picked.
+    pub distances: Vec<f32>,
+}
+
+/// `k` picks, each the point farthest from its nearest centre, and then a centre itself (Gonzalez 1985; Core-Set of Sener and
+/// Savarese 2018).
+///
+/// Equal distances go to the lowest position; no centre is picked, not even when only equals of centres are left.
+/// Distances never rise; without centres the first pick is drawn, at distance 0. Errs when there are fewer than `k` points that
+/// are no centre, or when a centre is no point.
+pub fn k_center(points: &Points<'_>, k: usize, centres: &[usize], rng: &mut Rng, go_on: GoOn<'_>) -> Result<Centres> {
+    let mut is_centre = vec![false; points.n()];
+    for i in centres {
+        match is_centre.get_mut(*i) {
+            Some(is_centre) => *is_centre = true,
+            None => return bad(format!("centre {i} is none of {} points", points.n())),
+        }
+    }
+    let free = is_centre.iter().filter(|is_centre| !**is_centre).count();
+    if k > free {
+        return bad(format!("{free} points that are no centre do not give {k} picks"));
+    }
+    let mut picks = Centres { positions: Vec::with_capacity(k), distances: Vec::with_capacity(k) };
+    if k == 0 {
+        return Ok(picks);
+    }
+    let mut fresh = centres.to_vec();
+    if centres.is_empty() {
+        let first = rng.below(points.n() as u64) as usize;
+        is_centre[first] = true;
+        (picks.positions, picks.distances, fresh) = (vec![first], vec![0.0], vec![first]);
+    }
+    let mut closest = Closest::new(Cloud::Dense(*points))?;
+    while picks.positions.len() < k {
+        check(go_on)?;
+        closest.add(&fresh)?;
+        fresh = farthest(points, &closest.away_n, &is_centre, k - picks.positions.len(), &mut picks)?;
+        fresh.iter().for_each(|i| is_centre[*i] = true);
+    }
+    Ok(picks)
+}
+
+/// The next picks, as many as are certain without another pass over the points.
+///
+/// Distances only fall. So as long as the farthest of the contenders comes before the first point that is none of them,
+/// wherever that one's distance has fallen, it is the farthest of all.
+fn farthest(
+    points: &Points<'_>,
+    away_n: &[f32],
+    is_centre: &[bool],
+    at_most: usize,
+    picks: &mut Centres,
+) -> Result<Vec<usize>> {
+    let before = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    let free = away_n.iter().zip(is_centre).enumerate().filter(|(_, (_, is_centre))| !**is_centre);
+    let mut contenders: Vec<(f32, usize)> = free.map(|(i, (away, _))| (*away, i)).collect();
+    let mut next = None;
+    if contenders.len() > CONTENDERS {
+        let (_, first_beyond, _) = contenders.select_nth_unstable_by(CONTENDERS, before);
+        next = Some(*first_beyond);
+        contenders.truncate(CONTENDERS);
+    }
+    let rows = points.gather(&contenders.iter().map(|(_, i)| *i).collect::<Vec<usize>>());
+    let gathered = Points::new(&rows, points.d())?;
+    let mut open: Vec<usize> = (0..contenders.len()).collect();
+    let mut picked = Vec::new();
+    while picked.len() < at_most {
+        let best = open.iter().copied().enumerate().min_by(|a, b| before(&contenders[a.1], &contenders[b.1]));
+        let Some((place, pick)) = best else { break };
+        if next.is_some_and(|next| before(&contenders[pick], &next).is_gt()) {
+            break;
+        }
+        open.swap_remove(place);
+        let (away, position) = contenders[pick];
+        picked.push(position);
+        picks.positions.push(position);
+        picks.distances.push(away.sqrt());
+        for other in &open {
+            let away = gathered.squared_distance(*other, &gathered, pick);
+            contenders[*other].0 = contenders[*other].0.min(away);
+        }
+    }
+    Ok(picked)
+}
