@@ -2,7 +2,7 @@
 
 use crate::error::{Result, bad};
 use crate::points::{Points, TILE, finite};
-use pulp::Arch;
+use crate::wide::wide;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -171,7 +171,7 @@ impl Centres<'_> {
         for (k, row) in products.chunks_exact_mut(m).enumerate() {
             let i = start + k;
             let room = cloud.rounding() * (square_n[i] + largest) + f32::MIN_POSITIVE;
-            let least = Arch::new().dispatch(|| screen(row, self.square_m)).least;
+            let least = screen(row, self.square_m).least;
             // Beyond this a centre is either no closer than the closest so far, or than another one of these.
             let bar = (least + 2.0 * room).min(away_n[k] - square_n[i] + room);
             if least > bar {
@@ -193,31 +193,32 @@ pub(crate) struct Least {
     pub(crate) second: f32,
 }
 
-/// Turn the products of a point with others into squared distances less the point's own square, and find the two least.
-#[inline(always)]
-pub(crate) fn screen(row: &mut [f32], squares: &[f32]) -> Least {
-    const LANES: usize = 16;
-    let (mut least, mut second) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
-    let (chunks, rest) = row.as_chunks_mut::<LANES>();
-    let (square_chunks, square_rest) = squares.as_chunks::<LANES>();
-    for (values, squares) in chunks.iter_mut().zip(square_chunks) {
-        for lane in 0..LANES {
-            let value = squares[lane] - 2.0 * values[lane];
-            values[lane] = value;
-            let other = if value < least[lane] { least[lane] } else { value };
-            least[lane] = if value < least[lane] { value } else { least[lane] };
-            second[lane] = if other < second[lane] { other } else { second[lane] };
+wide! {
+    /// Turn the products of a point with others into squared distances less the point's own square, and find the two least.
+    pub(crate) fn screen<'a>(row: &'a mut [f32], squares: &'a [f32]) -> Least {
+        const LANES: usize = 16;
+        let (mut least, mut second) = ([f32::INFINITY; LANES], [f32::INFINITY; LANES]);
+        let (chunks, rest) = row.as_chunks_mut::<LANES>();
+        let (square_chunks, square_rest) = squares.as_chunks::<LANES>();
+        for (values, squares) in chunks.iter_mut().zip(square_chunks) {
+            for lane in 0..LANES {
+                let value = squares[lane] - 2.0 * values[lane];
+                values[lane] = value;
+                let other = if value < least[lane] { least[lane] } else { value };
+                least[lane] = if value < least[lane] { value } else { least[lane] };
+                second[lane] = if other < second[lane] { other } else { second[lane] };
+            }
         }
+        for (lane, (value, square)) in rest.iter_mut().zip(square_rest).enumerate() {
+            *value = square - 2.0 * *value;
+            second[lane] = second[lane].min(value.max(least[lane]));
+            least[lane] = least[lane].min(*value);
+        }
+        let mut all = Least { least: f32::INFINITY, second: f32::INFINITY };
+        for lane in 0..LANES {
+            all.second = all.second.min(second[lane]).min(all.least.max(least[lane]));
+            all.least = all.least.min(least[lane]);
+        }
+        all
     }
-    for (lane, (value, square)) in rest.iter_mut().zip(square_rest).enumerate() {
-        *value = square - 2.0 * *value;
-        second[lane] = second[lane].min(value.max(least[lane]));
-        least[lane] = least[lane].min(*value);
-    }
-    let mut all = Least { least: f32::INFINITY, second: f32::INFINITY };
-    for lane in 0..LANES {
-        all.second = all.second.min(second[lane]).min(all.least.max(least[lane]));
-        all.least = all.least.min(least[lane]);
-    }
-    all
 }

@@ -4,9 +4,9 @@ use crate::closest::{Cloud, screen};
 use crate::error::{Result, bad};
 use crate::points::{Points, TILE};
 use crate::seeds::{First, draw};
+use crate::wide::wide;
 use crate::{GoOn, check};
 use coldstart_plugin_api::Rng;
-use pulp::Arch;
 use rayon::prelude::*;
 
 /// Products of points with centres that are held at once by a thread, as long as some points fit.
@@ -125,7 +125,7 @@ impl Lloyd<'_> {
         sums.with_max_len(1).for_each(|((sum_d, count), moves)| {
             for (point, comes) in moves {
                 let (row, sign) = (self.points.raw(point), if comes { 1.0 } else { -1.0 });
-                Arch::new().dispatch(|| add(sum_d, row, self.points.scale_of(point) * sign));
+                add(sum_d, row, self.points.scale_of(point) * sign);
                 if comes { *count += 1 } else { *count -= 1 }
             }
         });
@@ -191,9 +191,10 @@ impl Lloyd<'_> {
     }
 }
 
-#[inline(always)]
-fn add(sum_d: &mut [f64], row: &[f32], scale: f32) {
-    sum_d.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x * scale));
+wide! {
+    fn add<'a>(sum_d: &'a mut [f64], row: &'a [f32], scale: f32) -> () {
+        sum_d.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x * scale));
+    }
 }
 
 /// The longest move of a centre, whose it is, and the longest of the others.
@@ -279,7 +280,7 @@ impl Round<'_> {
     /// Give a point to its nearest centre, from its products with all, and set its bounds.
     fn nearest(&self, tile: &mut Tile<'_>, at: usize, row: &mut [f32]) -> Option<Change> {
         let (room, square) = (self.room(tile, at), tile.squares[at]);
-        let least = Arch::new().dispatch(|| screen(row, &self.square_k));
+        let least = screen(row, &self.square_k);
         let bar = least.least + 2.0 * room;
         let contenders = row.iter().enumerate().filter(|(_, value)| **value <= bar).map(|(cluster, _)| cluster);
         let (upper, lower, cluster) = if least.second > bar {

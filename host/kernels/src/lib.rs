@@ -24,6 +24,7 @@ mod sums;
 #[cfg(test)]
 mod testing;
 mod whiten;
+mod wide;
 
 pub use centres::{Centres, k_center};
 pub use closest::Cloud;

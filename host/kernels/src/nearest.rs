@@ -2,8 +2,8 @@
 
 use crate::error::{Result, bad};
 use crate::points::{Points, TILE, tiles};
+use crate::wide::wide;
 use crate::{GoOn, check};
-use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -151,7 +151,7 @@ impl<'a> Search<'a> {
         let squares = &self.square_n[tile.clone()];
         for ((query, list), row) in queries.zip(lists).zip(products.chunks_exact(tile.len())) {
             hits.clear();
-            Arch::new().dispatch(|| chunks_below(row, squares, list.bar, hits));
+            chunks_below(row, squares, list.bar, hits);
             for chunk in &*hits {
                 for j in chunk * CHUNK..tile.len().min((chunk + 1) * CHUNK) {
                     let value = squares[j] - 2.0 * row[j];
@@ -204,7 +204,7 @@ impl<'a> Search<'a> {
         for (i, row) in rows.zip(products.chunks_exact(columns.len())) {
             let square = self.square_n[i];
             hits.clear();
-            Arch::new().dispatch(|| chunks_below_each(row, square, &bars, hits));
+            chunks_below_each(row, square, &bars, hits);
             for chunk in &*hits {
                 for j in chunk * CHUNK..columns.len().min((chunk + 1) * CHUNK) {
                     let value = square - 2.0 * row[j];
@@ -285,40 +285,42 @@ impl Shortlist {
     }
 }
 
-/// The chunks of a row with a value of at most `bar`.
-#[inline(always)]
-fn chunks_below(products: &[f32], squares: &[f32], bar: f32, hits: &mut Vec<usize>) {
-    let (chunks, rest) = products.as_chunks::<CHUNK>();
-    let (square_chunks, _) = squares.as_chunks::<CHUNK>();
-    for (chunk, (products, squares)) in chunks.iter().zip(square_chunks).enumerate() {
-        let mut any = false;
-        for j in 0..CHUNK {
-            any |= squares[j] - 2.0 * products[j] <= bar;
+wide! {
+    /// The chunks of a row with a value of at most `bar`.
+    fn chunks_below<'a>(products: &'a [f32], squares: &'a [f32], bar: f32, hits: &'a mut Vec<usize>) -> () {
+        let (chunks, rest) = products.as_chunks::<CHUNK>();
+        let (square_chunks, _) = squares.as_chunks::<CHUNK>();
+        for (chunk, (products, squares)) in chunks.iter().zip(square_chunks).enumerate() {
+            let mut any = false;
+            for j in 0..CHUNK {
+                any |= squares[j] - 2.0 * products[j] <= bar;
+            }
+            if any {
+                hits.push(chunk);
+            }
         }
-        if any {
-            hits.push(chunk);
+        if !rest.is_empty() {
+            hits.push(chunks.len());
         }
-    }
-    if !rest.is_empty() {
-        hits.push(chunks.len());
     }
 }
 
-/// The chunks of a row with a value of at most its own bar.
-#[inline(always)]
-fn chunks_below_each(products: &[f32], square: f32, bars: &[f32], hits: &mut Vec<usize>) {
-    let (chunks, rest) = products.as_chunks::<CHUNK>();
-    let (bar_chunks, _) = bars.as_chunks::<CHUNK>();
-    for (chunk, (products, bars)) in chunks.iter().zip(bar_chunks).enumerate() {
-        let mut any = false;
-        for j in 0..CHUNK {
-            any |= square - 2.0 * products[j] <= bars[j];
+wide! {
+    /// The chunks of a row with a value of at most its own bar.
+    fn chunks_below_each<'a>(products: &'a [f32], square: f32, bars: &'a [f32], hits: &'a mut Vec<usize>) -> () {
+        let (chunks, rest) = products.as_chunks::<CHUNK>();
+        let (bar_chunks, _) = bars.as_chunks::<CHUNK>();
+        for (chunk, (products, bars)) in chunks.iter().zip(bar_chunks).enumerate() {
+            let mut any = false;
+            for j in 0..CHUNK {
+                any |= square - 2.0 * products[j] <= bars[j];
+            }
+            if any {
+                hits.push(chunk);
+            }
         }
-        if any {
-            hits.push(chunk);
+        if !rest.is_empty() {
+            hits.push(chunks.len());
         }
-    }
-    if !rest.is_empty() {
-        hits.push(chunks.len());
     }
 }

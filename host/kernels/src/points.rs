@@ -1,8 +1,8 @@
 //! Points: rows of numbers that someone else holds, maybe in a mapped file, maybe seen at unit length.
 
 use crate::error::{Result, bad};
+use crate::wide::wide;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
-use pulp::Arch;
 use rayon::prelude::*;
 
 /// Rows of a tile: its distances to as many others stay in the second cache of a core.
@@ -92,8 +92,7 @@ impl<'a> Points<'a> {
 
     /// The inner product of two points, the same number wherever it is asked.
     pub(crate) fn product(&self, i: usize, other: &Points<'_>, j: usize) -> f32 {
-        let (a, b) = (self.raw(i), other.raw(j));
-        Arch::new().dispatch(|| dot(a, b)) * self.scale_of(i) * other.scale_of(j)
+        dot(self.raw(i), other.raw(j)) * self.scale_of(i) * other.scale_of(j)
     }
 
     /// How far the squared distance of two points from their squares and their product may lie from
@@ -108,8 +107,7 @@ impl<'a> Points<'a> {
     /// The squared distance of two points, from the difference itself: exact to a few roundings of the result, so that a
     /// decision can rest on it, and 0 for equal points.
     pub fn squared_distance(&self, i: usize, other: &Points<'_>, j: usize) -> f32 {
-        let (a, b) = ((self.raw(i), self.scale_of(i)), (other.raw(j), other.scale_of(j)));
-        Arch::new().dispatch(|| squared_difference(a, b))
+        squared_difference((self.raw(i), self.scale_of(i)), (other.raw(j), other.scale_of(j)))
     }
 
     /// The inner products of the points `mine` with the points `theirs` of `others`, row after row, into `into`.
@@ -153,34 +151,37 @@ pub(crate) fn tiles(n: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..n).step_by(TILE).map(move |start| start..n.min(start + TILE))
 }
 
-/// The inner product, summed in an order that depends on the length alone.
-#[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 32];
-    let (a_lanes, a_rest) = a.as_chunks::<32>();
-    let (b_lanes, b_rest) = b.as_chunks::<32>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for i in 0..32 {
-            lanes[i] = a[i].mul_add(b[i], lanes[i]);
+wide! {
+    /// The inner product, summed in an order that depends on the length alone.
+    pub(crate) fn dot<'a>(a: &'a [f32], b: &'a [f32]) -> f32 {
+        let mut lanes = [0.0f32; 32];
+        let (a_lanes, a_rest) = a.as_chunks::<32>();
+        let (b_lanes, b_rest) = b.as_chunks::<32>();
+        for (a, b) in a_lanes.iter().zip(b_lanes) {
+            for i in 0..32 {
+                lanes[i] = a[i].mul_add(b[i], lanes[i]);
+            }
         }
+        let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+        lanes.iter().sum::<f32>() + rest
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
 }
 
-#[inline(always)]
-fn squared_difference((a, a_scale): (&[f32], f32), (b, b_scale): (&[f32], f32)) -> f32 {
-    let mut lanes = [0.0f32; 32];
-    let (a_lanes, a_rest) = a.as_chunks::<32>();
-    let (b_lanes, b_rest) = b.as_chunks::<32>();
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for i in 0..32 {
-            let difference = a[i] * a_scale - b[i] * b_scale;
-            lanes[i] = difference.mul_add(difference, lanes[i]);
+wide! {
+    fn squared_difference<'a>(a: (&'a [f32], f32), b: (&'a [f32], f32)) -> f32 {
+        let ((a, a_scale), (b, b_scale)) = (a, b);
+        let mut lanes = [0.0f32; 32];
+        let (a_lanes, a_rest) = a.as_chunks::<32>();
+        let (b_lanes, b_rest) = b.as_chunks::<32>();
+        for (a, b) in a_lanes.iter().zip(b_lanes) {
+            for i in 0..32 {
+                let difference = a[i] * a_scale - b[i] * b_scale;
+                lanes[i] = difference.mul_add(difference, lanes[i]);
+            }
         }
+        let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * a_scale - b * b_scale);
+        lanes.iter().sum::<f32>() + rest.map(|difference| difference * difference).sum::<f32>()
     }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * a_scale - b * b_scale);
-    lanes.iter().sum::<f32>() + rest.map(|difference| difference * difference).sum::<f32>()
 }
 
 #[cfg(test)]
