@@ -158,6 +158,17 @@ fn the_contract_knows_no_host_no_libtorch_and_no_strategy() {
 }
 
 #[test]
+fn the_maths_of_selection_knows_the_contract_and_no_more() {
+    let metadata = metadata();
+    let below = closure(&metadata, "coldstart-kernels");
+    let ours: Vec<&String> = below.iter().filter(|name| name.starts_with("coldstart")).collect();
+    assert_eq!(ours, ["coldstart-kernels", "coldstart-plugin-api", "coldstart-plugin-api-derive"]);
+    for banned in ["tch", "torch-sys", "memmap2"] {
+        assert!(!below.contains(banned), "the kernels depend on {banned}");
+    }
+}
+
+#[test]
 fn a_strategy_depends_on_the_contract_and_plain_maths() {
     let metadata = metadata();
     let plugins: Vec<_> = members(&metadata).into_iter().filter(|(folder, _)| folder.starts_with("plugins/")).collect();

@@ -51,7 +51,7 @@
 #include <stdint.h>
 
 // The contract's version that this header describes, for the manifest.
-#define COLDSTART_API_VERSION "1.1.0"
+#define COLDSTART_API_VERSION "1.2.0"
 
 // Place the manifest, a JSON text, where a host finds it. Its fields are all needed: format (1), name (kebab-case),
 // publisher (or ""), version, api (COLDSTART_API_VERSION), panic ("none"), summary, license (SPDX), authors (colons

@@ -2,7 +2,8 @@
 
 use crate::abi::std_types::{RSlice, RSliceMut, RStr, RVec};
 use crate::abi::{DType, HostRef, TensorId};
-use crate::ops::{self, Op, Output, TrainAnswer, Views};
+use crate::maths::{Clusters, Neighbours, Passes};
+use crate::ops::{self, Dropout, Op, Output, TrainAnswer, Views};
 use crate::training::TrainSpec;
 use crate::{Code, Error, Result, log_bridge, wire};
 use serde::{Serialize, de::DeserializeOwned};
@@ -37,7 +38,7 @@ impl<'a> Host<'a> {
     /// Nothing is computed before an output is asked for. Errs with [`Code::UNSUPPORTED`] in round 0, when no model is
     /// trained, and when an id is not in the pool.
     pub fn predict(&self, ids: &[u64]) -> Result<Predict<'_, 'a>> {
-        Ok(Predict { host: self, ids: self.put_ids(ids)?, model: None, views: None })
+        Ok(Predict { host: self, ids: self.put_ids(ids)?, model: None, views: None, dropout: None })
     }
 
     /// Have a network trained on the images `ids` as `spec` says; what was trained before comes from the cache.
@@ -75,22 +76,32 @@ impl<'a> Host<'a> {
         tensors.first().ok_or_else(|| missing_output(ops::REPRESENT_1))?.read_matrix()
     }
 
+    /// As [`Host::represent`]; the features stay in the host, for its maths.
+    pub fn representation(&self, ids: &[u64]) -> Result<Tensor<'_, 'a>> {
+        let ids = self.put_ids(ids)?;
+        let (TrainAnswer { .. }, tensors) = self.invoke(ops::REPRESENT_1, &ops::Empty {}, &[&ids])?;
+        tensors.into_iter().next().ok_or_else(|| missing_output(ops::REPRESENT_1))
+    }
+
+    /// Hand points over to the host, for its maths.
+    pub fn points(&self, points_nd: &Matrix) -> Result<Tensor<'_, 'a>> {
+        self.put_matrix(points_nd)
+    }
+
     /// Cut `points_nd` into clusters; see [`ops::KMEANS_1`].
     pub fn kmeans(&self, points_nd: &Matrix, args: &ops::KMeansArgs) -> Result<Clusters> {
-        let points = self.put_matrix(points_nd)?;
-        let (ops::KMeansAnswer { inertia }, tensors) = self.invoke(ops::KMEANS_1, args, &[&points])?;
-        let [of_point, centres] = &tensors[..] else { return Err(missing_output(ops::KMEANS_1)) };
-        let of_point = of_point.read_u64()?.into_iter().map(|cluster| cluster as usize).collect();
-        Ok(Clusters { of_point, centres_kd: centres.read_matrix()?, inertia })
+        self.points(points_nd)?.kmeans(args)
     }
 
     /// The `k` nearest other points of each of `points_nd`; see [`ops::KNN_1`].
     pub fn knn(&self, points_nd: &Matrix, k: u32) -> Result<Neighbours> {
-        let points = self.put_matrix(points_nd)?;
-        let (ops::Empty {}, tensors) = self.invoke(ops::KNN_1, &ops::KnnArgs { k }, &[&points])?;
-        let [positions, distances] = &tensors[..] else { return Err(missing_output(ops::KNN_1)) };
-        let positions_nk = positions.read_u64()?.into_iter().map(|position| position as usize).collect();
-        Ok(Neighbours { positions_nk, distances_nk: distances.read_matrix()? })
+        self.points(points_nd)?.knn(k)
+    }
+
+    /// The class of any pool image, for an oracle; see [`ops::ORACLE_LABELS_1`].
+    pub fn oracle_labels(&self, ids: &[u64]) -> Result<Vec<u64>> {
+        let ids = self.put_ids(ids)?;
+        self.tensor(ops::ORACLE_LABELS_1, &ops::Empty {}, &[&ids])?.read_u64()
     }
 
     /// Keep a map of images with the run: `places[i]` and `groups[i]` belong to `ids[i]`. The report draws it.
@@ -166,17 +177,21 @@ impl<'a> Host<'a> {
         outputs.into_iter().next().ok_or_else(|| missing_output(op))
     }
 
-    fn put_ids(&self, ids: &[u64]) -> Result<Tensor<'_, 'a>> {
+    pub(crate) fn put_ids(&self, ids: &[u64]) -> Result<Tensor<'_, 'a>> {
         let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         self.put(DType::U64, &[ids.len() as u64], &bytes)
     }
 
     fn put_matrix(&self, matrix: &Matrix) -> Result<Tensor<'_, 'a>> {
-        let bytes: Vec<u8> = matrix.elements.iter().flat_map(|element| element.to_le_bytes()).collect();
-        self.put(DType::F32, &[matrix.n_rows as u64, matrix.n_cols as u64], &bytes)
+        self.put_numbers(&matrix.elements, matrix.n_cols)
     }
 
-    fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> Result<Tensor<'_, 'a>> {
+    pub(crate) fn put_numbers(&self, elements: &[f32], n_cols: usize) -> Result<Tensor<'_, 'a>> {
+        let bytes: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
+        self.put(DType::F32, &[elements.len().checked_div(n_cols).unwrap_or(0) as u64, n_cols as u64], &bytes)
+    }
+
+    pub(crate) fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> Result<Tensor<'_, 'a>> {
         let id = self.raw.tensor_put(dtype, RSlice::from(shape), RSlice::from(bytes)).into_result()?;
         Ok(Tensor { host: self, id })
     }
@@ -197,32 +212,12 @@ pub struct Trained {
     pub records: Vec<Matrix>,
 }
 
-/// Points in clusters.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Clusters {
-    /// The cluster of each point, from 0.
-    pub of_point: Vec<usize>,
-    /// The centres, k x d.
-    pub centres_kd: Matrix,
-    /// The sum of squared distances to the centres.
-    pub inertia: f64,
-}
-
-/// The nearest other points of each point.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Neighbours {
-    /// Their positions, n x k, nearest first.
-    pub positions_nk: Vec<usize>,
-    /// How far they are, n x k.
-    pub distances_nk: Matrix,
-}
-
 fn context(op: Op, mut error: Error) -> Error {
     error.message = format!("{}: {}", op.0, error.message);
     error
 }
 
-fn missing_output(op: Op) -> Error {
+pub(crate) fn missing_output(op: Op) -> Error {
     Error::new(Code::HOST, format!("{}: the host answered without the tensor it promises", op.0))
 }
 
@@ -232,6 +227,7 @@ pub struct Predict<'h, 'a> {
     ids: Tensor<'h, 'a>,
     model: Option<String>,
     views: Option<Views>,
+    dropout: Option<Dropout>,
 }
 
 impl<'h, 'a> Predict<'h, 'a> {
@@ -246,6 +242,13 @@ impl<'h, 'a> Predict<'h, 'a> {
         self.views = Some(views);
         self
     }
+
+    /// Look several times, each time without some features; needs [`ops::PREDICT_3`].
+    pub fn under(mut self, dropout: Dropout) -> Self {
+        self.dropout = Some(dropout);
+        self
+    }
+
     /// Class probabilities, a row per id.
     pub fn probabilities(self) -> Result<Matrix> {
         self.only(Output::Probabilities)
@@ -261,16 +264,31 @@ impl<'h, 'a> Predict<'h, 'a> {
         self.only(Output::Embeddings)
     }
 
+    /// Class probabilities of several passes under dropout.
+    pub fn passes(self) -> Result<Passes> {
+        let [probs] = self.kept([Output::Probabilities])?;
+        probs.read_passes()
+    }
+
     /// Several outputs from one pass over the images, in the order asked.
     pub fn outputs<const N: usize>(self, wanted: [Output; N]) -> Result<[Matrix; N]> {
-        let (outputs, ids) = (wanted.to_vec(), [&self.ids]);
-        let (ops::Empty {}, tensors) = match (self.model, self.views) {
-            // The older revision suffices, so that an older host does too.
-            (None, None) => self.host.invoke(ops::PREDICT_1, &ops::PredictArgs { outputs }, &ids)?,
-            (model, views) => self.host.invoke(ops::PREDICT_2, &ops::PredictArgs2 { model, outputs, views }, &ids)?,
-        };
+        let tensors = self.kept(wanted)?;
         let matrices = tensors.iter().map(Tensor::read_matrix).collect::<Result<Vec<_>>>()?;
         matrices.try_into().map_err(|_| missing_output(ops::PREDICT_1))
+    }
+
+    /// As [`Predict::outputs`]; they stay in the host, for its maths.
+    pub fn kept<const N: usize>(self, wanted: [Output; N]) -> Result<[Tensor<'h, 'a>; N]> {
+        let (host, model, views, outputs, ids) = (self.host, self.model, self.views, wanted.to_vec(), [&self.ids]);
+        // The older revision suffices where it can, so that an older host does too.
+        let (ops::Empty {}, tensors) = match (model, views, self.dropout) {
+            (model, views, dropout) if dropout.is_some() || wanted.contains(&Output::Residuals) => {
+                host.invoke(ops::PREDICT_3, &ops::PredictArgs3 { model, outputs, views, dropout }, &ids)?
+            }
+            (None, None, _) => host.invoke(ops::PREDICT_1, &ops::PredictArgs { outputs }, &ids)?,
+            (model, views, _) => host.invoke(ops::PREDICT_2, &ops::PredictArgs2 { model, outputs, views }, &ids)?,
+        };
+        tensors.try_into().map_err(|_| missing_output(ops::PREDICT_1))
     }
 
     fn only(self, output: Output) -> Result<Matrix> {
@@ -281,7 +299,7 @@ impl<'h, 'a> Predict<'h, 'a> {
 
 /// A tensor that the host keeps until this handle is dropped.
 pub struct Tensor<'h, 'a> {
-    host: &'h Host<'a>,
+    pub(crate) host: &'h Host<'a>,
     id: TensorId,
 }
 
@@ -292,13 +310,21 @@ impl Tensor<'_, '_> {
         let [n_rows, n_cols] = shape[..] else {
             return Err(Error::new(Code::HOST, format!("expected a matrix, got the shape {shape:?}")));
         };
+        Ok(Matrix { elements: self.read_finite(n_cols)?, n_rows: n_rows as usize, n_cols: n_cols as usize })
+    }
+
+    /// The elements of a f32 tensor of any shape, row-major; errs on a NaN or an infinity and names its row.
+    pub(crate) fn read_finite(&self, n_in_row: u64) -> Result<Vec<f32>> {
         let bytes = self.read_bytes()?;
         let elements: Vec<f32> = bytes.as_chunks().0.iter().map(|element| f32::from_le_bytes(*element)).collect();
-        if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
-            let message = format!("the model's output holds {} at row {}", elements[at], at / n_cols.max(1) as usize);
-            return Err(Error::new(Code::HOST, message));
+        match elements.iter().position(|element| !element.is_finite()) {
+            Some(at) => {
+                let message =
+                    format!("the model's output holds {} at row {}", elements[at], at / n_in_row.max(1) as usize);
+                Err(Error::new(Code::HOST, message))
+            }
+            None => Ok(elements),
         }
-        Ok(Matrix { elements, n_rows: n_rows as usize, n_cols: n_cols as usize })
     }
 
     /// The elements of a u64 tensor.
@@ -321,7 +347,8 @@ impl Tensor<'_, '_> {
         Ok(bytes)
     }
 
-    fn shape(&self, dtype: DType) -> Result<Vec<u64>> {
+    /// The length of each axis; errs if the elements are of another type.
+    pub fn shape(&self, dtype: DType) -> Result<Vec<u64>> {
         let info = self.host.raw.tensor_info(self.id).into_result()?;
         if info.dtype != dtype {
             let message = format!("expected elements of type {}, got {}", dtype.0, info.dtype.0);

@@ -29,6 +29,7 @@
 mod error;
 mod host;
 mod log_bridge;
+mod maths;
 mod rng;
 mod strategy;
 
@@ -38,13 +39,16 @@ pub mod export;
 pub mod manifest;
 pub mod ops;
 pub mod params;
+pub mod radius;
+pub mod recipes;
 pub mod tensors;
 pub mod testing;
 pub mod training;
 pub mod wire;
 
 pub use error::{Code, Error, Result};
-pub use host::{Clusters, Host, Matrix, Neighbours, Predict, Tensor, Trained};
+pub use host::{Host, Matrix, Predict, Tensor, Trained};
+pub use maths::{Clusters, Coverage, Neighbours, Passes, Picks};
 pub use params::{NoParams, Params};
 pub use rng::Rng;
 pub use strategy::{Request, Role, Selection, Strategy};
@@ -57,7 +61,8 @@ pub mod prelude {
     pub use crate::ops::{self, Op, Output};
     pub use crate::training::TrainSpec;
     pub use crate::{
-        Code, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Strategy, export_plugin,
+        Code, Coverage, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Strategy, Tensor,
+        export_plugin,
     };
 }
 

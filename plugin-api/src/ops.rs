@@ -47,6 +47,57 @@ pub const KMEANS_1: Op = Op("kmeans/1");
 /// (u64 \[n, k\]) and Euclidean distances (f32 \[n, k\]), nearest first, equal ones in the order of their positions.
 /// Answer: [`Empty`].
 pub const KNN_1: Op = Op("knn/1");
+/// As [`PREDICT_2`], with passes under dropout and with gradient factors, all in one sweep over the images. Input: ids (u64
+/// \[n\]). Args: [`PredictArgs3`]. Outputs: one f32 tensor for each requested output; probabilities and logits are
+/// \[n, passes, c\] where there is dropout, everything else is \[n, ...\]. Answer: [`Empty`].
+pub const PREDICT_3: Op = Op("model.predict/3");
+/// Labels of any pool image, for oracles alone: strategies that cheat on purpose, to show what labels are worth. Input: ids
+/// (u64 \[n\]), from the pool. Output: class numbers (u64 \[n\]). Args and answer: [`Empty`].
+///
+/// Offered only where the config allows oracles; every report of the run says that one was asked.
+pub const ORACLE_LABELS_1: Op = Op("oracle.labels/1");
+/// Rows at Euclidean length 1; a row of zeros stays one. Input: points (f32 \[n, d\]). Output: points (f32 \[n, d\]),
+/// without a copy in the host. Args and answer: [`Empty`].
+pub const NORMALIZE_1: Op = Op("normalize/1");
+/// Some rows. Inputs: a tensor (\[n, ...\]), positions (u64 \[m\]). Output: the rows at these positions (\[m, ...\]). Args
+/// and answer: [`Empty`].
+pub const GATHER_1: Op = Op("gather/1");
+/// The largest or smallest numbers. Input: numbers (f32, n of them). Args: [`TopkArgs`]. Output: positions (u64 \[k\]), most
+/// wanted first, equal numbers in the order of their positions. Answer: [`Empty`].
+pub const TOPK_1: Op = Op("topk/1");
+/// All numbers in order. Input: numbers (f32, n of them). Args: [`ArgsortArgs`]. Output: positions (u64 \[n\]), equal
+/// numbers in the order of their positions. Answer: [`Empty`].
+pub const ARGSORT_1: Op = Op("argsort/1");
+/// One number for each image from its class probabilities. Input: probabilities (f32 \[n, c\], or \[n, passes, c\]). Args:
+/// [`ReduceArgs`]. Output: scores (f32 \[n, 1\]). Answer: [`Empty`].
+pub const REDUCE_1: Op = Op("reduce/1");
+/// The nearest points of each query. Inputs: queries (f32 \[m, d\]), points (f32 \[n, d\]), and with `among` the positions
+/// of the points that count (u64, ascending). Args: [`NearestArgs`]. Outputs: positions (u64 \[m, k\]) and Euclidean
+/// distances (f32 \[m, k\]), nearest first, equal ones in the order of their positions. Answer: [`Empty`].
+pub const NEAREST_1: Op = Op("nearest/1");
+/// Points drawn one by one, each with a chance in proportion to its squared distance to the nearest drawn before (Arthur &
+/// Vassilvitskii 2007). Inputs: points (f32 \[n, d\]); where there are two tensors (f32 \[n, c\] and \[n, d\]), point i is the
+/// outer product of its two rows, which is never formed. Args: [`KMeansPpArgs`]. Output: positions (u64 \[k\]), in the order
+/// drawn, none twice; where every distance is 0, any other point is as probable as the next. Answer: [`Empty`].
+pub const KMEANS_PP_1: Op = Op("kmeans_pp/1");
+/// Farthest first: each pick is the point farthest from its nearest centre, and then a centre itself (Gonzalez 1985).
+/// Inputs: points (f32 \[n, d\]), positions of the first centres (u64 \[m\]). Args: [`KCenterArgs`]. Outputs: positions (u64
+/// \[k\]) in the order picked, distances (f32 \[k, 1\]) to the nearest centre at that moment. Equal distances go to the lowest
+/// position; no centre is picked. Without centres the first pick is drawn, at distance 0. Answer: [`Empty`].
+pub const K_CENTER_1: Op = Op("k_center/1");
+/// Greedy weighted coverage: each pick adds most to `sum_n w_n max_s k(x_n, x_s)`. Inputs: points (f32 \[n, d\]), positions
+/// of the centres so far (u64 \[m\]), then what [`CoverageArgs`] says is there, in its order: weights (f32, n), radii (f32,
+/// m), candidates (u64, ascending), bonus (f32, n). Args: [`CoverageArgs`]. Outputs: positions (u64) in the order picked, gains
+/// (f32 \[picks, 1\]) as shares of the total weight. Answer: [`CoverageAnswer`].
+///
+/// Equal scores go to the lowest position. Without a bonus it ends early, with fewer picks, where no candidate adds anything.
+pub const COVERAGE_1: Op = Op("coverage/1");
+/// For each query the weighted sum of a kernel over all points. Inputs: queries (f32 \[m, d\]), points (f32 \[n, d\]), and with
+/// `weights` these (f32, n). Args: [`KernelSumsArgs`]. Output: sums (f32 \[m, 1\]). Answer: [`Empty`].
+pub const KERNEL_SUMS_1: Op = Op("kernel_sums/1");
+/// The weighted sum of the points of each group. Inputs: points (f32 \[n, d\]), groups (u64 \[n\]), weights (f32, n). Args:
+/// [`GroupSumsArgs`]. Output: sums (f32 \[groups, d\]). Answer: [`Empty`].
+pub const GROUP_SUMS_1: Op = Op("group_sums/1");
 /// Keep a map of images with the run: a point for each image, which the report draws with the images behind the points.
 /// Inputs: ids (u64 \[n\]), places (f32 \[n, 2\]), groups (u64 \[n\]). Args: [`MapArgs`]. Answer: [`Empty`].
 pub const MAP_PUT_1: Op = Op("map.put/1");
@@ -96,6 +147,9 @@ pub enum Output {
     Logits,
     /// Features before the last layer \[n, d\].
     Embeddings,
+    /// Probabilities minus the one-hot vector of the most probable class \[n, c\]: with the embeddings, the factors of the
+    /// last layer's gradient if that class were true. Only of [`PREDICT_3`].
+    Residuals,
 }
 
 /// What `model.predict/2` takes.
@@ -108,6 +162,36 @@ pub struct PredictArgs2 {
     pub outputs: Vec<Output>,
     /// Random views to look at; absent, the image as it is.
     pub views: Option<Views>,
+}
+
+/// What `model.predict/3` takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredictArgs3 {
+    /// The model's name from [`TrainAnswer`]; absent, the current task model.
+    pub model: Option<String>,
+    /// What to compute; each at most once.
+    pub outputs: Vec<Output>,
+    /// Random views to look at; absent, the image as it is.
+    pub views: Option<Views>,
+    /// Passes under dropout; absent, none. Not beside views.
+    pub dropout: Option<Dropout>,
+}
+
+/// Passes in which features are left out by chance before the last layer; batch-norm and all else stays as in any
+/// prediction, so that the network runs once for all passes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// How many passes.
+    pub passes: u32,
+    /// The chance of a feature to be left out; the others count 1 / (1 - p) times.
+    pub p: f64,
+    /// Whether a pass leaves out the same features of every image (one draw of the weights, as joint scores need) or draws
+    /// anew for each image, from its id.
+    pub shared: bool,
+    /// Whether the first pass leaves out nothing; it is then one of `passes`.
+    pub clean: bool,
 }
 
 /// Random views of each image, and what is made of the model's answers to them.
@@ -177,6 +261,170 @@ pub struct KnnArgs {
     pub k: u32,
 }
 
+/// What `topk/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopkArgs {
+    /// How many; all, if there are fewer.
+    pub k: u64,
+    /// The largest, or else the smallest.
+    pub largest: bool,
+}
+
+/// What `argsort/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArgsortArgs {
+    /// From the largest, or else from the smallest.
+    pub descending: bool,
+}
+
+/// What `reduce/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReduceArgs {
+    /// Which number.
+    pub measure: Measure,
+}
+
+/// How unsure a model is of an image: larger is less sure. Natural logarithms; 0 log 0 is 0. Where there are several passes,
+/// `p` is their mean unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// `-sum p log p`.
+    Entropy,
+    /// `1 - max p`.
+    LeastConfidence,
+    /// `1 - (p1 - p2)` of the two most probable classes.
+    Margin,
+    /// The mean over passes of each pass's entropy.
+    ExpectedEntropy,
+    /// The entropy minus the expected entropy: what a label would say about the weights (Houlsby et al. 2011).
+    Bald,
+    /// `1 - max p`, under its name in the dropout literature.
+    VariationRatio,
+    /// 1 minus the share of passes that name the class that most of them name (Gal, Islam and Ghahramani 2017).
+    VoteRatio,
+}
+
+/// What `nearest/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NearestArgs {
+    /// How many; at most as many as there are points that count.
+    pub k: u32,
+    /// Whether positions of the points that count are among the inputs.
+    pub among: bool,
+}
+
+/// What `kmeans_pp/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KMeansPpArgs {
+    /// How many; at most as many as points.
+    pub k: u64,
+    /// The first one.
+    pub first: First,
+    /// The stream of the call's seed that the points are drawn from.
+    pub stream: String,
+}
+
+/// The first of the points that k-means++ draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum First {
+    /// Any point, each as probable.
+    Drawn,
+    /// The point of the largest Euclidean length.
+    LargestNorm,
+}
+
+/// What `k_center/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KCenterArgs {
+    /// How many picks; at most as many as there are points that are no centre.
+    pub k: u64,
+    /// The stream of the call's seed that the first pick is drawn from where there is no centre.
+    pub stream: String,
+}
+
+/// How alike two points are, from their distance `d`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Kernel {
+    /// 1 where `d < radius`, else 0.
+    TopHat {
+        /// The radius.
+        radius: f64,
+    },
+    /// `exp(-d^2 / bandwidth^2)`.
+    Rbf {
+        /// The bandwidth.
+        bandwidth: f64,
+    },
+    /// `exp(-d / bandwidth)`.
+    Laplace {
+        /// The bandwidth.
+        bandwidth: f64,
+    },
+    /// `1 / (d^2)^alpha` where `d^2 < horizon`, else 0; 0 where `d` is 0.
+    Power {
+        /// The exponent.
+        alpha: f64,
+        /// Where it ends.
+        horizon: f64,
+    },
+}
+
+/// What `coverage/1` takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoverageArgs {
+    /// The most picks.
+    pub k: u64,
+    /// How far a centre covers.
+    pub kernel: Kernel,
+    /// Whether there are weights of the points, none negative; absent, 1 each.
+    pub weights: bool,
+    /// Whether each centre has a radius of its own (a top-hat's); absent, the kernel's.
+    pub radii: bool,
+    /// Whether only some points may be picked.
+    pub candidates: bool,
+    /// Whether each point has a bonus, and its share: at every pick a candidate's score is `share` times its bonus plus `1 -
+    /// share` times its gain, both scaled to between 0 and 1 over the candidates that are left. Then all picks are made,
+    /// whatever they add.
+    pub bonus: Option<f64>,
+}
+
+/// What `coverage/1` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CoverageAnswer {
+    /// The share of the total weight that the centres covered before the first pick.
+    pub before: f64,
+    /// The share that is covered after the last one.
+    pub after: f64,
+}
+
+/// What `kernel_sums/1` takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelSumsArgs {
+    /// What is summed.
+    pub kernel: Kernel,
+    /// Whether there are weights of the points; absent, 1 each.
+    pub weights: bool,
+}
+
+/// What `group_sums/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSumsArgs {
+    /// How many groups.
+    pub groups: u64,
+}
+
 /// What `map.put/1` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapArgs {
@@ -227,7 +475,7 @@ mod bytes {
 }
 
 /// Every operation that this version of the contract describes.
-pub const ALL: [Op; 12] = [
+pub const ALL: [Op; 25] = [
     POOL_INFO_1,
     POOL_PIXELS_1,
     LABELS_GET_1,
@@ -238,6 +486,19 @@ pub const ALL: [Op; 12] = [
     REPRESENT_1,
     KMEANS_1,
     KNN_1,
+    PREDICT_3,
+    ORACLE_LABELS_1,
+    NORMALIZE_1,
+    GATHER_1,
+    TOPK_1,
+    ARGSORT_1,
+    REDUCE_1,
+    NEAREST_1,
+    KMEANS_PP_1,
+    K_CENTER_1,
+    COVERAGE_1,
+    KERNEL_SUMS_1,
+    GROUP_SUMS_1,
     ARTIFACT_PUT_1,
     MAP_PUT_1,
 ];
@@ -249,6 +510,7 @@ impl Output {
             Output::Probabilities => "probabilities",
             Output::Logits => "logits",
             Output::Embeddings => "embeddings",
+            Output::Residuals => "residuals",
         }
     }
 }

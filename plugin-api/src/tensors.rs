@@ -1,9 +1,15 @@
 //! The table of tensors that a host keeps for plugins, shared by the program and by [`crate::testing::TestHost`].
+//!
+//! Numbers are seen as bytes and the other way round, which is right on little-endian machines only.
 
 use crate::abi::std_types::{RErr, ROk, RResult, RSliceMut};
 use crate::abi::{DType, Fault, TensorId, TensorInfo};
 use crate::{Code, Error, Result};
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const _: () = assert!(cfg!(target_endian = "little"), "tensors are little-endian, and so must be the machine");
 
 /// The tensors of one call, by slot and generation: an id that was released never finds another tensor.
 pub struct Tensors {
@@ -38,30 +44,144 @@ pub struct HostTensor {
     /// The length of each axis.
     pub shape: Vec<u64>,
     /// `shape`'s product times the element's size.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
+    /// Of a matrix of f32, what each row counts times; absent, 1. So rows have unit length without a copy.
+    pub scale: Option<Arc<[f32]>>,
+}
+
+/// The bytes of a tensor: its own, or those of something that others look at too, such as a mapped file.
+#[derive(Clone)]
+pub enum Bytes {
+    /// Held for this tensor.
+    Own(Vec<u8>),
+    /// The same, as the numbers that they were made as.
+    Numbers(Vec<f32>),
+    /// Held by someone else.
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl Bytes {
+    /// The bytes to change; those of someone else are copied first.
+    pub fn to_mut(&mut self) -> &mut Vec<u8> {
+        if !matches!(self, Bytes::Own(_)) {
+            *self = Bytes::Own(self.to_vec());
+        }
+        match self {
+            Bytes::Own(bytes) => bytes,
+            _ => unreachable!("they were just copied"),
+        }
+    }
+
+    /// How many are held for this tensor alone.
+    fn n_own(&self) -> u64 {
+        match self {
+            Bytes::Own(bytes) => bytes.len() as u64,
+            Bytes::Numbers(numbers) => 4 * numbers.len() as u64,
+            Bytes::Shared(_) => 0,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Numbers(numbers) => bytemuck::cast_slice(numbers),
+            Bytes::Shared(bytes) => bytes.as_ref().as_ref(),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Bytes {
+        Bytes::Own(bytes)
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Bytes) -> bool {
+        **self == **other
+    }
+}
+
+/// A matrix of f32 as kernels look at it.
+#[derive(Debug)]
+pub struct Rows<'t> {
+    /// Row after row.
+    pub elements: Cow<'t, [f32]>,
+    /// The length of a row.
+    pub n_cols: usize,
+    /// What each row counts times; absent, 1.
+    pub scale: Option<&'t [f32]>,
 }
 
 impl HostTensor {
-    /// A vector of ids or class numbers.
+    /// Any tensor, from bytes held for it.
+    pub fn new(dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {
+        HostTensor { dtype, shape, bytes: bytes.into(), scale: None }
+    }
+
+    /// A vector of ids, positions or class numbers.
     pub fn of_u64(values: &[u64]) -> HostTensor {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        HostTensor { dtype: DType::U64, shape: vec![values.len() as u64], bytes }
+        HostTensor::new(DType::U64, vec![values.len() as u64], bytes)
     }
 
     /// A matrix of `values.len() / n_cols` rows.
     pub fn of_f32(values: &[f32], n_cols: usize) -> HostTensor {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let n_rows = values.len().checked_div(n_cols).unwrap_or(0);
-        HostTensor { dtype: DType::F32, shape: vec![n_rows as u64, n_cols as u64], bytes }
+        HostTensor::of_axes(values, vec![n_rows as u64, n_cols as u64])
+    }
+
+    /// A tensor of f32 of any shape.
+    pub fn of_axes(values: &[f32], shape: Vec<u64>) -> HostTensor {
+        HostTensor::of_numbers(values.to_vec(), shape)
+    }
+
+    /// The same from numbers that nobody else needs, without a copy.
+    pub fn of_numbers(values: Vec<f32>, shape: Vec<u64>) -> HostTensor {
+        HostTensor { dtype: DType::F32, shape, bytes: Bytes::Numbers(values), scale: None }
     }
 
     /// The elements of a f32 matrix and the length of its rows; errs on any other tensor.
     pub fn as_f32(&self) -> Result<(Vec<f32>, usize)> {
+        let Rows { elements, n_cols, scale } = self.as_rows()?;
+        let mut elements = elements.into_owned();
+        for (row, scale) in elements.chunks_mut(n_cols.max(1)).zip(scale.unwrap_or_default()) {
+            row.iter_mut().for_each(|element| *element *= scale);
+        }
+        Ok((elements, n_cols))
+    }
+
+    /// A f32 matrix as it lies in memory, without a copy if it lies well; errs on any other tensor.
+    pub fn as_rows(&self) -> Result<Rows<'_>> {
         let (DType::F32, [_, n_cols]) = (self.dtype, &self.shape[..]) else {
             return Err(Error::new(Code::BAD_PARAMS, "expected a matrix of f32"));
         };
-        let elements = self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Ok((elements, *n_cols as usize))
+        let elements = match bytemuck::try_cast_slice(&self.bytes) {
+            Ok(elements) => Cow::Borrowed(elements),
+            Err(_) => self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        };
+        Ok(Rows { elements, n_cols: *n_cols as usize, scale: self.scale.as_deref() })
+    }
+
+    /// The elements of a f32 tensor of any shape, row-major, without a copy if they lie well; errs on any other tensor, and on one
+    /// with a scale.
+    pub fn numbers(&self) -> Result<Cow<'_, [f32]>> {
+        if self.dtype != DType::F32 || self.scale.is_some() {
+            return Err(Error::new(Code::BAD_PARAMS, "expected a tensor of f32, as it was computed"));
+        }
+        Ok(match bytemuck::try_cast_slice(&self.bytes) {
+            Ok(elements) => Cow::Borrowed(elements),
+            Err(_) => self.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        })
     }
 
     /// The elements of a u64 tensor; errs on any other.
@@ -70,6 +190,25 @@ impl HostTensor {
             return Err(Error::new(Code::BAD_PARAMS, "expected a tensor of u64"));
         }
         Ok(self.bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    }
+
+    /// Copies the bytes from `start` on, as far as they fit, and says how many; a scale is applied.
+    fn copy(&self, start: usize, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.bytes.len() - start);
+        into[..count].copy_from_slice(&self.bytes[start..start + count]);
+        let Some(scale) = &self.scale else { return count };
+        let row_bytes = 4 * self.shape.get(1).map_or(1, |n_cols| (*n_cols).max(1) as usize);
+        // An element that is cut by either end is made whole first.
+        for at in (start / 4 * 4..start + count).step_by(4) {
+            let element = std::array::from_fn(|i| self.bytes[at + i]);
+            let scaled = (f32::from_le_bytes(element) * scale[at / row_bytes]).to_le_bytes();
+            for (i, byte) in scaled.into_iter().enumerate() {
+                if (start..start + count).contains(&(at + i)) {
+                    into[at + i - start] = byte;
+                }
+            }
+        }
+        count
     }
 }
 
@@ -86,7 +225,7 @@ impl Tensors {
             table.slots.push(Slot::default());
             table.slots.len() - 1
         });
-        table.n_bytes += tensor.bytes.len() as u64;
+        table.n_bytes += tensor.bytes.n_own();
         let slot = &mut table.slots[free];
         slot.generation += 1;
         slot.tensor = Some(Arc::new(tensor));
@@ -96,7 +235,7 @@ impl Tensors {
     /// Keep a tensor for the plugin; errs when it keeps too many already.
     pub fn keep(&self, tensor: HostTensor) -> Result<TensorId> {
         let kept = self.table().n_bytes;
-        if kept.saturating_add(tensor.bytes.len() as u64) > self.most_bytes {
+        if kept.saturating_add(tensor.bytes.n_own()) > self.most_bytes {
             let message = format!("the tensors of this call take {kept} bytes already: release some");
             return Err(Error::new(Code::OUT_OF_MEMORY, message));
         }
@@ -118,7 +257,7 @@ impl Tensors {
         let mut table = self.table();
         let slot = table.slots.get_mut(index).filter(|slot| slot.generation == generation);
         if let Some(tensor) = slot.and_then(|slot| slot.tensor.take()) {
-            table.n_bytes -= tensor.bytes.len() as u64;
+            table.n_bytes -= tensor.bytes.n_own();
             table.free.push(index);
         }
     }
@@ -151,9 +290,7 @@ impl Tensors {
         match self.get(id) {
             Ok(tensor) => {
                 let start = (byte_offset as usize).min(tensor.bytes.len());
-                let count = into.len().min(tensor.bytes.len() - start);
-                into.as_mut_slice()[..count].copy_from_slice(&tensor.bytes[start..start + count]);
-                ROk(count as u64)
+                ROk(tensor.copy(start, into.as_mut_slice()) as u64)
             }
             Err(error) => RErr(error.into()),
         }
@@ -166,7 +303,7 @@ impl Tensors {
             let message = format!("{} bytes do not make a tensor of type {} and shape {shape:?}", bytes.len(), dtype.0);
             return RErr(Error::new(Code::BAD_PARAMS, message).into());
         }
-        match self.keep(HostTensor { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }) {
+        match self.keep(HostTensor::new(dtype, shape.to_vec(), bytes.to_vec())) {
             Ok(id) => ROk(id),
             Err(error) => RErr(error.into()),
         }
@@ -208,6 +345,35 @@ mod tests {
         assert!(tensors.keep(HostTensor::of_u64(&[0; 4])).is_ok());
         tensors.release(own);
         assert!(tensors.keep(HostTensor::of_u64(&[0; 8])).is_ok());
+    }
+
+    #[test]
+    fn a_scale_is_applied_wherever_a_read_begins_and_ends() {
+        let mut tensor = HostTensor::of_f32(&[1.0, 2.0, 3.0, 4.0], 2);
+        tensor.scale = Some([0.5, 2.0].into());
+        assert_eq!(tensor.as_f32().unwrap().0, [0.5, 1.0, 6.0, 8.0]);
+        let whole: Vec<u8> = [0.5f32, 1.0, 6.0, 8.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensors = Tensors::default();
+        let id = tensors.insert(tensor);
+        for start in 0..=16 {
+            for end in start..=16 {
+                let mut bytes = vec![0; end - start];
+                let read = tensors.read(id, start as u64, bytes.as_mut_slice().into()).into_result().unwrap();
+                assert_eq!((read as usize, &bytes[..]), (end - start, &whole[start..end]), "{start}..{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_hold_does_not_count_and_is_copied_before_it_is_changed() {
+        let shared: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(1.0f32.to_le_bytes().to_vec());
+        let tensor = |bytes| HostTensor { dtype: DType::F32, shape: vec![1, 1], bytes, scale: None };
+        let tensors = Tensors::limited(0);
+        tensors.keep(tensor(Bytes::Shared(shared.clone()))).unwrap();
+        let mut changed = tensor(Bytes::Shared(shared.clone()));
+        changed.bytes.to_mut()[3] = 0;
+        assert_ne!(*changed.bytes, *shared.as_ref().as_ref());
+        assert!(tensors.keep(changed).is_err());
     }
 
     #[test]

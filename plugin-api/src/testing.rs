@@ -48,6 +48,7 @@ pub struct TestHost {
     labelled: Vec<u64>,
     labels: BTreeMap<u64, u64>,
     outputs: BTreeMap<&'static str, Rows>,
+    passes: Option<(Rows, usize)>,
     trainings: BTreeMap<String, Training>,
     representation: Option<Rows>,
     plausible: Option<plausible::Plausible>,
@@ -107,6 +108,7 @@ impl TestHost {
             labelled: Vec::new(),
             labels: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            passes: None,
             trainings: BTreeMap::new(),
             representation: None,
             plausible: None,
@@ -192,6 +194,12 @@ impl TestHost {
     /// Pretend a model with this output, one row for each pool image.
     pub fn output<const M: usize>(mut self, output: Output, rows: &[[f32; M]]) -> TestHost {
         self.outputs.insert(output.name(), (rows.concat(), M));
+        self
+    }
+
+    /// Pretend a model that answers these class probabilities under dropout: for each pool image a row for each pass.
+    pub fn passes<const K: usize, const C: usize>(mut self, rows: &[[[f32; C]; K]]) -> TestHost {
+        self.passes = Some(((rows.as_flattened().concat(), K * C), K));
         self
     }
 

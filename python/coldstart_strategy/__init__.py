@@ -7,22 +7,24 @@ the program.
 
 from . import training
 from .errors import BadParams, Cancelled, Error, HostFailed, OutOfMemory, Unsupported
-from .host import Clusters, EnvInfo, Host, Neighbours, PoolInfo, Predict, Trained, Views
+from .host import Clusters, Dropout, EnvInfo, Host, Neighbours, Picks, PoolInfo, Predict, Trained, Views
 from .request import Request, Selection
 from .rng import Rng
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"
 
 __all__ = [
     "BadParams",
     "Cancelled",
     "Clusters",
+    "Dropout",
     "EnvInfo",
     "Error",
     "Host",
     "HostFailed",
     "Neighbours",
     "OutOfMemory",
+    "Picks",
     "PoolInfo",
     "Predict",
     "Request",

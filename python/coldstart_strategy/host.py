@@ -55,6 +55,20 @@ class Views:
     reduce: str = "mean"
 
 
+@dataclass(frozen=True)
+class Dropout:
+    """Passes in which features are left out by chance before the last layer."""
+
+    #: How many passes.
+    passes: int
+    #: The chance of a feature to be left out.
+    p: float = 0.5
+    #: Whether a pass leaves out the same features of every image, or draws anew for each.
+    shared: bool = True
+    #: Whether the first pass leaves out nothing; it is then one of ``passes``.
+    clean: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """A trained network and what it recorded."""
@@ -82,10 +96,18 @@ class Clusters:
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The nearest other points of each point, nearest first: positions and Euclidean distances, n x k each."""
+    """The nearest points of each point or query, nearest first: positions and Euclidean distances, n x k each."""
 
     positions: np.ndarray
     distances: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Points in the order picked: their positions, and a number for each: its distance, or its gain."""
+
+    positions: np.ndarray
+    scores: np.ndarray
 
 
 class Host:
@@ -110,13 +132,18 @@ class Host:
         return EnvInfo(threads=answer["threads"], device=answer["device"])
 
     def predict(
-        self, ids: Ids, of: Union[Trained, str, None] = None, views: Optional[Views] = None
+        self,
+        ids: Ids,
+        of: Union[Trained, str, None] = None,
+        views: Optional[Views] = None,
+        dropout: Optional[Dropout] = None,
     ) -> Predict:
         """Ask a model about pool images: the current task model, or the one that `train` gave back.
 
-        Nothing is computed before an output is asked for. Raises `Unsupported` in round 0, when no model is trained.
+        Nothing is computed before an output is asked for. Under ``dropout`` probabilities and logits are n x passes x c.
+        Raises `Unsupported` in round 0, when no model is trained.
         """
-        return Predict(self, as_ids(ids), of.model if isinstance(of, Trained) else of, views)
+        return Predict(self, as_ids(ids), of.model if isinstance(of, Trained) else of, views, dropout)
 
     def train(
         self, spec: Dict[str, Any], ids: Ids, classes: Optional[Ids] = None, values: Optional[np.ndarray] = None
@@ -160,6 +187,63 @@ class Host:
         """The ``k`` nearest other points of each point; equal distances in the order of their positions."""
         positions, distances = self._tensors("knn/1", {"k": int(k)}, [_as_matrix(points)], 2)
         return Neighbours(positions.astype(np.int64), _finite(distances))
+
+    def nearest(
+        self, queries: np.ndarray, points: np.ndarray, k: int, among: Optional[Ids] = None
+    ) -> Neighbours:
+        """The ``k`` nearest of ``points`` (or of those of them at the ascending positions ``among``) for each query."""
+        inputs = [_as_matrix(queries), _as_matrix(points)]
+        if among is not None:
+            inputs.append(as_ids(among, "among"))
+        args = {"k": int(k), "among": among is not None}
+        positions, distances = self._tensors("nearest/1", args, inputs, 2)
+        return Neighbours(positions.astype(np.int64), _finite(distances))
+
+    def kmeans_pp(
+        self, points: np.ndarray, k: int, first: str = "drawn", stream: str = "kmeans_pp", times: object = None
+    ) -> np.ndarray:
+        """Positions of ``k`` points, each drawn in proportion to its squared distance to the nearest drawn before.
+
+        ``first`` is ``drawn`` or ``largest-norm``. With ``times``, a row for each point, point i is the outer product of
+        the two rows.
+        """
+        args = {"k": int(k), "first": first, "stream": stream}
+        inputs = [_as_matrix(points)] + ([] if times is None else [_as_matrix(times)])
+        return self._tensors("kmeans_pp/1", args, inputs, 1)[0].astype(np.int64)
+
+    def k_center(self, points: np.ndarray, k: int, centres: Ids = (), stream: str = "k_center") -> Picks:
+        """The farthest points one by one, beside centres at these positions; without any, the first is drawn."""
+        inputs = [_as_matrix(points), as_ids(centres, "centres")]
+        return _picks(self._tensors("k_center/1", {"k": int(k), "stream": stream}, inputs, 2))
+
+    def coverage(
+        self,
+        points: np.ndarray,
+        k: int,
+        kernel: Dict[str, Dict[str, float]],
+        centres: Ids = (),
+        weights: Optional[np.ndarray] = None,
+        candidates: Optional[Ids] = None,
+    ) -> Picks:
+        """The points that cover most one by one, under ``{"rbf": {"bandwidth": 1.0}}`` or ``{"top-hat": {"radius": 0.5}}``.
+
+        Fewer than ``k`` come back where no candidate adds anything.
+        """
+        inputs = [_as_matrix(points), as_ids(centres, "centres")]
+        if weights is not None:
+            inputs.append(_as_matrix(np.reshape(weights, (-1, 1))))
+        if candidates is not None:
+            inputs.append(as_ids(candidates, "candidates"))
+        there = {"weights": weights is not None, "radii": False, "candidates": candidates is not None, "bonus": None}
+        return _picks(self._tensors("coverage/1", {"k": int(k), "kernel": kernel, **there}, inputs, 2))
+
+    def reduce(self, probabilities: np.ndarray, measure: str) -> np.ndarray:
+        """One number for each image from probabilities n x c or n x passes x c.
+
+        ``entropy``, ``least-confidence``, ``margin``, ``expected-entropy``, ``bald``, ``variation-ratio``, ``vote-ratio``.
+        """
+        probabilities = np.ascontiguousarray(probabilities, dtype="<f4")
+        return _finite(self._tensors("reduce/1", {"measure": measure}, [probabilities], 1)[0])[:, 0]
 
     def labels(self, ids: Ids) -> np.ndarray:
         """The class of each labelled image; errs if one of them is not labelled."""
@@ -244,8 +328,15 @@ class Host:
 class Predict:
     """A question to a model, before it says which outputs it wants; rows come in the order of the ids."""
 
-    def __init__(self, host: Host, ids: np.ndarray, model: Optional[str], views: Optional[Views]):
-        self._host, self._ids, self._model, self._views = host, ids, model, views
+    def __init__(
+        self,
+        host: Host,
+        ids: np.ndarray,
+        model: Optional[str],
+        views: Optional[Views],
+        dropout: Optional[Dropout] = None,
+    ):
+        self._host, self._ids, self._model, self._views, self._dropout = host, ids, model, views, dropout
 
     def probabilities(self) -> np.ndarray:
         """Class probabilities, a row per id."""
@@ -263,10 +354,15 @@ class Predict:
         """Several outputs from one pass over the images, in the order asked."""
         op, args = "model.predict/1", {"outputs": list(wanted)}
         # The older revision suffices where nothing else is asked, so that an older host does too.
-        if self._model is not None or self._views is not None:
+        if self._model is not None or self._views is not None or self._dropout is not None:
             op = "model.predict/2"
             args.update(model=self._model, views=vars(self._views) if self._views else None)
-        return [_finite(output) for output in self._host._tensors(op, args, [self._ids], len(wanted))]
+        if self._dropout is not None or "residuals" in wanted:
+            op = "model.predict/3"
+            args.setdefault("model", None)
+            args.setdefault("views", None)
+            args["dropout"] = vars(self._dropout) if self._dropout else None
+        return [_finite_numbers(output) for output in self._host._tensors(op, args, [self._ids], len(wanted))]
 
 
 def _expect(answer: Frame, name: str) -> Frame:
@@ -327,12 +423,24 @@ def _as_matrix(points: object) -> np.ndarray:
     return matrix
 
 
+def _picks(tensors: List[np.ndarray]) -> Picks:
+    return Picks(tensors[0].astype(np.int64), _finite(tensors[1])[:, 0])
+
+
 def _finite(matrix: np.ndarray) -> np.ndarray:
     """A matrix of the host's; errs if it is none, or holds a NaN or an infinity."""
-    if matrix.ndim != 2 or matrix.dtype != DTYPES[0]:
+    if matrix.ndim != 2:
         raise HostFailed(f"expected a matrix, got {matrix.dtype} of the shape {matrix.shape}")
-    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    return _finite_numbers(matrix)
+
+
+def _finite_numbers(array: np.ndarray) -> np.ndarray:
+    """A float array of the host's with a row for each image; errs if it holds a NaN or an infinity."""
+    if array.ndim < 2 or array.dtype != DTYPES[0]:
+        raise HostFailed(f"expected a matrix, got {array.dtype} of the shape {array.shape}")
+    rows = array.reshape(len(array), -1)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
-        row = matrix[bad[0]]
+        row = rows[bad[0]]
         raise HostFailed(f"the model's output holds {row[~np.isfinite(row)][0]} at row {bad[0]}")
-    return matrix
+    return array

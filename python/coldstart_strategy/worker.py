@@ -17,7 +17,7 @@ from .request import Request, checked
 from .wire import PROTOCOL, Conversation, Frame
 
 #: The contract that this worker speaks.
-API = "1.1.0"
+API = "1.2.0"
 #: Where this kit lies: its own lines are left out of a script's traceback.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 

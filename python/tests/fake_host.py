@@ -107,9 +107,9 @@ class FakeHost:
 
     def start(self, params="{}", log_level=3, fd=None):
         """Greet, open and create; the answer to `create`."""
-        assert self.ask("hello", {"protocol": 1, "api": "1.1.0"}) == (
+        assert self.ask("hello", {"protocol": 1, "api": "1.2.0"}) == (
             "hello",
-            {"protocol": 1, "api": "1.1.0", "language": "python"},
+            {"protocol": 1, "api": "1.2.0", "language": "python"},
         )
         told = {"descriptor": '{"name":"my-idea"}', "confinement": "full"}
         opening = {"descriptor": told["descriptor"], "memory": 1 << 30, "strict": False}

@@ -7,6 +7,8 @@ import numpy as np
 from .fake_host import FakeHost
 
 POINTS = np.array([[0, 0], [0, 1], [5, 5]], "<f4")
+#: A pick and its number.
+PICKS = [np.array([4], "<u8"), np.array([[0.5]], "<f4")]
 
 #: What a script does, and the operations that it meets: name -> (expected args, expected inputs, answer, outputs).
 ROWS = [
@@ -68,6 +70,69 @@ ROWS = [
     (
         "n = host.knn(np.ones((3, 2)), 2); assert n.positions.dtype == np.int64 and n.distances.shape == (3, 2)",
         {"knn/1": ({"k": 2}, [[[1, 1]] * 3], {}, [np.zeros((3, 2), "<u8"), POINTS])},
+    ),
+    (
+        "n = host.nearest([[1, 2]], np.ones((3, 2)), 1, among=[0, 2]); assert n.positions.shape == (3, 1), n",
+        {
+            "nearest/1": (
+                {"k": 1, "among": True},
+                [[[1, 2]], [[1, 1]] * 3, [0, 2]],
+                {},
+                [np.zeros((3, 1), "<u8"), POINTS],
+            )
+        },
+    ),
+    (
+        "assert host.kmeans_pp([[1, 2]], 1, first='largest-norm', times=[[3]]).tolist() == [4]",
+        {
+            "kmeans_pp/1": (
+                {"k": 1, "first": "largest-norm", "stream": "kmeans_pp"},
+                [[[1, 2]], [[3]]],
+                {},
+                [np.array([4], "<u8")],
+            )
+        },
+    ),
+    (
+        "c = host.k_center([[1, 2]], 1, [5]); assert (c.positions.tolist(), c.scores.tolist()) == ([4], [0.5])",
+        {"k_center/1": ({"k": 1, "stream": "k_center"}, [[[1, 2]], [5]], {}, PICKS)},
+    ),
+    (
+        "c = host.coverage([[1, 2]], 1, {'rbf': {'bandwidth': 2.0}}, weights=[3], candidates=[4])\n"
+        "    assert (c.positions.tolist(), c.scores.tolist()) == ([4], [0.5])",
+        {
+            "coverage/1": (
+                {
+                    "k": 1,
+                    "kernel": {"rbf": {"bandwidth": 2.0}},
+                    "weights": True,
+                    "radii": False,
+                    "candidates": True,
+                    "bonus": None,
+                },
+                [[[1, 2]], [], [[3]], [4]],
+                {"before": 0.0, "after": 0.5},
+                PICKS,
+            )
+        },
+    ),
+    (
+        "p = host.predict([1], dropout=Dropout(2, 0.25)).probabilities(); assert p.shape == (1, 2, 3)\n"
+        "    assert host.reduce(p, 'bald').tolist() == [0.5]",
+        {
+            "model.predict/3": (
+                {
+                    "outputs": ["probabilities"],
+                    "model": None,
+                    "views": None,
+                    "dropout": {"passes": 2, "p": 0.25, "shared": True, "clean": False},
+                },
+                [[1]],
+                {},
+                [np.ones((1, 2, 3), "<f4")],
+            ),
+            "reduce/1": ({"measure": "bald"}, [[[[1, 1, 1]] * 2]], {}, [np.array([[0.5]], "<f4")]),
+        },
     ),
     ("assert host.labels([0]).tolist() == [9]", {"labels.get/1": ({}, [[0]], {}, [np.array([9], "<u8")])}),
     (

@@ -48,13 +48,14 @@ pub struct Config {
     pub plugins: Plugins,
 }
 
-/// The section `[representation]`: a preset of self-supervised training, and what departs from its published settings.
+/// The section `[representation]`: features of the pool, from self-supervised training, from what needs no training, or from a
+/// file; also what `[initial]` and `[query]` may have of their own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Representation {
-    /// The preset: rotation, jigsaw, npid, moco-v1, moco-v2 or simclr.
+    /// A preset of training (rotation, jigsaw, npid, moco-v1, moco-v2, simclr), or pixels, random-network, handcrafted, file.
     pub method: String,
-    /// For which images its settings are: `cifar` or `imagenet`; absent, by the size of the images.
+    /// For which images a preset's settings are: `cifar` or `imagenet`; absent, by the size of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setting: Option<Published>,
     /// Passes over the pool; absent, as published.
@@ -72,7 +73,21 @@ pub struct Representation {
     /// The seed; absent, the run's. One seed for all runs of a comparison trains one network for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Principal components of the pixels; absent, 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<u32>,
+    /// The file of features, relative to the config's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
 }
+
+/// Methods of [`Representation`] beside the presets of training, each with the keys that belong to it.
+pub const UNTRAINED: [(&str, &[&str]); 4] = [
+    ("pixels", &["components"]),
+    ("random-network", &["backbone", "width", "seed"]),
+    ("handcrafted", &[]),
+    ("file", &["path"]),
+];
 
 /// For which size of images published settings are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +103,45 @@ pub enum Published {
 const LARGE_SIDE: usize = 96;
 
 impl Representation {
+    /// Whether a preset of training is meant.
+    pub fn is_trained(&self) -> bool {
+        UNTRAINED.iter().all(|(method, _)| *method != self.method)
+    }
+
+    /// Whether every key that is there belongs to the method, and all that it needs is there; as `section`.
+    fn check(&self, section: &str, model: &engine::ModelSettings) -> Result<(), (String, String)> {
+        let at = |(key, rule): (String, String)| (key.replacen("representation", section, 1), rule);
+        let Some((_, own)) = UNTRAINED.iter().find(|(method, _)| *method == self.method) else {
+            for (key, there) in [("components", self.components.is_some()), ("path", self.path.is_some())] {
+                if there {
+                    return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
+                }
+            }
+            return self.spec(0, model).map(drop).map_err(at);
+        };
+        let keys = [
+            ("setting", self.setting.is_some()),
+            ("epochs", self.epochs.is_some()),
+            ("batch_size", self.batch_size.is_some()),
+            ("backbone", self.backbone.is_some()),
+            ("width", self.width.is_some()),
+            ("seed", self.seed.is_some()),
+            ("components", self.components.is_some()),
+            ("path", self.path.is_some()),
+        ];
+        if let Some((key, _)) = keys.iter().find(|(key, there)| *there && !own.contains(key)) {
+            return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
+        }
+        if self.components == Some(0) {
+            return Err((format!("{section}.components"), "must be at least 1".to_owned()));
+        }
+        if self.method == "file" && self.path.is_none() {
+            let rule = "is missing: the file of features, .npy, .npz, .safetensors or .parquet";
+            return Err((format!("{section}.path"), rule.to_owned()));
+        }
+        self.network(model).map(drop).map_err(at)
+    }
+
     /// The training, for images whose shorter side has `side` pixels, beside this task model.
     ///
     /// Errs with the key and the sentence.
@@ -99,9 +153,10 @@ impl Representation {
         };
         let at = |key: &str, message: String| (format!("representation.{key}"), message);
         let mut spec = TrainSpec::preset(&self.method, setting).map_err(|_| {
-            let hint =
-                nearest(&self.method, PRESETS).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            at("method", format!("must be one of {}{hint}", PRESETS.join(", ")))
+            let known: Vec<&str> = PRESETS.into_iter().chain(UNTRAINED.map(|(method, _)| method)).collect();
+            let hint = nearest(&self.method, known.iter().copied());
+            let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            at("method", format!("must be one of {}{hint}", known.join(", ")))
         })?;
         if let Some(batch_size) = self.batch_size {
             spec = spec.with_batch_size(batch_size);
@@ -117,13 +172,18 @@ impl Representation {
 
     /// The network under the head: that of the task, as far as this section says nothing else.
     fn network(&self, model: &engine::ModelSettings) -> Result<Backbone, (String, String)> {
+        let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
+        network_of(&self.model(model)).map_err(in_section)
+    }
+
+    /// The settings of that network.
+    pub fn model(&self, model: &engine::ModelSettings) -> engine::ModelSettings {
         let mut network = model.clone();
         if let Some(backbone) = &self.backbone {
             (network.backbone, network.width) = (backbone.clone(), None);
         }
         network.width = self.width.map(|width| width as usize).or(network.width);
-        let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
-        network_of(&network).map_err(in_section)
+        network
     }
 }
 
@@ -141,9 +201,18 @@ pub struct Initial {
     pub strategy: String,
     /// Images in the initial set.
     pub size: usize,
+    /// So many unlabelled images, drawn anew in each round, are all that the strategy may choose from; absent, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsample: Option<usize>,
+    /// Chance instead of the best scores; absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stochastic: Option<Stochastic>,
     /// The strategy's own parameters.
     #[serde(default)]
     pub params: serde_json::Map<String, serde_json::Value>,
+    /// Features of the pool for this strategy; absent, those of the section `[representation]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<Representation>,
 }
 
 /// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
@@ -156,9 +225,96 @@ pub struct Query {
     pub size: usize,
     /// Rounds after round 0.
     pub rounds: u32,
+    /// So many unlabelled images, drawn anew in each round, are all that the strategy may choose from; absent, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsample: Option<usize>,
+    /// Chance instead of the best scores; absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stochastic: Option<Stochastic>,
+    /// Whether every class that the model predicts gets the same share of a round, the best of each first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balance: bool,
     /// The strategy's own parameters.
     #[serde(default)]
     pub params: serde_json::Map<String, serde_json::Value>,
+    /// Features of the pool for this strategy; absent, those of the section `[representation]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<Representation>,
+}
+
+/// What is done around a strategy, whichever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Around {
+    /// How many unlabelled images it may choose from.
+    pub subsample: Option<usize>,
+    /// Whether every predicted class gets the same share.
+    pub balance: bool,
+    /// Chance instead of the best scores.
+    pub stochastic: Option<Stochastic>,
+}
+
+impl Initial {
+    /// What is done around its strategy.
+    pub fn around(&self) -> Around {
+        Around { subsample: self.subsample, balance: false, stochastic: self.stochastic }
+    }
+}
+
+impl Query {
+    /// What is done around its strategy.
+    pub fn around(&self) -> Around {
+        Around { subsample: self.subsample, balance: self.balance, stochastic: self.stochastic }
+    }
+}
+
+/// How likely an image is to be chosen, from its score or its rank (Kirsch et al. 2023, Stochastic Batch Acquisition): drawn one
+/// by one without replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Stochastic {
+    /// In proportion to `score^beta`; a score of 0 or less comes last.
+    Power {
+        /// How strongly the score counts.
+        #[serde(default = "defaults::beta")]
+        beta: f64,
+    },
+    /// In proportion to `exp(beta * score)`.
+    Softmax {
+        /// How strongly the score counts.
+        #[serde(default = "defaults::beta")]
+        beta: f64,
+    },
+    /// In proportion to `rank^-beta`, the best at rank 1.
+    Softrank {
+        /// How strongly the rank counts.
+        #[serde(default = "defaults::beta")]
+        beta: f64,
+    },
+}
+
+impl Stochastic {
+    /// How strongly score or rank counts.
+    pub fn beta(self) -> f64 {
+        match self {
+            Stochastic::Power { beta } | Stochastic::Softmax { beta } | Stochastic::Softrank { beta } => beta,
+        }
+    }
+}
+
+impl Around {
+    fn check(&self, section: &str, size: usize) -> Result<(), (String, String)> {
+        let wrong = |key: &str, rule: String| Err((format!("{section}.{key}"), rule));
+        if self.subsample.is_some_and(|subsample| subsample < size) {
+            return wrong("subsample", format!("must be at least `{section}.size`, which is {size}"));
+        }
+        if self.stochastic.is_some_and(|how| !(how.beta() > 0.0 && how.beta().is_finite())) {
+            return wrong("stochastic.beta", "must be a number above 0".to_owned());
+        }
+        if self.balance && self.stochastic.is_some() {
+            return wrong("balance", "takes the best of each class, and does not go with `stochastic`".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The section `[plugins]`.
@@ -177,6 +333,8 @@ pub struct Plugins {
     pub memory: f64,
     /// How often a round is tried again with a new worker process after one died or took too long.
     pub retries: u32,
+    /// Whether strategies may be used that read the labels of unlabelled images; every report of the run says so.
+    pub oracles: bool,
 }
 
 impl Default for Plugins {
@@ -188,6 +346,7 @@ impl Default for Plugins {
             timeout: 3600.0,
             memory: 4.0,
             retries: 1,
+            oracles: false,
         }
     }
 }
@@ -220,6 +379,10 @@ mod defaults {
     pub fn seed() -> u64 {
         1
     }
+
+    pub fn beta() -> f64 {
+        1.0
+    }
 }
 
 impl Config {
@@ -244,6 +407,12 @@ impl Config {
         }
         if let Some(file) = engine::script_file(&config.model.backbone) {
             config.model.backbone = engine::script_name(&from_here(file)?);
+        }
+        let own = [&mut config.initial.representation, &mut config.query.representation];
+        for representation in own.into_iter().chain([&mut config.representation]).flatten() {
+            if let Some(path) = &mut representation.path {
+                *path = from_here(path)?;
+            }
         }
         for strategy in [&mut config.initial.strategy, &mut config.query.strategy] {
             if strategy.ends_with(".py") {
@@ -285,8 +454,15 @@ impl Config {
         self.dataset.validate().map_err(of_section)?;
         self.model.validate().map_err(of_section)?;
         if let Some(representation) = &self.representation {
-            representation.spec(0, &self.model)?;
+            representation.check("representation", &self.model)?;
         }
+        for (section, own) in [("initial", &self.initial.representation), ("query", &self.query.representation)] {
+            if let Some(representation) = own {
+                representation.check(&format!("{section}.representation"), &self.model)?;
+            }
+        }
+        self.initial.around().check("initial", self.initial.size)?;
+        self.query.around().check("query", self.query.size)?;
         self.training.validate().map_err(of_section)?;
         self.check_start()
     }
@@ -310,6 +486,10 @@ impl Config {
             let rule = "needs a section `[representation]`, such as `method = \"moco-v2\"`";
             return Err((key.to_owned(), rule.to_owned()));
         };
+        if !representation.is_trained() {
+            let rule = format!("needs a `[representation]` that is trained, and `{}` is not", representation.method);
+            return Err((key.to_owned(), rule));
+        }
         let (ours, theirs) = (network_of(&self.model)?, representation.network(&self.model)?);
         if ours == theirs {
             return Ok(());

@@ -9,6 +9,7 @@ mod archive;
 mod cifar;
 mod csv;
 mod error;
+mod features;
 pub mod fetch;
 mod folder;
 mod idx;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::{DataError, Place};
+pub use features::{Features, SharedBytes, read_features};
 pub use sheet::{SHEET_COLUMNS, contact_sheet, tile_size};
 pub use spec::{Kind, Spec};
 
@@ -94,6 +96,8 @@ pub struct Dataset {
     pub shape: Shape,
     /// The name of each class, by label.
     pub classes: Vec<String>,
+    /// Images of the training part, before anything was drawn from it: ids are below this number.
+    pub n_train: usize,
     /// What may be labelled. An image's id is its position in the official (else sorted) order of the training part,
     /// whatever `imbalance` and `validation` have removed around it.
     pub pool: Split,
@@ -126,6 +130,7 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
     spec.validate()?;
     let spec = spec.clone().with_defaults();
     let Parts { shape, classes, mut train, test } = read(&spec, root)?;
+    let n_train = train.len();
     let mut test = match test {
         Some(test) => test,
         None => split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction)),
@@ -136,7 +141,8 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
     split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
     let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
     let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test]);
-    Ok(Dataset { kind: spec.kind.name().into(), shape, classes, pool: train, validation, test, fingerprint })
+    let kind = spec.kind.name().into();
+    Ok(Dataset { kind, shape, classes, n_train, pool: train, validation, test, fingerprint })
 }
 
 fn read(spec: &Spec, root: Option<&Path>) -> Result<Parts, DataError> {

@@ -22,9 +22,7 @@ type Archive = NpzArchive<BufReader<File>>;
 
 /// Reads the archive at `path`. Classes are named by their numbers, 0 to the largest label of the training part.
 pub(super) fn read(path: &Path) -> Result<Parts, DataError> {
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    let mut archive = NpzArchive::new(BufReader::new(file))
-        .map_err(|error| DataError::malformed(path, Place::Whole, format!("not a whole npz archive ({error})")))?;
+    let mut archive = open(path)?;
     let names: Vec<String> = archive.array_names().map(String::from).collect();
     let is_there = |name: &str| names.iter().any(|known| known == name);
     let Some(layout) = LAYOUTS.iter().find(|layout| is_there(layout[0])) else {
@@ -107,13 +105,29 @@ fn read_labels(archive: &mut Archive, path: &Path, name: &str, n_images: usize) 
     }
 }
 
+/// Every array of the archive at `path` with its name; structured ones and those in Fortran order are refused.
+pub(super) fn arrays(path: &Path) -> Result<Vec<(String, Array)>, DataError> {
+    let mut archive = open(path)?;
+    let names: Vec<String> = archive.array_names().map(String::from).collect();
+    names.into_iter().map(|name| Array::read(&mut archive, path, &name).map(|array| (name, array))).collect()
+}
+
+fn open(path: &Path) -> Result<Archive, DataError> {
+    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
+    NpzArchive::new(BufReader::new(file))
+        .map_err(|error| DataError::malformed(path, Place::Whole, format!("not a whole npz archive ({error})")))
+}
+
 /// An array in C order as it is stored.
-struct Array {
-    axes: Vec<usize>,
-    kind: TypeChar,
-    item_bytes: usize,
-    is_big_endian: bool,
-    bytes: Vec<u8>,
+pub(super) struct Array {
+    pub(super) axes: Vec<usize>,
+    pub(super) kind: TypeChar,
+    pub(super) item_bytes: usize,
+    pub(super) is_big_endian: bool,
+    /// Where the elements begin in the bytes of the file.
+    pub(super) offset: usize,
+    /// The elements; none yet where only the header was read.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Array {
@@ -125,7 +139,15 @@ impl Array {
             Ok(mut entry) => entry.read_to_end(&mut bytes).map_err(corrupt)?,
             Err(error) => return Err(DataError::malformed(path, Place::Whole, format!("cannot be read ({error})"))),
         };
-        let npy = NpyFile::new(&bytes[..]).map_err(corrupt)?;
+        let header = Array::header(path, &bytes)?;
+        bytes.drain(..header.offset);
+        Ok(Array { bytes, ..header })
+    }
+
+    /// What the first bytes of a `.npy` file say, held against how many there are.
+    pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
+        let corrupt = |error: std::io::Error| DataError::malformed(path, Place::Whole, format!("corrupt ({error})"));
+        let npy = NpyFile::new(bytes).map_err(corrupt)?;
         let unusable = |why: &str| DataError::malformed(path, Place::Whole, why);
         let DType::Plain(dtype) = npy.dtype() else { return Err(unusable("a structured array")) };
         let item_bytes = dtype.num_bytes().ok_or_else(|| unusable("elements without a fixed size"))?;
@@ -140,18 +162,18 @@ impl Array {
             let why = format!("shape {shape:?} does not fit the {there} bytes that follow the header");
             return Err(DataError::at_byte(path, offset as u64, why));
         }
-        bytes.drain(..offset);
         Ok(Array {
             axes: shape.into_iter().map(|axis| axis as usize).collect(),
             kind: dtype.type_char(),
             item_bytes,
             is_big_endian: dtype.endianness() == Endianness::Big,
-            bytes,
+            offset,
+            bytes: Vec::new(),
         })
     }
 
     /// The elements, if they are integers; those beyond i64 come out negative.
-    fn integers(&self) -> Option<Vec<i64>> {
+    pub(super) fn integers(&self) -> Option<Vec<i64>> {
         let is_signed = match self.kind {
             TypeChar::Int => true,
             TypeChar::Uint => false,

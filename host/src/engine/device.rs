@@ -64,6 +64,11 @@ impl Device {
         }
     }
 
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.torch == tch::Device::Cpu
+    }
+
     /// The device as `tch` names it.
     pub fn torch(&self) -> tch::Device {
         self.torch

@@ -10,7 +10,7 @@ use super::device::alone;
 use super::error::{EngineError, TorchResult, While};
 use super::images::{Features, Images};
 use super::model::Model;
-use super::predict::{Collected, Outputs, PredictObserver, PredictProgress, Predictions, predict};
+use super::predict::{Collected, Outputs, PredictObserver, PredictProgress, Predictions, Space, predict};
 use super::probe::{Costs, logistic};
 use super::settings::{Learner, Training};
 use super::train::{Labelled, class_weights};
@@ -127,9 +127,9 @@ pub(super) fn predict_kept(
         let probs_nc = logits_nc.as_ref().filter(|_| outputs.probabilities).map(|l| l.f_softmax(1, Kind::Float));
         let embeds_nd = outputs.embeddings.then(|| features.values_nd.f_index_select(0, &rows));
         let collected = Collected {
-            probs_nc: probs_nc.transpose()?,
-            logits_nc: logits_nc.filter(|_| outputs.logits),
-            embeds_nd: embeds_nd.transpose()?,
+            probs_nc: probs_nc.transpose()?.map(Space::OnDevice),
+            logits_nc: logits_nc.filter(|_| outputs.logits).map(Space::OnDevice),
+            embeds_nd: embeds_nd.transpose()?.map(Space::OnDevice),
         };
         collected.take(n_images)
     };

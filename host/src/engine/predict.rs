@@ -278,19 +278,56 @@ impl Moments {
     }
 }
 
-/// The asked outputs of all rows, on the device until the end, so that no block waits for a copy.
+/// The asked outputs of all rows.
+#[derive(Default)]
 pub(super) struct Collected {
-    pub(super) probs_nc: Option<Tensor>,
-    pub(super) logits_nc: Option<Tensor>,
-    pub(super) embeds_nd: Option<Tensor>,
+    pub(super) probs_nc: Option<Space>,
+    pub(super) logits_nc: Option<Space>,
+    pub(super) embeds_nd: Option<Space>,
+}
+
+/// Where an output of all rows is collected.
+pub(super) enum Space {
+    /// On the device until the end, so that no block waits for a copy.
+    OnDevice(Tensor),
+    /// On the CPU where it is wanted in the end: a million rows are not held twice.
+    Here(Matrix),
+}
+
+impl Space {
+    fn new(n: usize, n_cols: usize, device: tch::Device) -> TorchResult<Space> {
+        match device {
+            tch::Device::Cpu => Ok(Space::Here(Matrix { values: vec![0.0; n * n_cols], n_rows: n, n_cols })),
+            _ => Ok(Space::OnDevice(Tensor::f_empty([n as i64, n_cols as i64], (Kind::Float, device))?)),
+        }
+    }
+
+    fn put(&mut self, block: &Tensor, start: usize) -> TorchResult<()> {
+        match self {
+            Space::OnDevice(space) => space.f_narrow(0, start as i64, block.size()[0])?.f_copy_(block),
+            Space::Here(space) => {
+                let n_values = block.numel();
+                let into = &mut space.values[start * space.n_cols..][..n_values];
+                block.f_contiguous()?.f_to_kind(Kind::Float)?.f_copy_data(into, n_values)
+            }
+        }
+    }
+
+    fn take(self, n_rows: usize) -> TorchResult<Matrix> {
+        match self {
+            Space::OnDevice(space) => matrix(&space, n_rows),
+            Space::Here(mut space) => {
+                space.values.truncate(n_rows * space.n_cols);
+                Ok(Matrix { n_rows, ..space })
+            }
+        }
+    }
 }
 
 impl Collected {
     fn new(model: &Model, outputs: Outputs, n: usize) -> TorchResult<Self> {
-        let space = |wanted: bool, n_cols: usize| {
-            let size = [n as i64, n_cols as i64];
-            wanted.then(|| Tensor::f_empty(size, (Kind::Float, model.device().torch()))).transpose()
-        };
+        let device = model.device().torch();
+        let space = |wanted: bool, n_cols: usize| wanted.then(|| Space::new(n, n_cols, device)).transpose();
         Ok(Self {
             probs_nc: space(outputs.probabilities, model.n_outputs())?,
             logits_nc: space(outputs.logits, model.n_outputs())?,
@@ -299,16 +336,17 @@ impl Collected {
     }
 
     fn put(&mut self, answers: &Answers, start: usize) -> TorchResult<()> {
-        for (space, block) in [&self.probs_nc, &self.logits_nc, &self.embeds_nd].into_iter().zip(&answers.0) {
+        let spaces = [&mut self.probs_nc, &mut self.logits_nc, &mut self.embeds_nd];
+        for (space, block) in spaces.into_iter().zip(&answers.0) {
             if let (Some(space), Some(block)) = (space, block) {
-                space.f_narrow(0, start as i64, block.size()[0])?.f_copy_(block)?;
+                space.put(block, start)?;
             }
         }
         Ok(())
     }
 
     pub(super) fn take(self, n_rows: usize) -> TorchResult<Predictions> {
-        let take = |space: Option<Tensor>| space.map(|space| matrix(&space, n_rows)).transpose();
+        let take = |space: Option<Space>| space.map(|space| space.take(n_rows)).transpose();
         Ok(Predictions {
             probs_nc: take(self.probs_nc)?,
             logits_nc: take(self.logits_nc)?,

@@ -1,8 +1,9 @@
 //! One call into a plugin: the host's side of the binary surface.
 
+use super::maths::Maths;
 use super::train::{self, About, Items, Training, from_engine};
-use super::{Context, Entry, Services, write_map};
-use crate::engine::{self, Glances, Model, Outputs, Predictions};
+use super::{Context, Entry, Services, features, write_map};
+use crate::engine::{self, Glances, Model, Outputs};
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
@@ -93,9 +94,14 @@ impl<'a> Call<'a> {
             op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels(inputs)?])),
             op if op == ops::PREDICT_1.0 => {
                 let ops::PredictArgs { outputs } = wire::decode(args)?;
-                Ok((empty, self.predict(&ops::PredictArgs2 { model: None, outputs, views: None }, inputs)?))
+                let args = ops::PredictArgs3 { model: None, outputs, views: None, dropout: None };
+                Ok((empty, self.predict(&args, inputs)?))
             }
-            op if op == ops::PREDICT_2.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
+            op if op == ops::PREDICT_2.0 => {
+                let ops::PredictArgs2 { model, outputs, views } = wire::decode(args)?;
+                Ok((empty, self.predict(&ops::PredictArgs3 { model, outputs, views, dropout: None }, inputs)?))
+            }
+            op if op == ops::PREDICT_3.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
             op if op == ops::TRAIN_1.0 => {
                 let (answer, records) = self.train(&wire::decode(args)?, inputs)?;
                 Ok((wire::encode(&answer), records))
@@ -104,8 +110,7 @@ impl<'a> Call<'a> {
                 let (answer, features) = self.represent(inputs)?;
                 Ok((wire::encode(&answer), vec![features]))
             }
-            op if op == ops::KMEANS_1.0 => self.kmeans(&wire::decode(args)?, inputs),
-            op if op == ops::KNN_1.0 => Ok((empty, self.knn(&wire::decode(args)?, inputs)?)),
+            op if op == ops::ORACLE_LABELS_1.0 => Ok((empty, vec![self.oracle_labels(inputs)?])),
             op if op == ops::MAP_PUT_1.0 => {
                 self.put_map(&wire::decode(args)?, inputs)?;
                 Ok((empty, vec![]))
@@ -114,7 +119,10 @@ impl<'a> Call<'a> {
                 self.put_artifact(&wire::decode(args)?)?;
                 Ok((empty, vec![]))
             }
-            _ => Err(Error::new(Code::UNSUPPORTED, format!("this host has no operation `{op}`"))),
+            _ => {
+                let inputs = inputs.iter().map(|id| self.tensors.get(*id)).collect::<Result<_>>()?;
+                Maths { services: self.services, seed: self.context.seed, inputs }.answer(op, args)
+            }
         }
     }
 
@@ -135,7 +143,7 @@ impl<'a> Call<'a> {
         let image = |position: &usize| &data.pool.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
         let bytes = positions.iter().flat_map(image).copied().collect();
         let axes = [positions.len(), shape.height, shape.width, shape.channels];
-        Ok(HostTensor { dtype: DType::U8, shape: axes.map(|axis| axis as u64).to_vec(), bytes })
+        Ok(HostTensor::new(DType::U8, axes.map(|axis| axis as u64).to_vec(), bytes))
     }
 
     fn labels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
@@ -148,45 +156,81 @@ impl<'a> Call<'a> {
         Ok(HostTensor::of_u64(&labels))
     }
 
-    fn predict(&self, args: &ops::PredictArgs2, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+    /// Labels for a strategy that the run marks as an oracle.
+    fn oracle_labels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
+        if !self.services.oracles {
+            let message = "labels of unlabelled images are for oracles, and the config allows none";
+            let hint = "set `plugins.oracles = true`; every report of the run will say so";
+            return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
+        }
+        let labels = &self.services.data.pool.labels;
+        let of = |position: &usize| u64::from(labels[*position]);
+        Ok(HostTensor::of_u64(&self.positions(inputs)?.iter().map(of).collect::<Vec<_>>()))
+    }
+
+    fn predict(&self, args: &ops::PredictArgs3, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
         let (ids, rows) = (self.ids(inputs)?, self.positions(inputs)?);
+        let bad = |message: String| Error::new(Code::BAD_PARAMS, message);
         if let Some(op) = args.views.iter().flat_map(|views| &views.ops).find(|op| op.n_choices().is_some()) {
-            return Err(Error::new(
-                Code::BAD_PARAMS,
-                format!("a view takes no operation with choices, such as {op:?}"),
-            ));
+            return Err(bad(format!("a view takes no operation with choices, such as {op:?}")));
+        }
+        if args.views.is_some() && args.dropout.is_some() {
+            return Err(bad("dropout goes with the image as it is, not with views".to_owned()));
         }
         let start = Instant::now();
         let wants = |output| args.outputs.contains(&output);
-        let outputs = Outputs {
+        let asked = Outputs {
             probabilities: wants(Output::Probabilities),
             logits: wants(Output::Logits),
             embeddings: wants(Output::Embeddings),
         };
-        let predicted = self.with_model(args.model.as_deref(), |model, images| {
-            let observer = &mut |progress: engine::PredictProgress| {
-                self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
-                match self.services.cancelled.load(Ordering::Relaxed) {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
+        // Residuals are made of probabilities, and passes of embeddings: one sweep is enough for all of it.
+        let swept = match args.dropout {
+            Some(_) => Outputs { probabilities: wants(Output::Residuals), logits: false, embeddings: true },
+            None => Outputs { probabilities: asked.probabilities || wants(Output::Residuals), ..asked },
+        };
+        let observer = &mut |progress: engine::PredictProgress| {
+            self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
+            match self.services.cancelled.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let seed = self.context.seed;
+        let (mut predicted, mut passes) = self.with_model(args.model.as_deref(), |model, images| {
+            if let Some(ops::Views { ops, count, clean, reduce }) = &args.views {
+                let (count, clean, reduce) = (*count as usize, *clean, *reduce);
+                let glances = Glances { ops, count, clean, reduce, seed, ids: &ids };
+                return Ok((engine::predict_views(model, images, &rows, swept, glances, observer)?, None));
+            }
+            let predicted = engine::predict(model, images, &rows, swept, observer)?;
+            let (Some(dropout), Some(embeds_nd)) = (args.dropout, &predicted.embeds_nd) else {
+                return Ok((predicted, None));
             };
-            let Some(views) = &args.views else { return engine::predict(model, images, &rows, outputs, observer) };
-            let ops::Views { ops, count, clean, reduce } = views;
-            let (seed, count) = (self.context.seed, *count as usize);
-            let glances = Glances { ops, count, clean: *clean, reduce: *reduce, seed, ids: &ids };
-            engine::predict_views(model, images, &rows, outputs, glances, observer)
+            let passes = engine::predict_passes(model, embeds_nd, asked, dropout, (seed, &ids), observer)?;
+            Ok((predicted, Some(passes)))
         })?;
         self.note(|asked| asked.predicting += start.elapsed());
-        args.outputs.iter().map(|output| as_tensor(&predicted, *output)).collect()
+        let n_passes = args.dropout.map_or(1, |dropout| dropout.passes as usize);
+        // Made first: they only look at the probabilities, all else is taken away.
+        let mut residuals = wants(Output::Residuals).then(|| predicted.probs_nc.as_ref().map(residuals)).flatten();
+        let tensor = |output: &Output| match (output, &mut passes) {
+            (Output::Residuals, _) => found(residuals.take()).map(of_matrix),
+            (Output::Probabilities, Some(passes)) => Ok(in_passes(found(passes.probs_n_kc.take())?, n_passes)),
+            (Output::Logits, Some(passes)) => Ok(in_passes(found(passes.logits_n_kc.take())?, n_passes)),
+            (Output::Probabilities, None) => found(predicted.probs_nc.take()).map(of_matrix),
+            (Output::Logits, None) => found(predicted.logits_nc.take()).map(of_matrix),
+            (Output::Embeddings, _) => found(predicted.embeds_nd.take()).map(of_matrix),
+        };
+        args.outputs.iter().map(tensor).collect()
     }
 
     /// Ask the current task model, or the trained network of that name.
-    fn with_model(
+    fn with_model<T>(
         &self,
         name: Option<&str>,
-        ask: impl FnOnce(&Model, &engine::Images) -> std::result::Result<Predictions, engine::EngineError>,
-    ) -> Result<Predictions> {
+        ask: impl FnOnce(&Model, &engine::Images) -> std::result::Result<T, engine::EngineError>,
+    ) -> Result<T> {
         let Some(name) = name else {
             let task = self.services.task.lock();
             let Some(model) = &task.model else {
@@ -252,33 +296,17 @@ impl<'a> Call<'a> {
         Ok(items)
     }
 
+    /// The rows of the shared features: all of them in the pool's order are handed over without a copy.
     fn represent(&self, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, HostTensor)> {
-        let (_entry, answer) = self.have_trained(|| train::represent(self.services))?;
-        let args =
-            ops::PredictArgs2 { model: Some(answer.model.clone()), outputs: vec![Output::Embeddings], views: None };
-        let features = self.predict(&args, inputs)?.into_iter().next();
-        Ok((answer, features.ok_or_else(|| Error::new(Code::HOST, "the engine left out the features"))?))
-    }
-
-    fn kmeans(&self, args: &ops::KMeansArgs, inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-        let points = self.points(inputs)?;
-        let effort = (args.iterations as usize, args.restarts as usize);
-        let mut rng = Rng::for_stream(self.context.seed, &args.stream);
-        let found = engine::kmeans(&points, args.clusters as usize, effort, &mut rng, &self.services.device);
-        let found = found.map_err(from_engine)?;
-        let of_point: Vec<u64> = found.of_point.iter().map(|cluster| *cluster as u64).collect();
-        let centres = HostTensor::of_f32(&found.centres_kd.values, found.centres_kd.n_cols);
-        let answer = ops::KMeansAnswer { inertia: found.inertia };
-        Ok((wire::encode(&answer), vec![HostTensor::of_u64(&of_point), centres]))
-    }
-
-    fn knn(&self, args: &ops::KnnArgs, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
-        let points = self.points(inputs)?;
-        let found = engine::knn(&points, args.k as usize, &self.services.device).map_err(from_engine)?;
-        let positions: Vec<u64> = found.positions_nk.iter().map(|position| *position as u64).collect();
-        let mut table = HostTensor::of_u64(&positions);
-        table.shape = vec![points.n_rows as u64, u64::from(args.k)];
-        Ok(vec![table, HostTensor::of_f32(&found.distances_nk.values, found.distances_nk.n_cols)])
+        let start = Instant::now();
+        let positions = self.positions(inputs)?;
+        let (features, training) = features::of_pool(self.services, self.context.features)?;
+        let answer = features.answer(training.as_ref());
+        self.note(|asked| {
+            asked.training += start.elapsed();
+            asked.trainings.extend(training);
+        });
+        Ok((answer, features.rows(&positions)))
     }
 
     fn points(&self, inputs: &[TensorId]) -> Result<engine::Matrix> {
@@ -343,14 +371,29 @@ impl<'a> Call<'a> {
     }
 }
 
-fn as_tensor(predicted: &Predictions, output: Output) -> Result<HostTensor> {
-    let matrix = match output {
-        Output::Probabilities => &predicted.probs_nc,
-        Output::Logits => &predicted.logits_nc,
-        Output::Embeddings => &predicted.embeds_nd,
-    };
-    let matrix = matrix.as_ref().ok_or_else(|| Error::new(Code::HOST, "the engine left out an output"))?;
-    Ok(HostTensor::of_f32(&matrix.values, matrix.n_cols))
+fn found<T>(output: Option<T>) -> Result<T> {
+    output.ok_or_else(|| Error::new(Code::HOST, "the engine left out an output, or was asked for one twice"))
+}
+
+fn of_matrix(matrix: engine::Matrix) -> HostTensor {
+    let shape = [matrix.n_rows, matrix.n_cols].map(|axis| axis as u64);
+    HostTensor::of_numbers(matrix.values, shape.to_vec())
+}
+
+/// Rows of passes, one after the other, as a tensor \[n, passes, c\].
+fn in_passes(matrix: engine::Matrix, n_passes: usize) -> HostTensor {
+    let shape = [matrix.n_rows, n_passes, matrix.n_cols / n_passes].map(|axis| axis as u64);
+    HostTensor::of_numbers(matrix.values, shape.to_vec())
+}
+
+/// Each row of probabilities minus the one-hot vector of its largest one, the first of equal ones.
+fn residuals(probs_nc: &engine::Matrix) -> engine::Matrix {
+    let mut residuals_nc = probs_nc.clone();
+    for row in residuals_nc.values.chunks_mut(probs_nc.n_cols.max(1)) {
+        let most = (1..row.len()).fold(0, |most, c| if row[c] > row[most] { c } else { most });
+        row[most] -= 1.0;
+    }
+    residuals_nc
 }
 
 /// A panic of the host's own must not unwind into the plugin's frames.
@@ -365,7 +408,11 @@ fn contained<T>(body: impl FnOnce() -> Result<T>) -> RResult<T, Fault> {
 impl abi::Host for Call<'_> {
     fn supports(&self, op: RStr<'_>) -> bool {
         let op = op.as_str();
-        let lacking = op == ops::REPRESENT_1.0 && self.services.representation.is_none();
+        let lacking = match op {
+            op if op == ops::REPRESENT_1.0 => self.context.features.is_none(),
+            op if op == ops::ORACLE_LABELS_1.0 => !self.services.oracles,
+            _ => false,
+        };
         ops::ALL.iter().any(|known| known.0 == op) && !lacking
     }
 

@@ -5,18 +5,20 @@
 
 mod cache;
 mod call;
+mod features;
 mod map;
+mod maths;
 mod train;
 
 pub use cache::{Cache, Entry, Listed, hex, sha256_of};
 pub use call::{Asked, Call};
+pub use features::{Features, Representation, of_pool};
 pub use map::write_map;
-pub use train::{About, Items, Training, load, records, represent, train};
+pub use train::{About, Items, Training, load, records, train};
 
 use crate::data::Dataset;
 use crate::engine::{Device, Images, Model, ModelSettings, Precision};
 use coldstart_plugin_api::ops::EnvInfo;
-use coldstart_plugin_api::training::TrainSpec;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +39,12 @@ pub struct Services {
     pub precision: Precision,
     /// The seed of a training that names none.
     pub run_seed: u64,
-    /// The training of the shared representation, if the config has one.
-    pub representation: Option<TrainSpec>,
+    /// Where the shared features of the pool come from, if the config says so.
+    pub representation: Option<Representation>,
+    /// The features that were made, in this run.
+    pub features: Mutex<Vec<(Representation, Arc<Features>)>>,
+    /// Whether an oracle may read the labels of unlabelled images.
+    pub oracles: bool,
     /// How many bytes of tensors are kept for one call.
     pub tensor_bytes: u64,
     /// What was trained before.
@@ -95,6 +101,8 @@ pub struct Context<'a> {
     pub seed: [u8; 32],
     /// Dataset ids of the labelled images, ascending.
     pub labelled: &'a [u64],
+    /// Where features of the pool come from, for this strategy.
+    pub features: Option<&'a Representation>,
     /// Where artifacts go; none before the run has a folder.
     pub artifacts: Option<PathBuf>,
 }

@@ -102,18 +102,6 @@ pub fn train(services: &Services, spec: &TrainSpec, items: &Items) -> Result<(En
     Ok((entry, training))
 }
 
-/// Train the shared representation on the whole pool, or find it in the cache.
-///
-/// Errs when the config has none.
-pub fn represent(services: &Services) -> Result<(Entry<About>, Training)> {
-    let Some(spec) = &services.representation else {
-        let message = "the config has no section `[representation]`";
-        let hint = "add `[representation]` with `method = \"moco-v2\"`, or another preset";
-        return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
-    };
-    train(services, spec, &Items::of((0..services.data.pool.len()).collect()))
-}
-
 /// The numbers that a training recorded: for each record a row for each epoch, a column for each image.
 pub fn records(entry: &Entry<About>) -> Result<Vec<Matrix>> {
     let read = |(i, &(n_cols, n_rows)): (usize, &(usize, usize))| {

@@ -61,6 +61,9 @@ pub struct LockedPlugin {
     /// In a run's lock: `signed`, `shipped` or `unsigned`, as the user's trust store saw it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trust: String,
+    /// In a run's lock: whether it reads the labels of unlabelled images.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oracle: bool,
     /// In a run's lock: the hash of the library that ran.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
@@ -102,6 +105,7 @@ impl LockedPlugin {
             mode: mode.to_owned(),
             confinement: String::new(),
             trust: String::new(),
+            oracle: false,
             sha256: String::new(),
             file: None,
             hashes: BTreeMap::from([(native_triple(), sha256.to_owned())]),

@@ -186,7 +186,7 @@ impl<'a> Stage<'a> {
 
     fn tensor(&self, hash: &str) -> Option<HostTensor> {
         let (dtype, shape, bytes) = self.recording.tensors.get(hash)?;
-        Some(HostTensor { dtype: DType(*dtype), shape: shape.clone(), bytes: bytes.clone() })
+        Some(HostTensor::new(DType(*dtype), shape.clone(), bytes.clone()))
     }
 
     fn strayed(&self) -> Option<String> {

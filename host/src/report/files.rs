@@ -116,6 +116,8 @@ pub struct LockedPlugin {
     pub confinement: String,
     /// `signed`, `shipped` or `unsigned`.
     pub trust: String,
+    /// Whether it reads the labels of unlabelled images.
+    pub oracle: bool,
     /// The key that signed it.
     pub signer: String,
     /// Path of the library.

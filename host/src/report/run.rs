@@ -132,7 +132,14 @@ impl Run {
     /// What a reader must know before trusting the numbers: how it ended unless it finished, and what was unreadable.
     pub fn notes(&self) -> Vec<String> {
         let ended = (self.status != Status::Finished).then(|| self.status_line());
-        ended.iter().chain(&self.problems).map(|note| format!("{}: {note}", self.name())).collect()
+        let oracle = |plugin: &LockedPlugin| {
+            format!(
+                "the {} strategy `{}` is an oracle: it reads labels that nobody has paid for",
+                plugin.role, plugin.name
+            )
+        };
+        let oracles: Vec<String> = self.plugins.iter().filter(|plugin| plugin.oracle).map(oracle).collect();
+        ended.iter().chain(&oracles).chain(&self.problems).map(|note| format!("{}: {note}", self.name())).collect()
     }
 
     /// The name of the class with this label, or the label itself where the names are unknown.

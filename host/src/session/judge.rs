@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
 use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, write_atomically};
-use crate::operations::{self, About, Entry, Items, Services, write_map};
+use crate::operations::{self, About, Entry, Items, Representation, Services, write_map};
 use coldstart_plugin_api::ops::MapArgs;
 use coldstart_plugin_api::training::{self as spec, Measure, Pass, Record, Target, TrainSpec, ViewOp};
 use coldstart_plugin_api::{Code, Error, Rng};
@@ -85,8 +85,8 @@ pub struct TaskJudgement {
 pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Result<Vec<Judgement>, SessionError> {
     let data = load_data(config, options.data_root.as_deref())?;
     let court = Court::new(config, data, options)?;
-    let Some(spec) = court.services.representation.clone() else {
-        let problem = "is missing: this command trains it".to_owned();
+    let Some(Representation::Trained(spec)) = court.services.representation.clone() else {
+        let problem = "is missing, or nothing that is trained: this command trains it".to_owned();
         return Err(SessionError::Representation { key: "representation".to_owned(), problem });
     };
     let (entry, training) = operations::train(&court.services, &spec, &court.whole_pool()).map_err(of_section)?;

@@ -8,7 +8,7 @@ use crate::engine::{
     self, Device, EngineError, ImageShape, Images, Init, Labelled, Material, Model, ModelSettings, Outputs, Phases,
 };
 use crate::experiment::{Failure, Learner, Pretext, Retried, Training, seed};
-use crate::operations::{self, Services};
+use crate::operations::{self, Representation, Services};
 use coldstart_plugin_api::Rng;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -86,7 +86,11 @@ impl EngineLearner {
         }
         let start = Instant::now();
         let failed = |error: coldstart_plugin_api::Error| SessionError::Operation(error.to_string());
-        let (_entry, training) = operations::represent(&self.services).map_err(failed)?;
+        let Some(Representation::Trained(spec)) = &self.services.representation else {
+            return Err("the config has no `[representation]` that is trained".into());
+        };
+        let whole_pool = operations::Items::of((0..self.services.data.pool.len()).collect());
+        let (_entry, training) = operations::train(&self.services, spec, &whole_pool).map_err(failed)?;
         let network = operations::load(&self.services, &training.model).map_err(failed)?;
         self.network = Some((training.model.clone(), network));
         Ok(Some((pretext(self.training.learner.name(), training), start.elapsed())))

@@ -3,6 +3,7 @@
 //! The only place where plugins, data, engine and loop meet. Everything that can be known to be wrong is found before
 //! the run directory is made and before anything is trained.
 
+mod around;
 mod error;
 mod judge;
 mod learner;
@@ -13,17 +14,16 @@ mod strategy;
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
 use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
-use crate::operations::{Cache, Meter, Services, Task};
+use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{Recorder, SearchPath};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
-use coldstart_plugin_api::training::TrainSpec;
 use learner::EngineLearner;
 use record::Environment;
 use selector::PluginSelector;
@@ -83,7 +83,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
-    environment.check_weights(&config)?;
+    environment.check_files(&config)?;
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
@@ -146,7 +146,15 @@ impl Session {
         let recorded = options.record || place.has_recordings();
         let selector_of = |strategy: &Arc<Strategy>| {
             let recorder = recorded.then(|| Recorder::new(strategy.head()));
-            PluginSelector::create(strategy.clone(), services.clone(), config.seed, recorder)
+            let (own, around) = match strategy.locked.role == Role::Initial.name() {
+                true => (&config.initial.representation, config.initial.around()),
+                false => (&config.query.representation, config.query.around()),
+            };
+            let own = representation(own.as_ref(), &config, &data)?;
+            let features = own.or_else(|| services.representation.clone());
+            check_file(&services, features.as_ref())?;
+            let (strategy, services) = (strategy.clone(), services.clone());
+            PluginSelector::create(strategy, services, (config.seed, around, features), recorder)
         };
         let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
@@ -188,7 +196,9 @@ fn services(
     options: &Options,
 ) -> Result<Services, SessionError> {
     Ok(Services {
-        representation: representation(config, &data)?,
+        representation: representation(config.representation.as_ref(), config, &data)?,
+        features: Mutex::default(),
+        oracles: config.plugins.oracles,
         data,
         task: Arc::new(Task::new(pool)),
         env: EnvInfo { threads: device.threads() as u32, device: kind_of(device) },
@@ -204,13 +214,40 @@ fn services(
     })
 }
 
-/// The training of the shared representation, if the config has one.
-fn representation(config: &Config, data: &Dataset) -> Result<Option<TrainSpec>, SessionError> {
-    let Some(representation) = &config.representation else { return Ok(None) };
-    let side = data.shape.height.min(data.shape.width);
-    let spec = representation.spec(side, &config.model);
-    Ok(Some(spec.map_err(|(key, problem)| SessionError::Representation { key, problem })?))
+/// Where the features of a section come from, if there is one.
+fn representation(
+    section: Option<&config::Representation>,
+    config: &Config,
+    data: &Dataset,
+) -> Result<Option<Representation>, SessionError> {
+    let Some(section) = section else { return Ok(None) };
+    Ok(Some(match section.method.as_str() {
+        "pixels" => Representation::Pixels { components: section.components.unwrap_or(COMPONENTS) as usize },
+        "handcrafted" => Representation::Handcrafted,
+        "file" => Representation::File(section.path.clone().unwrap_or_default()),
+        "random-network" => {
+            let seed = section.seed.unwrap_or(config.seed);
+            Representation::RandomNetwork { model: section.model(&config.model), seed }
+        }
+        _ => {
+            let side = data.shape.height.min(data.shape.width);
+            let spec = section.spec(side, &config.model);
+            Representation::Trained(spec.map_err(|(key, problem)| SessionError::Representation { key, problem })?)
+        }
+    }))
 }
+
+/// Reads the features that come from a file: one that does not fit is met before the run has a folder.
+fn check_file(services: &Services, features: Option<&Representation>) -> Result<(), SessionError> {
+    let Some(Representation::File(_)) = features else { return Ok(()) };
+    let key = || "representation.path".to_owned();
+    let read = operations::of_pool(services, features);
+    read.map(drop).map_err(|error| SessionError::Representation { key: key(), problem: error.message })
+}
+
+/// Principal components of the pixels, unless the config says how many: as few as keep nine tenths of the variance of small
+/// photographs.
+const COMPONENTS: u32 = 128;
 
 /// `cpu` or `cuda`, without the number.
 fn kind_of(device: &Device) -> String {

@@ -30,23 +30,36 @@ pub struct Environment {
     pub dataset: DatasetRecord,
     /// The file that the backbone's weights came from, if they did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<WeightsRecord>,
+    pub weights: Option<FileRecord>,
+    /// The files that features came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<FileRecord>,
 }
 
-/// A file of weights.
+/// A file that a run stands on.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct WeightsRecord {
+pub struct FileRecord {
     pub path: PathBuf,
     pub sha256: String,
 }
 
-impl WeightsRecord {
-    /// The file that `config` names, as it is now.
-    fn of(config: &Config) -> Result<Option<WeightsRecord>, RunError> {
-        let Some(path) = config.model.weight_file() else { return Ok(None) };
+impl FileRecord {
+    fn of(path: &Path) -> Result<FileRecord, RunError> {
         let sha256 =
             sha256_of(path).map_err(|source| RunError::File { action: "read", path: path.to_owned(), source })?;
-        Ok(Some(WeightsRecord { path: path.to_owned(), sha256 }))
+        Ok(FileRecord { path: path.to_owned(), sha256 })
+    }
+
+    /// The weights that `config` names, as they are now.
+    fn weights(config: &Config) -> Result<Option<FileRecord>, RunError> {
+        config.model.weight_file().map(FileRecord::of).transpose()
+    }
+
+    /// The files of features that `config` names, as they are now.
+    fn features(config: &Config) -> Result<Vec<FileRecord>, RunError> {
+        let sections = [&config.representation, &config.initial.representation, &config.query.representation];
+        let paths = sections.into_iter().flatten().filter_map(|section| section.path.as_deref());
+        paths.map(FileRecord::of).collect()
     }
 }
 
@@ -82,14 +95,16 @@ impl Environment {
         Err(RunError::Damaged { path, problem })
     }
 
-    /// Errs if the file of weights that the run began with is gone or another.
-    pub fn check_weights(&self, config: &Config) -> Result<(), RunError> {
-        match (WeightsRecord::of(config)?, &self.weights) {
-            (Some(now), Some(then)) if now.sha256 != then.sha256 => {
-                let problem = "it is not the file of weights that the run began with".to_owned();
+    /// Errs if a file of weights or features that the run began with is gone or another.
+    pub fn check_files(&self, config: &Config) -> Result<(), RunError> {
+        let now = FileRecord::weights(config)?.into_iter().chain(FileRecord::features(config)?);
+        let then = self.weights.iter().chain(&self.features);
+        match now.zip(then).find(|(now, then)| now.sha256 != then.sha256) {
+            Some((now, _)) => {
+                let problem = "it is not the file that the run began with".to_owned();
                 Err(RunError::Damaged { path: now.path, problem })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -133,7 +148,8 @@ pub fn write(
             classes: data.classes.clone(),
             fingerprint: data.fingerprint.clone(),
         },
-        weights: WeightsRecord::of(config)?,
+        weights: FileRecord::weights(config)?,
+        features: FileRecord::features(config)?,
     };
     let lock = Lock::new(strategies.into_iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");

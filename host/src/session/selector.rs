@@ -1,10 +1,14 @@
 //! The loop's selector, played by a plugin.
 
+use super::around;
 use super::{SessionError, Strategy};
+use crate::config::Around;
+use crate::engine::{self, EngineError, Outputs};
 use crate::experiment::{Ask, Failure, Mishap, Pretext, RunDir, Selected, Selector, seed};
-use crate::operations::{Asked, Call, Context, Services, Training};
-use crate::plugin::{Instance, PluginError, Recorder, check_selection};
-use coldstart_plugin_api::Selection;
+use crate::operations::{Asked, Call, Context, Representation, Services, Training};
+use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
+use coldstart_plugin_api::{Rng, Selection};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +25,10 @@ pub struct PluginSelector {
     changed: bool,
     services: Arc<Services>,
     run_seed: u64,
+    /// Where features of the pool come from, for this strategy.
+    features: Option<Representation>,
+    /// What is done around the strategy.
+    around: Around,
     dir: Option<RunDir>,
     /// What it had the host do when it was made; told with its first selection.
     asked_before: Asked,
@@ -31,13 +39,25 @@ impl PluginSelector {
     pub fn create(
         strategy: Arc<Strategy>,
         services: Arc<Services>,
-        run_seed: u64,
+        (run_seed, around, features): (u64, Around, Option<Representation>),
         recorder: Option<Recorder>,
     ) -> Result<PluginSelector, SessionError> {
         let name = strategy.manifest.name.clone();
-        let (instance, asked_before) = instance(&strategy, &services, run_seed, recorder)?;
-        let (state, changed) = (Vec::new(), true);
-        Ok(PluginSelector { name, strategy, instance, state, changed, services, run_seed, dir: None, asked_before })
+        let (instance, asked_before) = instance(&strategy, &services, run_seed, features.as_ref(), recorder)?;
+        let (state, changed, dir) = (Vec::new(), true, None);
+        Ok(PluginSelector {
+            name,
+            strategy,
+            instance,
+            state,
+            changed,
+            services,
+            run_seed,
+            features,
+            around,
+            dir,
+            asked_before,
+        })
     }
 
     /// Where artifacts go from now on, and the recording if there is one.
@@ -53,28 +73,65 @@ impl PluginSelector {
     }
 
     /// Ask once: the answer, checked, what the host did for it, and how long the strategy itself took.
-    fn ask(&mut self, ask: &Ask<'_>) -> Result<(Selection, Asked, Duration), PluginError> {
+    fn ask(&mut self, asked: &Ask<'_>) -> Result<(Selection, Asked, Duration), PluginError> {
+        let seed = |purpose: &str| Rng::from_seed(seed(self.run_seed, asked.round, purpose));
+        let offered = around::offered(self.around, asked.unlabelled, &mut seed("subsample"));
+        let budget = if self.around.wants_all() { offered.len() } else { asked.budget };
+        let ask = &Ask { unlabelled: &offered, budget, ..*asked };
         let context = Context {
             plugin: &self.name,
             seed: seed_of(self.run_seed, ask.round, &self.name),
             labelled: ask.labelled,
+            features: self.features.as_ref(),
             artifacts: self.dir.as_ref().map(|dir| dir.artifacts(ask.round)),
         };
         let call = Call::new(&self.services, context);
         let request = call.request(ask.round, ask.budget, ask.unlabelled);
         let start = Instant::now();
         let selection = self.instance.select(&request, call.as_host())?;
-        let (took, asked) = (start.elapsed(), call.asked());
+        let (took, done) = (start.elapsed(), call.asked());
         check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
-        let deciding = took.saturating_sub(asked.predicting + asked.training);
-        Ok((selection, asked, deciding))
+        let deciding = took.saturating_sub(done.predicting + done.training);
+        let selection = self.chosen(selection, asked.budget, &mut seed("stochastic"))?;
+        Ok((selection, done, deciding))
+    }
+
+    /// What the config makes of a ranking.
+    fn chosen(&self, ranking: Selection, budget: usize, rng: &mut Rng) -> Result<Selection, PluginError> {
+        let failed = |code, message: String| PluginError::new(code, self.name.as_str(), message);
+        if let Some(how) = self.around.stochastic {
+            let drawn = around::drawn(ranking, how, budget, rng);
+            return drawn
+                .map_err(|problem| failed(PluginCode::Selection, format!("`stochastic` cannot draw: {problem}")));
+        }
+        if self.around.balance {
+            let classes = self.predicted_classes(&ranking.ids);
+            let classes = classes.map_err(|error| failed(PluginCode::Select, error.to_string()))?;
+            return Ok(around::balanced(&ranking, &classes, budget));
+        }
+        Ok(ranking)
+    }
+
+    /// The class that the current model finds most probable, for each of these images.
+    fn predicted_classes(&self, ids: &[u64]) -> Result<Vec<usize>, EngineError> {
+        let known = &self.services.data.pool.ids;
+        let rows: Vec<usize> = ids.iter().filter_map(|id| known.binary_search(id).ok()).collect();
+        let task = self.services.task.lock();
+        let Some(model) = &task.model else { return Ok(vec![0; ids.len()]) };
+        let logits = Outputs { logits: true, ..Outputs::default() };
+        let predicted = engine::predict(model, &task.pool, &rows, logits, &mut |_| ControlFlow::Continue(()))?;
+        let highest = |row: &[f32]| (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+        Ok(predicted
+            .logits_nc
+            .map_or_else(Vec::new, |logits_nc| (0..logits_nc.n_rows).map(|i| highest(logits_nc.row(i))).collect()))
     }
 
     /// A new instance where the lost one was before the round.
     fn begin_anew(&mut self) -> Result<(), PluginError> {
         // The recording goes on with the new instance: what the lost one did is the part worth having.
         let recorder = self.instance.take_recorder();
-        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed, recorder)?;
+        let features = self.features.as_ref();
+        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed, features, recorder)?;
         match self.state.is_empty() {
             true => Ok(()),
             false => self.instance.load(&self.state),
@@ -86,10 +143,11 @@ fn instance(
     strategy: &Strategy,
     services: &Services,
     run_seed: u64,
+    features: Option<&Representation>,
     recorder: Option<Recorder>,
 ) -> Result<(Instance, Asked), PluginError> {
     let name = &strategy.manifest.name;
-    let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], artifacts: None };
+    let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], features, artifacts: None };
     let call = Call::new(services, context);
     let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host(), recorder)?;
     Ok((instance, call.asked()))

@@ -8,6 +8,7 @@ use crate::plugin::{
     Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified, with_defaults,
 };
 use coldstart_plugin_api::Role;
+use coldstart_plugin_api::ops::ORACLE_LABELS_1;
 use std::time::Duration;
 
 type Params = serde_json::Map<String, serde_json::Value>;
@@ -54,6 +55,13 @@ impl Finder<'_> {
             None => self.search.resolve(name, role.name()),
         };
         let file = Verified::read(&found.map_err(|error| in_config("strategy", error))?, self.store)?;
+        let oracle = file.manifest.needs.iter().any(|need| need == ORACLE_LABELS_1.0);
+        if oracle && !plugins.oracles {
+            let message = format!("`{}` is an oracle: it reads the labels of unlabelled images", file.manifest.name);
+            let hint = "set `plugins.oracles = true` to use it as a bound; every report of the run will say so";
+            let at_key = (self.at_key)(&format!("{}.strategy", role.name()), message);
+            return Err(SessionError::Config(at_key.with_hint(hint.to_owned())));
+        }
         let apart = is_apart(&file, plugins.isolation, self.allow_unsigned)?;
         let mode = Plugin::mode_of(apart);
         let used = Use { role: role.name(), manifest: &file.manifest, sha256: &file.sha256, trust: &file.trust, mode };
@@ -66,7 +74,8 @@ impl Finder<'_> {
         if apart && confinement != "full" {
             tracing::warn!("this system cannot shut `{}` in completely: {confinement}", file.manifest.name);
         }
-        let locked = LockedPlugin { confinement, ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust) };
+        let locked =
+            LockedPlugin { confinement, oracle, ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust) };
         let params_json = as_json(params);
         Ok(Strategy { manifest: file.manifest, plugin, params_json, locked, retries: plugins.retries })
     }

@@ -24,17 +24,23 @@ impl TestHost {
             op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels_of(inputs)?])),
             op if op == ops::PREDICT_1.0 => {
                 let ops::PredictArgs { outputs } = wire::decode(args)?;
-                let args = ops::PredictArgs2 { model: None, outputs, views: None };
+                let args = ops::PredictArgs3 { model: None, outputs, views: None, dropout: None };
                 Ok((empty, self.predict(&args, inputs)?))
             }
-            op if op == ops::PREDICT_2.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
+            op if op == ops::PREDICT_2.0 => {
+                let ops::PredictArgs2 { model, outputs, views } = wire::decode(args)?;
+                Ok((empty, self.predict(&ops::PredictArgs3 { model, outputs, views, dropout: None }, inputs)?))
+            }
+            op if op == ops::PREDICT_3.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
             op if op == ops::TRAIN_1.0 => self.train(wire::decode(args)?, inputs),
             op if op == ops::REPRESENT_1.0 => self.represent(inputs),
-            op if op == ops::KMEANS_1.0 => maths::kmeans(&wire::decode(args)?, &self.points(inputs)?),
-            op if op == ops::KNN_1.0 => Ok((empty, maths::knn(&wire::decode(args)?, &self.points(inputs)?)?)),
+            op if op == ops::ORACLE_LABELS_1.0 => Ok((empty, vec![self.oracle_labels(inputs)?])),
             op if op == ops::MAP_PUT_1.0 => self.put_map(wire::decode(args)?, inputs).map(|()| (empty, vec![])),
             op if op == ops::ARTIFACT_PUT_1.0 => self.put_artifact(wire::decode(args)?).map(|()| (empty, vec![])),
-            _ => Err(Error::new(Code::UNSUPPORTED, "no such operation")),
+            op => {
+                let tensors = inputs.iter().map(|id| self.tensors.get(*id)).collect::<Result<Vec<_>>>()?;
+                maths::answer(op, args, &tensors, self.seed)
+            }
         }
     }
 
@@ -72,7 +78,7 @@ impl TestHost {
             return Ok(plausible.pixels(&self.shown(&positions)));
         }
         let bytes = positions.iter().map(|position| *position as u8).collect();
-        Ok(HostTensor { dtype: DType::U8, shape: vec![positions.len() as u64, 1, 1, 1], bytes })
+        Ok(HostTensor::new(DType::U8, vec![positions.len() as u64, 1, 1, 1], bytes))
     }
 
     fn labels_of(&self, inputs: &[TensorId]) -> Result<HostTensor> {
@@ -82,25 +88,75 @@ impl TestHost {
     }
 
     fn label_of(&self, id: u64) -> Result<u64> {
+        let label = self.class_of(id).filter(|_| self.labelled.binary_search(&id).is_ok());
+        label.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("id {id} is not labelled")))
+    }
+
+    fn oracle_labels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
+        let class = |id: &u64| {
+            self.class_of(*id).ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("nothing is known of id {id}")))
+        };
+        Ok(HostTensor::of_u64(&self.input(inputs)?.iter().map(class).collect::<Result<Vec<_>>>()?))
+    }
+
+    fn class_of(&self, id: u64) -> Option<u64> {
         let plausible = || {
             let position = self.ids.binary_search(&id).ok()?;
             self.plausible.as_ref().map(|plausible| plausible.class(self.shown(&[position])[0]))
         };
-        let label = self.labels.get(&id).copied().or_else(plausible);
-        let label = label.filter(|_| self.labelled.binary_search(&id).is_ok());
-        label.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("id {id} is not labelled")))
+        self.labels.get(&id).copied().or_else(plausible)
     }
 
-    /// Views change nothing here: their mean is the pretended output, their variance is the output times itself.
-    fn predict(&self, args: &ops::PredictArgs2, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+    /// Views change nothing here: their mean is the pretended output, their variance is the output times itself. Nor does
+    /// dropout, unless a test pretends [passes](TestHost::passes) or the model is a plausible one.
+    fn predict(&self, args: &ops::PredictArgs3, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
         let positions = self.positions(inputs)?;
         let varied = args.views.as_ref().is_some_and(|views| views.reduce == ops::Reduce::Variance);
+        if args.dropout.is_some() && args.views.is_some() {
+            return Err(Error::new(Code::BAD_PARAMS, "dropout goes with the image as it is, not with views"));
+        }
         let output = |output: &Output| {
+            if let (Some(dropout), Output::Probabilities | Output::Logits) = (args.dropout, output) {
+                return Ok(self.spoilt(*output, self.passes_of(args.model.as_deref(), *output, dropout, &positions)?));
+            }
             let (mut elements, n_cols) = self.output_of(args.model.as_deref(), *output, &positions)?.as_f32()?;
             elements.iter_mut().filter(|_| varied).for_each(|element| *element *= *element);
             Ok(self.spoilt(*output, HostTensor::of_f32(&elements, n_cols)))
         };
         args.outputs.iter().map(output).collect()
+    }
+
+    /// Several passes: what a test pretends, or the output of the image with a little noise in each pass but a clean one.
+    fn passes_of(
+        &self,
+        model: Option<&str>,
+        output: Output,
+        dropout: ops::Dropout,
+        positions: &[usize],
+    ) -> Result<HostTensor> {
+        let n_passes = dropout.passes as usize;
+        let shape = |n_cols: usize| vec![positions.len() as u64, n_passes as u64, (n_cols / n_passes.max(1)) as u64];
+        if let (Some((rows, pretended)), None) = (&self.passes, model) {
+            if *pretended != n_passes {
+                let message = format!("{pretended} passes are pretended, {n_passes} were asked for");
+                return Err(Error::new(Code::HOST, message));
+            }
+            return Ok(HostTensor::of_axes(&pick(rows, positions).as_f32()?.0, shape(rows.1)));
+        }
+        let (clean, n_cols) = self.output_of(model, output, positions)?.as_f32()?;
+        let shown = self.shown(positions);
+        let mut elements = Vec::with_capacity(clean.len() * n_passes);
+        for (row, image) in clean.chunks(n_cols.max(1)).zip(shown) {
+            for pass in 0..n_passes {
+                match &self.plausible {
+                    Some(plausible) if pass > 0 || !dropout.clean => {
+                        elements.extend(plausible.disturbed(output, row, image, pass));
+                    }
+                    _ => elements.extend(row),
+                }
+            }
+        }
+        Ok(HostTensor::of_axes(&elements, shape(n_cols * n_passes)))
     }
 
     /// An output of the task model, or of a network that was trained under this name: what a test pretends, else what
@@ -112,6 +168,9 @@ impl TestHost {
         };
         if let Some(rows) = pretended {
             return Ok(pick(rows, positions));
+        }
+        if output == Output::Residuals {
+            return residuals(&self.output_of(model, Output::Probabilities, positions)?);
         }
         let trained = model.map(|name| (name, lock(&self.specs).iter().find(|spec| spec.name == name).cloned()));
         match (&self.plausible, trained) {
@@ -182,14 +241,16 @@ impl TestHost {
         lock(&self.artifacts).insert(args.name, args.bytes);
         Ok(())
     }
+}
 
-    fn points(&self, inputs: &[TensorId]) -> Result<Vec<Vec<f32>>> {
-        let [points] = inputs else {
-            return Err(Error::new(Code::BAD_PARAMS, "expected one input tensor of points"));
-        };
-        let (elements, n_cols) = self.tensors.get(*points)?.as_f32()?;
-        Ok(elements.chunks(n_cols.max(1)).map(<[f32]>::to_vec).collect())
+/// Each row minus the one-hot vector of its largest element.
+fn residuals(probs: &HostTensor) -> Result<HostTensor> {
+    let (mut elements, n_cols) = probs.as_f32()?;
+    for row in elements.chunks_mut(n_cols.max(1)) {
+        let most = (0..row.len()).reduce(|most, c| if row[c] > row[most] { c } else { most });
+        most.into_iter().for_each(|c| row[c] -= 1.0);
     }
+    Ok(HostTensor::of_f32(&elements, n_cols))
 }
 
 fn pretended_records(records: &[Vec<Vec<f32>>], spec: &TrainSpec, positions: &[usize]) -> Result<Vec<HostTensor>> {

@@ -92,7 +92,7 @@ impl TestHost {
         let row_bytes = tensor.bytes.len().checked_div(tensor.shape[0] as usize).unwrap_or(0);
         if self.faults.nan == Some(output) && row_bytes > 0 {
             let middle = tensor.shape[0] as usize / 2 * row_bytes;
-            tensor.bytes[middle..middle + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+            tensor.bytes.to_mut()[middle..middle + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         }
         self.shortened(tensor)
     }
@@ -101,7 +101,8 @@ impl TestHost {
     pub(super) fn shortened(&self, mut tensor: HostTensor) -> HostTensor {
         if self.faults.short && tensor.shape[0] > 0 {
             let row_bytes = tensor.bytes.len() / tensor.shape[0] as usize;
-            tensor.bytes.truncate(tensor.bytes.len() - row_bytes);
+            let left = tensor.bytes.len() - row_bytes;
+            tensor.bytes.to_mut().truncate(left);
             tensor.shape[0] -= 1;
         }
         tensor
@@ -111,17 +112,18 @@ impl TestHost {
 /// Another shape, another type, fewer elements, or a NaN; shape and bytes still agree.
 fn damage(tensor: &mut HostTensor, rng: &mut Rng) {
     let n_elements: u64 = tensor.shape.iter().product();
+    tensor.scale = None;
     match rng.below(4) {
         0 => tensor.shape = vec![n_elements],
         1 => (tensor.dtype, tensor.shape) = (DType::U8, vec![tensor.bytes.len() as u64]),
         2 => {
             let n_left = rng.below(n_elements + 1);
-            tensor.bytes.truncate((n_left * tensor.dtype.size()) as usize);
+            tensor.bytes.to_mut().truncate((n_left * tensor.dtype.size()) as usize);
             tensor.shape = vec![n_left, 1];
         }
         _ => {
             let nan = f32::NAN.to_le_bytes();
-            tensor.bytes.chunks_exact_mut(4).step_by(3).for_each(|element| element.copy_from_slice(&nan));
+            tensor.bytes.to_mut().chunks_exact_mut(4).step_by(3).for_each(|element| element.copy_from_slice(&nan));
         }
     }
 }

@@ -44,7 +44,7 @@ impl Plausible {
             (0..size).map(move |_| (brightness + rng.below(32)).min(255) as u8)
         };
         let shape = [&[images.len() as u64][..], &IMAGE.map(u64::from)].concat();
-        HostTensor { dtype: crate::abi::DType::U8, shape, bytes: images.iter().flat_map(pixels).collect() }
+        HostTensor::new(crate::abi::DType::U8, shape, images.iter().flat_map(pixels).collect())
     }
 
     /// An output of a network that tells `n_classes` classes apart, a row for each image.
@@ -53,9 +53,21 @@ impl Plausible {
             Output::Embeddings => self.embedding(*image),
             Output::Logits => self.logits(*image, n_classes),
             Output::Probabilities => softmax(self.logits(*image, n_classes)),
+            // Made of the probabilities, wherever those come from.
+            Output::Residuals => Vec::new(),
         };
         let n_cols = if output == Output::Embeddings { N_FEATURES } else { n_classes };
         HostTensor::of_f32(&images.iter().flat_map(row).collect::<Vec<f32>>(), n_cols)
+    }
+
+    /// An output as one pass under dropout sees it: the clean one with noise, in the logits.
+    pub fn disturbed(&self, output: Output, clean: &[f32], image: u64, pass: usize) -> Vec<f32> {
+        let mut rng = self.rng(&format!("pass {pass}"), image);
+        let mut noise = |logit: f32| if self.undecided { logit } else { logit + 0.5 * rng.normal() as f32 };
+        match output {
+            Output::Probabilities => softmax(clean.iter().map(|p| noise(p.max(1e-9).ln())).collect()),
+            _ => clean.iter().map(|logit| noise(*logit)).collect(),
+        }
     }
 
     /// Normal noise, and the image's class two deviations ahead.

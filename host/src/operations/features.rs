@@ -1,0 +1,173 @@
+//! Features of the pool: from a trained network, from one that learnt nothing, from the pixels, or from a file.
+
+use super::maths::of_kernel;
+use super::train::{self, Items, Training, from_engine};
+use super::{Services, load};
+use crate::data::{self, SharedBytes};
+use crate::engine::{self, HeadSettings, Model, ModelSettings, Outputs};
+use coldstart_kernels::{self as kernels, Points};
+use coldstart_plugin_api::abi::DType;
+use coldstart_plugin_api::ops::TrainAnswer;
+use coldstart_plugin_api::tensors::{Bytes, HostTensor};
+use coldstart_plugin_api::training::TrainSpec;
+use coldstart_plugin_api::{Code, Error, Result, Rng};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Where the features of the pool come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Representation {
+    /// A network trained on the pool.
+    Trained(TrainSpec),
+    /// A network with the weights that it begins with, drawn from this seed.
+    RandomNetwork {
+        /// The network.
+        model: ModelSettings,
+        /// The seed.
+        seed: u64,
+    },
+    /// Principal components of the pixels, each at unit variance.
+    Pixels {
+        /// How many; fewer if the images have fewer numbers, or the pool fewer images.
+        components: usize,
+    },
+    /// Histograms of gradients and of colours.
+    Handcrafted,
+    /// Computed elsewhere.
+    File(PathBuf),
+}
+
+/// The features of every pool image, held once for all who ask.
+pub struct Features {
+    bytes: SharedBytes,
+    n_cols: usize,
+    /// The network that they come from; empty, if none.
+    model: String,
+}
+
+/// The features that `wanted` means, and the training behind them if there was one just now.
+///
+/// They are made once in a run. Errs when the config names none, when the file does not fit, or as a training does.
+pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(Arc<Features>, Option<Training>)> {
+    let Some(wanted) = wanted else {
+        let message = "the config has no section `[representation]`";
+        let hint = "add `[representation]` with `method = \"moco-v2\"`, or another method";
+        return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
+    };
+    let mut made = services.features.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, features)) = made.iter().find(|(of, _)| of == wanted) {
+        return Ok((features.clone(), None));
+    }
+    let (features, training) = match wanted {
+        Representation::Trained(spec) => {
+            let whole_pool = Items::of((0..services.data.pool.len()).collect());
+            let (_entry, training) = train::train(services, spec, &whole_pool)?;
+            let network = load(services, &training.model)?;
+            (embedded(services, &network, &training.model)?, Some(training))
+        }
+        Representation::RandomNetwork { model, seed } => {
+            (embedded(services, &random_network(services, model, *seed)?, "")?, None)
+        }
+        Representation::Pixels { components } => (pixels(services, *components)?, None),
+        Representation::Handcrafted => (handcrafted(services)?, None),
+        Representation::File(path) => {
+            let data::Features { bytes, n_cols } = data::read_features(path, &services.data)
+                .map_err(|error| Error::new(Code::BAD_PARAMS, error.to_string()))?;
+            (Features { bytes, n_cols, model: String::new() }, None)
+        }
+    };
+    let features = Arc::new(features);
+    made.push((wanted.clone(), features.clone()));
+    Ok((features, training))
+}
+
+impl Features {
+    /// What `represent/1` says of them.
+    pub fn answer(&self, training: Option<&Training>) -> TrainAnswer {
+        TrainAnswer {
+            model: self.model.clone(),
+            cached: training.is_none_or(|training| training.cached),
+            loss: training.map_or(0.0, |training| training.loss),
+            accuracy: training.and_then(|training| training.accuracy),
+        }
+    }
+
+    /// The rows at these positions of the pool; all of them in order without a copy.
+    pub fn rows(&self, positions: &[usize]) -> HostTensor {
+        let all: &[u8] = (*self.bytes).as_ref();
+        let row_bytes = 4 * self.n_cols;
+        let shape = vec![positions.len() as u64, self.n_cols as u64];
+        let whole = positions.len() * row_bytes == all.len() && positions.iter().enumerate().all(|(i, at)| i == *at);
+        if whole {
+            return HostTensor { dtype: DType::F32, shape, bytes: Bytes::Shared(self.bytes.clone()), scale: None };
+        }
+        let mut bytes = Vec::with_capacity(positions.len() * row_bytes);
+        positions.iter().for_each(|at| bytes.extend_from_slice(&all[at * row_bytes..][..row_bytes]));
+        HostTensor::new(DType::F32, shape, bytes)
+    }
+}
+
+/// Numbers in memory, seen as bytes.
+struct Numbers(Vec<f32>);
+
+impl AsRef<[u8]> for Numbers {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+fn held(values: Vec<f32>, n_cols: usize, model: &str) -> Features {
+    Features { bytes: Arc::new(Numbers(values)), n_cols, model: model.to_owned() }
+}
+
+fn embedded(services: &Services, network: &Model, name: &str) -> Result<Features> {
+    let task = services.task.lock();
+    let rows: Vec<usize> = (0..services.data.pool.len()).collect();
+    let embeddings = Outputs { embeddings: true, ..Outputs::default() };
+    let predicted = engine::predict(network, &task.pool, &rows, embeddings, &mut |progress| {
+        services.meter.tick("looking at the pool", progress.n_done as u64, progress.n_images as u64);
+        match services.cancelled.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    let embeds_nd = predicted.map_err(from_engine)?.embeds_nd;
+    let embeds_nd = embeds_nd.ok_or_else(|| Error::new(Code::HOST, "the engine left out the features"))?;
+    Ok(held(embeds_nd.values, embeds_nd.n_cols, name))
+}
+
+fn random_network(services: &Services, model: &ModelSettings, seed: u64) -> Result<Model> {
+    let mut rng = Rng::for_stream(key(seed), "untrained weights");
+    let (shape, head) = (services.task.lock().pool.shape(), HeadSettings::classifier(2));
+    let made = Model::with_head(model, shape, head, &mut rng, &services.device);
+    let mut network = made.map_err(from_engine)?;
+    network.predict_in(services.precision);
+    Ok(network)
+}
+
+fn pixels(services: &Services, components: usize) -> Result<Features> {
+    let data = &services.data;
+    let values: Vec<f32> = data.pool.pixels_nhwc.iter().map(|byte| f32::from(*byte) / 255.0).collect();
+    let points = Points::new(&values, data.shape.bytes()).map_err(of_kernel)?;
+    let n_cols = components.min(points.d()).min(points.n());
+    let go_on = || !services.cancelled.load(Ordering::Relaxed);
+    // Drawn without the run's seed: the same images have the same components in every run.
+    let mut rng = Rng::for_stream(key(0), "principal components");
+    let components = kernels::principal(&points, n_cols, true, &mut rng, &go_on).map_err(of_kernel)?;
+    Ok(held(components, n_cols, ""))
+}
+
+fn handcrafted(services: &Services) -> Result<Features> {
+    let (pool, shape) = (&services.data.pool, services.data.shape);
+    let found = kernels::handcrafted(&pool.pixels_nhwc, shape.height, shape.width, shape.channels);
+    let (values, n_cols) = found.map_err(of_kernel)?;
+    Ok(held(values, n_cols, ""))
+}
+
+fn key(seed: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key
+}
