@@ -1,0 +1,203 @@
+//! `usl`: of every cluster the image that lies most densely and keeps away from what the other clusters give (Wang, Lian and
+//! Yu 2022, Unsupervised Selective Labeling for More Effective Semi-Supervised Learning).
+//!
+//! The density of an image is the inverse of the mean distance to its 400 nearest neighbours. The pool is cut into as many
+//! clusters as images are wanted, and each gives its densest one. Nine times more, each gives the image of the highest
+//! density less `weight` times its repulsion: the running mean, with momentum 0.9, of the sum over the other clusters'
+//! images of `1 / (squared distance)^alpha` within `horizon`. The defaults are the released settings for CIFAR-10, whose
+//! horizon is no limit on the unit sphere; for CIFAR-100 weight, alpha and horizon are 1.
+//!
+//! The density's distance is Euclidean, as the paper says; `distance = "squared"` takes the mean of squares. Departures: the
+//! network is the run's representation, not CLD's; a density is at most 100 000, where the code divides by 0 between copies;
+//! an empty cluster's image is replaced by the second best of the others, where the code returns fewer. Neighbours are
+//! sought among at most `references` images, drawn from the seed, and in a larger pool correspondingly fewer of them count.
+
+use coldstart_plugin_api::ops::{KMeansArgs, Kernel};
+use coldstart_plugin_api::prelude::*;
+use coldstart_plugin_api::recipes::{clusters, features, in_turns, members, positions};
+
+/// How density is measured and how images keep away from each other.
+#[derive(Params)]
+struct UslParams {
+    /// Neighbours that a density looks at; fewer in a small pool.
+    #[param(default = 400, min = 1)]
+    neighbours: u32,
+    /// What the mean is taken of. plain: Euclidean distances. squared: their squares.
+    #[param(default = "plain")]
+    distance: Distance,
+    /// The most images among which neighbours are sought; it bounds the time, which grows with this number times the pool.
+    #[param(default = 50000, min = 2)]
+    references: u32,
+    /// How often each cluster chooses.
+    #[param(default = 10, min = 1)]
+    rounds: u32,
+    /// How much the repulsion counts beside the density.
+    #[param(default = 0.5, min = 0.0)]
+    weight: f64,
+    /// The exponent of the squared distance in the repulsion.
+    #[param(default = 0.5, min = 0.0, max = 10.0)]
+    alpha: f64,
+    /// The squared distance from which on images do not repel each other.
+    #[param(default = 4.0, min = 0.0)]
+    horizon: f64,
+    /// The share of the old repulsion in the new one.
+    #[param(default = 0.9, min = 0.0, max = 1.0)]
+    momentum: f64,
+    /// The most rounds of Lloyd's algorithm.
+    #[param(default = 200, min = 1)]
+    iterations: u32,
+}
+
+/// What a mean distance is the mean of.
+#[derive(Params, Clone, Copy, PartialEq)]
+enum Distance {
+    Plain,
+    Squared,
+}
+
+struct Usl {
+    params: UslParams,
+}
+
+impl Strategy for Usl {
+    type Params = UslParams;
+
+    fn new(params: UslParams, _: &Host<'_>) -> Result<Self> {
+        Ok(Usl { params })
+    }
+
+    fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
+        if request.budget == 0 {
+            return Ok(Selection::of(Vec::new()));
+        }
+        let pool = request.pool();
+        let points = features(host, &pool)?;
+        let free = positions(&request.unlabelled, &pool);
+        let density_n = self.density(&points, request, host)?;
+        let args = KMeansArgs {
+            clusters: request.budget as u32,
+            iterations: self.params.iterations,
+            restarts: 1,
+            stream: "clusters".to_owned(),
+        };
+        let cluster_n = clusters(&points, &args)?;
+        let score_n = self.score(&points, density_n, &members(&cluster_n, &free, request.budget), host)?;
+
+        let cost_n: Vec<f32> = score_n.iter().map(|score| -score).collect();
+        let picks = in_turns(&cluster_n, &cost_n, &free, &[], request.budget);
+        Ok(Selection {
+            ids: picks.iter().map(|i| pool[*i]).collect(),
+            scores: picks.iter().map(|i| score_n[*i]).collect(),
+        })
+    }
+}
+
+/// Rows that are gathered at a time, so that no copy of the features is made.
+const PART: usize = 16_384;
+
+impl Usl {
+    /// The inverse of each point's mean distance to its nearest references.
+    fn density(&self, points: &Tensor<'_, '_>, request: &Request, host: &Host<'_>) -> Result<Vec<f32>> {
+        let n = points.n_rows()?;
+        let references = references(n, self.params.references as usize, request.rng("references"));
+        let k = neighbours(self.params.neighbours as usize, references.len(), n);
+        // A reference is among its own nearest.
+        let width = (k + 1).min(references.len());
+        let all: Vec<usize> = (0..n).collect();
+        let mut density_n = Vec::with_capacity(n);
+        for part in all.chunks(PART) {
+            host.progress("density", density_n.len() as u64, n as u64);
+            let near = points.gather(part)?.nearest(points, width as u32, Some(&references))?;
+            expect(near.positions_nk.len() == part.len() * width && near.distances_nk.n_rows() == part.len())?;
+            let rows = near.positions_nk.chunks_exact(width).zip(near.distances_nk.rows());
+            density_n.extend(part.iter().zip(rows).map(|(point, (positions, distances))| {
+                let others = positions.iter().zip(distances).filter(|(position, _)| *position != point);
+                self.inverse_mean(others.map(|(_, distance)| f64::from(*distance)).take(k)) as f32
+            }));
+        }
+        Ok(density_n)
+    }
+
+    fn inverse_mean(&self, distances: impl Iterator<Item = f64>) -> f64 {
+        let (mut sum, mut found) = (0.0, 0.0);
+        for distance in distances {
+            sum += if self.params.distance == Distance::Squared { distance * distance } else { distance };
+            found += 1.0f64;
+        }
+        1.0 / (sum / found.max(1.0)).max(LEAST_DISTANCE)
+    }
+
+    /// The density of each point less its repulsion, after all rounds.
+    fn score(
+        &self,
+        points: &Tensor<'_, '_>,
+        density_n: Vec<f32>,
+        members_k: &[Vec<usize>],
+        host: &Host<'_>,
+    ) -> Result<Vec<f32>> {
+        let UslParams { weight, alpha, horizon, momentum, rounds, .. } = self.params;
+        let members_k: Vec<&Vec<usize>> = members_k.iter().filter(|members| !members.is_empty()).collect();
+        let mut repulsion_n = vec![0.0; density_n.len()];
+        let mut score_n = density_n.clone();
+        for round in 1..rounds {
+            host.progress("repulsion", u64::from(round), u64::from(rounds));
+            let chosen_k: Vec<usize> = members_k.iter().filter_map(|members| highest(&score_n, members)).collect();
+            let chosen = points.gather(&chosen_k)?;
+            for (cluster, members) in members_k.iter().enumerate() {
+                let mut others_k = vec![1.0; chosen_k.len()];
+                others_k[cluster] = 0.0;
+                for part in members.chunks(PART) {
+                    let kernel = Kernel::Power { alpha, horizon };
+                    let sums = points.gather(part)?.kernel_sums(&chosen, kernel, Some(&others_k))?;
+                    expect(sums.len() == part.len())?;
+                    for (i, sum) in part.iter().zip(sums) {
+                        repulsion_n[*i] = momentum * repulsion_n[*i] + (1.0 - momentum) * f64::from(sum);
+                        score_n[*i] = (f64::from(density_n[*i]) - weight * repulsion_n[*i]) as f32;
+                    }
+                }
+            }
+        }
+        expect(score_n.iter().all(|score| score.is_finite()))?;
+        Ok(score_n)
+    }
+}
+
+/// The least mean distance, so that the density of copies is a number.
+const LEAST_DISTANCE: f64 = 1e-5;
+
+/// At most `most` positions of `n`, ascending.
+fn references(n: usize, most: usize, mut rng: Rng) -> Vec<usize> {
+    if n <= most {
+        return (0..n).collect();
+    }
+    let mut drawn = rng.sample(n, most);
+    drawn.sort_unstable();
+    drawn
+}
+
+/// As many of the references as make the same share of them as `k` of `n` points, at least one, if there is another.
+fn neighbours(k: usize, n_references: usize, n: usize) -> usize {
+    let share = (k as f64 * n_references as f64 / n as f64).round() as usize;
+    share.max(1).min(n_references - 1)
+}
+
+/// The member of the highest score, of equal ones the first.
+fn highest(score_n: &[f32], members: &[usize]) -> Option<usize> {
+    members.iter().copied().reduce(|best, i| if score_n[i] > score_n[best] { i } else { best })
+}
+
+fn expect(fits: bool) -> Result<()> {
+    if fits { Ok(()) } else { Err(Error::new(Code::HOST, "the host's answer does not fit the points")) }
+}
+
+export_plugin! {
+    name: "usl",
+    publisher: "coldstart",
+    roles: [Initial],
+    strategy: Usl,
+    needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, KERNEL_SUMS_1],
+    cite: "Wang, Lian and Yu 2022, Unsupervised Selective Labeling for More Effective Semi-Supervised Learning",
+}
+
+#[cfg(test)]
+mod tests;
