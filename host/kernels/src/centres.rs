@@ -98,3 +98,98 @@ fn farthest(
     }
     Ok(picked)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::testing::{cloud, on, on_threads};
+    use proptest::proptest;
+
+    /// One pick after the other, each from all distances.
+    fn plain(points: &Points<'_>, k: usize, centres: &[usize]) -> Centres {
+        let (mut centres, mut picks) = (centres.to_vec(), Centres { positions: vec![], distances: vec![] });
+        for _ in 0..k {
+            let to = |i: usize| centres.iter().map(move |c| points.squared_distance(i, points, *c));
+            let away = |i: &usize| to(*i).fold(f32::INFINITY, f32::min);
+            let free = (0..points.n()).filter(|i| !centres.contains(i));
+            let pick = free.min_by(|a, b| away(b).total_cmp(&away(a))).unwrap();
+            picks.distances.push(away(&pick).sqrt());
+            picks.positions.push(pick);
+            centres.push(pick);
+        }
+        picks
+    }
+
+    fn check_against_plain(points: &Points<'_>, k: usize, centres: &[usize]) {
+        let found = on_threads(&|| k_center(points, k, centres, &mut Rng::from_seed([5; 32]), &on).unwrap());
+        if centres.is_empty() && k > 0 {
+            assert_eq!(found.distances[0], 0.0);
+            let rest = plain(points, k - 1, &found.positions[..1]);
+            assert_eq!((&found.positions[1..], &found.distances[1..]), (&rest.positions[..], &rest.distances[..]));
+        } else {
+            assert_eq!(found, plain(points, k, centres));
+        }
+    }
+
+    #[test]
+    fn ties_on_a_line_go_to_the_lowest_position() {
+        let rows = [0.0, 1.0, 2.0, 5.0, 9.0, 10.0];
+        let found = k_center(&Points::new(&rows, 1).unwrap(), 5, &[0], &mut Rng::from_seed([0; 32]), &on).unwrap();
+        assert_eq!(found.positions, [5, 3, 2, 1, 4]);
+        assert_eq!(found.distances, [10.0, 5.0, 2.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn picks_equal_those_of_a_plain_loop() {
+        let mut rng = Rng::from_seed([2; 32]);
+        for (n, d, steps, offset) in [
+            (1, 1, None, 0.0),
+            (60, 1, Some(1.0), 0.0),
+            (300, 2, Some(1.0), 0.0),
+            (257, 40, None, 0.0),
+            (1300, 3, None, 300.0),
+            (1300, 6, Some(2.0), 0.0),
+        ] {
+            let mut rows = cloud(n, d, 4, steps, &mut rng);
+            rows.iter_mut().for_each(|x| *x += offset);
+            let points = Points::new(&rows, d).unwrap();
+            let some = rng.sample(n, n / 3);
+            for k in [0, 1, n / 4, n.min(300).saturating_sub(n / 3)] {
+                check_against_plain(&points, k, &[]);
+                check_against_plain(&points, k, &some[..some.len().min(40)]);
+            }
+            if n <= 300 {
+                check_against_plain(&points, n, &[]);
+                check_against_plain(&points, n - some.len(), &some);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_small_grid_is_picked_as_by_a_plain_loop(
+            cells in proptest::collection::vec(-2i8..3, 2..40),
+            share in 0.0f64..1.0,
+        ) {
+            let rows: Vec<f32> = cells.iter().map(|cell| f32::from(*cell)).collect();
+            let points = Points::new(&rows, 1).unwrap();
+            let centres: Vec<usize> = (0..(share * rows.len() as f64) as usize).map(|i| i * 7 % rows.len()).collect();
+            let free = (0..rows.len()).filter(|i| !centres.contains(i)).count();
+            check_against_plain(&points, free, &centres);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_picked_is_refused() {
+        let rows = [0.0, 0.0, 0.0];
+        let points = Points::new(&rows, 1).unwrap();
+        let ask =
+            |k, centres: &[usize], go_on: GoOn<'_>| k_center(&points, k, centres, &mut Rng::from_seed([0; 32]), go_on);
+        assert!(matches!(ask(4, &[], &on), Err(Error::Input(_))));
+        assert!(matches!(ask(3, &[1], &on), Err(Error::Input(_))));
+        assert!(matches!(ask(1, &[3], &on), Err(Error::Input(_))));
+        assert_eq!(ask(2, &[], &|| false), Err(Error::Cancelled));
+        assert_eq!(ask(2, &[1, 1], &on).unwrap().positions, [0, 2]);
+    }
+}

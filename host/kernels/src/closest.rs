@@ -222,3 +222,59 @@ wide! {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cloud, on_threads};
+    use coldstart_plugin_api::Rng;
+
+    /// The factored distance of two gradients by hand: residuals (-.3, .2, .1) and (.3, -.6, .3), features (1, 2) and (2, -1).
+    /// Sums of a few products below 10 stay within 1e-5.
+    #[test]
+    fn outer_products_have_the_distances_of_their_gradients() {
+        let (residuals, features) = ([-0.3, 0.2, 0.1, 0.3, -0.6, 0.3], [1.0, 2.0, 2.0, -1.0]);
+        let cloud = Cloud::Outer(Points::new(&residuals, 3).unwrap(), Points::new(&features, 2).unwrap());
+        let squares = cloud.finite_squares().unwrap();
+        assert!((squares[0] - 0.7).abs() < 1e-5 && (squares[1] - 2.7).abs() < 1e-5, "{squares:?}");
+        assert!((cloud.squared_distance(0, &cloud, 1) - 3.4).abs() < 1e-5);
+        assert_eq!(cloud.squared_distance(1, &cloud, 1), 0.0);
+    }
+
+    #[test]
+    fn the_closest_centre_is_the_first_of_the_least_distances() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for (n, d, steps, offset) in
+            [(1, 1, None, 0.0), (300, 1, Some(2.0), 0.0), (700, 40, None, 0.0), (513, 3, Some(1.0), 500.0)]
+        {
+            let mut rows = cloud(n, d, 5, steps, &mut rng);
+            rows.iter_mut().for_each(|x| *x += offset);
+            let scale: Vec<f32> = (0..n).map(|_| 1.0 + rng.uniform() as f32).collect();
+            let second = cloud(n, 4, 2, steps, &mut rng);
+            let (points, second) = (Points::new(&rows, d).unwrap(), Points::new(&second, 4).unwrap());
+            let centres = rng.sample(n, 300);
+            for cloud in
+                [Cloud::Dense(points), Cloud::Dense(points.scaled(&scale).unwrap()), Cloud::Outer(second, points)]
+            {
+                let (away_n, centre_n) = on_threads(&|| {
+                    let mut closest = Closest::new(cloud).unwrap();
+                    centres.chunks(70).for_each(|some| closest.add(some).unwrap());
+                    (closest.away_n, closest.centre_n)
+                });
+                for i in 0..n {
+                    let away = |j: &usize| cloud.squared_distance(i, &cloud, centres[*j]);
+                    let least = (0..centres.len()).min_by(|a, b| away(a).total_cmp(&away(b))).unwrap();
+                    assert_eq!((away_n[i], centre_n[i] as usize), (away(&least), least), "point {i} of {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn points_beyond_32_bits_are_refused() {
+        for value in [f32::NAN, f32::INFINITY, 1e30] {
+            let rows = [0.0, value];
+            assert!(Closest::new(Cloud::Dense(Points::new(&rows, 1).unwrap())).is_err());
+        }
+    }
+}

@@ -302,3 +302,97 @@ impl Round<'_> {
         self.points.rounding() * (tile.squares[at] + self.largest) + f32::MIN_POSITIVE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::seeds::kmeans_pp;
+    use crate::testing::{cloud, on, on_threads};
+
+    /// Lloyd's algorithm with every distance, and every mean from scratch.
+    fn plain(points: &Points<'_>, k: usize, iterations: usize, rng: &mut Rng) -> Clustering {
+        let d = points.d();
+        let mut centres = points.gather(&kmeans_pp(&Cloud::Dense(*points), k, First::Drawn, rng, &on).unwrap());
+        let assign = |centres: &[f32]| -> Vec<(f32, usize)> {
+            let centres = Points::new(centres, d).unwrap();
+            let nearest = |i| (0..k).map(move |c| (points.squared_distance(i, &centres, c), c));
+            (0..points.n()).map(|i| nearest(i).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap()).collect()
+        };
+        let mut assigned = assign(&centres);
+        for _ in 0..iterations {
+            let mut farthest: Vec<usize> = (0..points.n()).collect();
+            farthest.sort_by(|a, b| assigned[*b].0.total_cmp(&assigned[*a].0));
+            let mut farthest = farthest.into_iter();
+            for c in 0..k {
+                let members: Vec<Vec<f32>> =
+                    (0..points.n()).filter(|i| assigned[*i].1 == c).map(|i| points.point(i)).collect();
+                let share = 1.0 / members.len() as f64;
+                let mean = |j| (members.iter().map(|x| f64::from(x[j])).sum::<f64>() * share) as f32;
+                let centre = if members.is_empty() {
+                    points.point(farthest.next().unwrap())
+                } else {
+                    (0..d).map(mean).collect()
+                };
+                centres[c * d..][..d].copy_from_slice(&centre);
+            }
+            let before = std::mem::replace(&mut assigned, assign(&centres));
+            if assigned.iter().map(|x| x.1).eq(before.iter().map(|x| x.1)) {
+                break;
+            }
+        }
+        let inertia = assigned.iter().map(|(away, _)| f64::from(*away)).sum();
+        Clustering { of_point: assigned.into_iter().map(|(_, cluster)| cluster).collect(), centres, inertia }
+    }
+
+    #[test]
+    fn clusters_equal_those_of_plain_lloyd() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for (n, d, k, steps, offset) in [
+            (1, 1, 1, None, 0.0),
+            (50, 1, 10, Some(0.5), 0.0),
+            (300, 2, 40, Some(1.0), 0.0),
+            (700, 40, 12, None, 0.0),
+            (700, 5, 300, None, 0.0),
+            (900, 3, 7, Some(2.0), 200.0),
+            (40, 3, 40, None, 0.0),
+        ] {
+            let mut rows = cloud(n, d, 6, steps, &mut rng);
+            rows.iter_mut().for_each(|x| *x += offset);
+            let scale: Vec<f32> = (0..n).map(|_| 1.0 + rng.uniform() as f32).collect();
+            let plain_points = Points::new(&rows, d).unwrap();
+            for points in [plain_points, plain_points.scaled(&scale).unwrap()] {
+                for iterations in [0, 1, 100] {
+                    let seed = [rng.next_u32() as u8; 32];
+                    let found =
+                        on_threads(&|| kmeans(&points, k, iterations, 1, &mut Rng::from_seed(seed), &on).unwrap());
+                    let expected = plain(&points, k, iterations, &mut Rng::from_seed(seed));
+                    assert_eq!(found.of_point, expected.of_point, "{n} points, {k} clusters");
+                    assert_eq!(found.centres, expected.centres, "{n} points, {k} clusters");
+                    // The same terms, summed in another order.
+                    assert!((found.inertia - expected.inertia).abs() <= 1e-12 * expected.inertia);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_best_of_several_starts_is_kept() {
+        let mut rng = Rng::from_seed([2; 32]);
+        let rows = cloud(200, 2, 9, None, &mut rng);
+        let points = Points::new(&rows, 2).unwrap();
+        let mut rng = Rng::from_seed([4; 32]);
+        let singles: Vec<Clustering> = (0..5).map(|_| kmeans(&points, 9, 50, 1, &mut rng, &on).unwrap()).collect();
+        let best = singles.into_iter().min_by(|a, b| a.inertia.total_cmp(&b.inertia)).unwrap();
+        assert_eq!(kmeans(&points, 9, 50, 5, &mut Rng::from_seed([4; 32]), &on).unwrap(), best);
+    }
+
+    #[test]
+    fn what_cannot_be_clustered_is_refused() {
+        let rows = [0.0, 1.0];
+        let ask =
+            |k, go_on: GoOn<'_>| kmeans(&Points::new(&rows, 1).unwrap(), k, 5, 1, &mut Rng::from_seed([0; 32]), go_on);
+        assert!(matches!(ask(0, &on), Err(Error::Input(_))) && matches!(ask(3, &on), Err(Error::Input(_))));
+        assert_eq!(ask(2, &|| false), Err(Error::Cancelled));
+    }
+}

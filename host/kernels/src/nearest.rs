@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
     /// Each pair of points once: what is near to one may be near to the other.
     fn pairs(&self, go_on: GoOn<'_>) -> Result<Neighbours> {
         let tiles: Vec<Range<usize>> = tiles(self.queries.n()).collect();
-        let new_lists = |tile: &Range<usize>| Mutex::new(vec![Shortlist::new(self.k); tile.len()]);
+        let new_lists = |tile: &Range<usize>| Mutex::new(tile.clone().map(|_| Shortlist::new(self.k)).collect());
         let lists: Vec<Mutex<Vec<Shortlist>>> = tiles.iter().map(new_lists).collect();
         let lists_of = |tile: usize| lists[tile].lock().unwrap_or_else(PoisonError::into_inner);
         let row_of_tiles = |(products, hits): &mut (Vec<f32>, Vec<usize>), first: usize| {
@@ -258,7 +258,6 @@ impl<'a> Search<'a> {
 type Near = (f32, u32);
 
 /// The points that may be among a query's nearest.
-#[derive(Clone, Default)]
 struct Shortlist {
     near: Vec<Near>,
     /// Values above this need not be offered.
@@ -272,7 +271,7 @@ fn capacity(k: usize) -> usize {
 
 impl Shortlist {
     fn new(k: usize) -> Shortlist {
-        Shortlist { near: Vec::new(), bar: if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY } }
+        Shortlist { near: Vec::with_capacity(capacity(k)), bar: if k == 0 { f32::NEG_INFINITY } else { f32::INFINITY } }
     }
 
     /// Drop what is certain to be farther than the `k` nearest, where a value is off by no more than `room`.
@@ -322,5 +321,98 @@ wide! {
         if !rest.is_empty() {
             hits.push(chunks.len());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::testing::{cloud, on, on_threads};
+    use coldstart_plugin_api::Rng;
+    use proptest::{prop_assert_eq, proptest};
+
+    /// Every distance, sorted.
+    fn plain(queries: &Points<'_>, points: &Points<'_>, k: usize, among: impl Fn(usize, usize) -> bool) -> Neighbours {
+        let mut found = Neighbours { positions: vec![], distances: vec![] };
+        for i in 0..queries.n() {
+            let others = (0..points.n()).filter(|j| among(i, *j));
+            let mut near: Vec<(f32, usize)> = others.map(|j| (queries.squared_distance(i, points, j), j)).collect();
+            near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            found.positions.extend(near[..k].iter().map(|near| near.1));
+            found.distances.extend(near[..k].iter().map(|near| near.0.sqrt()));
+        }
+        found
+    }
+
+    #[test]
+    fn neighbours_equal_a_search_through_all() {
+        let mut rng = Rng::from_seed([4; 32]);
+        for (n, d, steps, offset) in [
+            (2, 1, None, 0.0),
+            (300, 1, Some(1.0), 0.0),
+            (257, 40, None, 0.0),
+            (600, 3, Some(1.0), 100.0),
+            (700, 65, None, 50.0),
+        ] {
+            let mut rows = cloud(n, d, 4, steps, &mut rng);
+            rows.iter_mut().for_each(|x| *x += offset);
+            let scale: Vec<f32> = (0..n).map(|_| 1.0 + rng.uniform() as f32).collect();
+            let plain_points = Points::new(&rows, d).unwrap();
+            for points in [plain_points, plain_points.scaled(&scale).unwrap()] {
+                for k in [0, 1, 5.min(n - 1), n - 1] {
+                    let expected = plain(&points, &points, k, |i, j| i != j);
+                    assert_eq!(on_threads(&|| knn(&points, k, &on).unwrap()), expected, "{k} of {n}");
+                    let in_rows = || Search::new(&points, &points, k, None, true)?.all(&on);
+                    assert_eq!(on_threads(&|| in_rows().unwrap()), expected, "{k} of {n}, each pair twice");
+                }
+                let few = Points::new(&rows[..d * n.min(3)], d).unwrap();
+                let some: Vec<usize> = (0..n).filter(|j| j % 3 != 1).collect();
+                for (queries, among, k) in [(&few, None, n), (&points, None, 1), (&few, Some(&some), some.len().min(9))]
+                {
+                    let expected = plain(queries, &points, k, |_, j| among.is_none_or(|some| some.contains(&j)));
+                    let among = among.map(|some| &some[..]);
+                    assert_eq!(on_threads(&|| nearest(queries, &points, k, among, &on).unwrap()), expected);
+                }
+                let swapped = plain(&points, &few, 1, |_, _| true);
+                assert_eq!(nearest(&points, &few, 1, None, &on).unwrap(), swapped);
+            }
+        }
+    }
+
+    /// No list grows with the number of equals, and the lowest positions are kept.
+    #[test]
+    fn among_equals_the_lowest_positions_are_nearest() {
+        let rows = vec![1.5; 3 * 900];
+        let points = Points::new(&rows, 3).unwrap();
+        let found = knn(&points, 2, &on).unwrap();
+        assert_eq!((&found.positions[..4], &found.positions[1798..]), (&[1, 2, 0, 2][..], &[0, 1][..]));
+        assert!(found.distances.iter().all(|distance| *distance == 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_small_grid_has_the_neighbours_of_a_plain_search(
+            cells in proptest::collection::vec(-2i8..3, 6..60),
+            k in 0usize..3,
+        ) {
+            let rows: Vec<f32> = cells[..cells.len() / 2 * 2].iter().map(|cell| f32::from(*cell)).collect();
+            let points = Points::new(&rows, 2).unwrap();
+            let k = k.min(points.n() - 1);
+            prop_assert_eq!(knn(&points, k, &on).unwrap(), plain(&points, &points, k, |i, j| i != j));
+        }
+    }
+
+    #[test]
+    fn questions_without_an_answer_are_refused() {
+        let rows = [0.0, 1.0, 2.0, 3.0];
+        let (points, wide) = (Points::new(&rows, 1).unwrap(), Points::new(&rows, 2).unwrap());
+        assert!(knn(&points, 4, &on).is_err() && nearest(&points, &points, 5, None, &on).is_err());
+        assert!(nearest(&points, &wide, 1, None, &on).is_err());
+        for among in [&[1, 0][..], &[0, 0], &[4], &[0]] {
+            assert!(matches!(nearest(&points, &points, 2, Some(among), &on), Err(Error::Input(_))), "{among:?}");
+        }
+        assert_eq!(knn(&points, 1, &|| false), Err(Error::Cancelled));
+        assert_eq!(nearest(&points, &points, 1, None, &|| false), Err(Error::Cancelled));
     }
 }

@@ -140,7 +140,7 @@ impl<'a> Points<'a> {
 
 /// These squared lengths, if sums of a few of them are numbers still.
 pub(crate) fn finite(square_n: Vec<f32>) -> Result<Vec<f32>> {
-    match square_n.iter().position(|square| !(*square < f32::MAX / 16.0)) {
+    match square_n.iter().position(|square| square.is_nan() || *square > f32::MAX / 16.0) {
         Some(i) => bad(format!("point {i} is not finite, or too long for distances in 32 bits")),
         None => Ok(square_n),
     }

@@ -140,3 +140,117 @@ impl Chances<'_> {
         self.weight_n.iter().rposition(|weight| *weight > 0.0).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::points::Points;
+    use crate::testing::{cloud, on, on_threads};
+    use std::collections::BTreeMap;
+
+    /// The chance of each order in which `k` points can be drawn one by one.
+    fn orders(cloud: &Cloud<'_>, k: usize, drawn: Vec<usize>, chance: f64, into: &mut BTreeMap<Vec<usize>, f64>) {
+        if drawn.len() == k {
+            into.insert(drawn, chance);
+            return;
+        }
+        let to = |i: usize| drawn.iter().map(move |j| f64::from(cloud.squared_distance(i, cloud, *j)));
+        let weights: Vec<f64> = (0..cloud.n()).map(|i| to(i).fold(f64::INFINITY, f64::min).min(1e9)).collect();
+        for i in (0..cloud.n()).filter(|i| weights[*i] > 0.0) {
+            let next = [&drawn[..], &[i]].concat();
+            orders(cloud, k, next, chance * weights[i] / weights.iter().sum::<f64>(), into);
+        }
+    }
+
+    /// Each of the orders comes as often as its chance says: the count of a binomial stays within five standard
+    /// deviations, and within five where a Poisson's tail is longer than that.
+    #[test]
+    fn draws_have_the_chances_of_one_by_one() {
+        let (line, pairs) =
+            ([0.0, 1.0, 1.5, 4.0, 4.2, 9.0], [1.0, 0.0, 0.5, 1.0, -1.0, 0.3, 0.7, 0.7, 0.0, 2.0, 1.0, 1.0]);
+        let (line, pairs) = (Points::new(&line, 1).unwrap(), Points::new(&pairs, 2).unwrap());
+        let mut rng = Rng::from_seed([6; 32]);
+        for cloud in [Cloud::Dense(line), Cloud::Outer(pairs, line), Cloud::Outer(pairs, pairs)] {
+            let (mut expected, mut counts) = (BTreeMap::new(), BTreeMap::<Vec<usize>, f64>::new());
+            orders(&cloud, 3, Vec::new(), 1.0, &mut expected);
+            let trials = 30_000;
+            for _ in 0..trials {
+                *counts.entry(kmeans_pp(&cloud, 3, First::Drawn, &mut rng, &on).unwrap()).or_default() += 1.0;
+            }
+            assert!(counts.keys().all(|order| expected.contains_key(order)), "drawn twice, or with no chance");
+            for (order, chance) in expected {
+                let (mean, count) = (chance * f64::from(trials), counts.get(&order).copied().unwrap_or(0.0));
+                assert!((count - mean).abs() <= 5.0 * mean.sqrt() + 5.0, "{order:?}: {count} instead of {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_are_distinct_and_the_same_on_any_number_of_threads() {
+        let mut rng = Rng::from_seed([8; 32]);
+        for (n, d, steps) in [(1, 1, None), (40, 1, Some(1.0)), (600, 30, None), (700, 3, Some(1.0))] {
+            let rows = cloud(n, d, 5, steps, &mut rng);
+            let points = Points::new(&rows, d).unwrap();
+            for (k, cloud) in [0, 1, n / 2, n - 1, n]
+                .into_iter()
+                .flat_map(|k| [(k, Cloud::Dense(points)), (k, Cloud::Outer(points, points))])
+            {
+                for first in [First::Drawn, First::LargestNorm] {
+                    let mut seeds =
+                        on_threads(&|| kmeans_pp(&cloud, k, first, &mut Rng::from_seed([1; 32]), &on).unwrap());
+                    if let (First::LargestNorm, Some(first)) = (first, seeds.first()) {
+                        let square_n = points.squares();
+                        assert!(
+                            square_n
+                                .iter()
+                                .enumerate()
+                                .all(|(i, s)| (*s, *first) < (square_n[*first], i) || i == *first)
+                        );
+                    }
+                    seeds.sort_unstable();
+                    seeds.dedup();
+                    assert_eq!(seeds.len(), k);
+                }
+            }
+        }
+    }
+
+    /// All others are as probable as the next: 6000 draws of 4, a count of 2000 has a standard deviation of 37.
+    #[test]
+    fn equal_points_are_drawn_uniformly() {
+        let (rows, zeros) = ([2.0; 4], [0.0; 4]);
+        let points = Points::new(&rows, 1).unwrap();
+        let mut rng = Rng::from_seed([3; 32]);
+        for cloud in
+            [Cloud::Dense(points), Cloud::Outer(points, points), Cloud::Outer(Points::new(&zeros, 1).unwrap(), points)]
+        {
+            let mut counts = [0i32; 4];
+            for _ in 0..6000 {
+                let seeds = kmeans_pp(&cloud, 2, First::LargestNorm, &mut rng, &on).unwrap();
+                assert_eq!(seeds[0], 0);
+                counts[seeds[1]] += 1;
+            }
+            assert!(counts[0] == 0 && counts[1..].iter().all(|count| (count - 2000).abs() < 190), "{counts:?}");
+        }
+    }
+
+    /// Printed once by this very test, and kept: stored results rest on the order in which chance is asked.
+    #[test]
+    fn draws_never_change() {
+        let rows: Vec<f32> = (0..200).map(|i| (i * i % 211) as f32).collect();
+        let points = Points::new(&rows, 1).unwrap();
+        let seeds = kmeans_pp(&Cloud::Dense(points), 8, First::Drawn, &mut Rng::from_seed([1; 32]), &on).unwrap();
+        assert_eq!(seeds, [59, 190, 137, 176, 16, 75, 22, 138]);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        let rows = [0.0, 1.0, 2.0, 3.0];
+        let (points, fewer) = (Points::new(&rows, 1).unwrap(), Points::new(&rows, 2).unwrap());
+        let ask = |cloud, k, go_on: GoOn<'_>| kmeans_pp(&cloud, k, First::Drawn, &mut Rng::from_seed([0; 32]), go_on);
+        assert!(matches!(ask(Cloud::Dense(points), 5, &on), Err(Error::Input(_))));
+        assert!(matches!(ask(Cloud::Outer(points, fewer), 1, &on), Err(Error::Input(_))));
+        assert_eq!(ask(Cloud::Dense(points), 2, &|| false), Err(Error::Cancelled));
+    }
+}
