@@ -71,7 +71,7 @@
 #define COLDSTART_API_MAJOR 1
 
 // The contract's minor version that this header describes.
-#define COLDSTART_API_MINOR 1
+#define COLDSTART_API_MINOR 2
 
 // The call succeeded. Any other number is the reason of a failure; numbers that you do not know may come.
 #define COLDSTART_OK 0

@@ -1,4 +1,4 @@
-//! `rdss`: images that represent the pool and differ from each other (Shao, Zhang and others 2024, Enhancing Semi-Supervised
+//! `rdss`: images that represent the pool and differ from each other (Shao, Kang, Chen, Li, Xu, Cao, Liang and Wu 2024, Enhancing Semi-Supervised
 //! Learning via Representative and Diverse Sample Selection).
 //!
 //! Generalised kernel herding without replacement: each pick is the image x with the highest `alpha mu(x) - S(x)`, where
@@ -147,7 +147,7 @@ export_plugin! {
     roles: [Initial, Query],
     strategy: Rdss,
     needs: [REPRESENT_1, NORMALIZE_1, GATHER_1, KNN_1, KERNEL_SUMS_1],
-    cite: "Shao, Zhang and others 2024, Enhancing Semi-Supervised Learning via Representative and Diverse Sample Selection",
+    cite: "Shao, Kang, Chen, Li, Xu, Cao, Liang and Wu 2024, Enhancing Semi-Supervised Learning via Representative and Diverse Sample Selection",
 }
 
 #[cfg(test)]
