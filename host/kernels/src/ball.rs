@@ -5,12 +5,12 @@
 //! tiles where too many are left. How many directions pay is found on a sample. No answer depends on any of it.
 
 use crate::error::Result;
-use crate::pairs::{Measured, gather, tile};
+use crate::pairs::{Measured, tile};
 use crate::points::{Points, TILE};
 use crate::whiten::Axes;
+use crate::wide::wide;
 use crate::{GoOn, check};
 use coldstart_plugin_api::Rng;
-use pulp::Arch;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -166,12 +166,9 @@ impl<'a> Balls<'a> {
         let half = |i: &usize| 0.5 * (squares[*i] - room * self.all.squares[*i]);
         let their_halves: Vec<f32> = theirs.iter().map(half).collect();
         left.clear();
-        Arch::new().dispatch(|| {
-            for (i, row) in products.chunks_exact(theirs.len()).enumerate() {
-                let least = half(&mine[i]) - 0.5 * reach[i];
-                at_least(row, least, &their_halves, |j| left.push((i as u32, j as u32)));
-            }
-        });
+        for (i, row) in products.chunks_exact(theirs.len()).enumerate() {
+            at_least(row, half(&mine[i]) - 0.5 * reach[i], &their_halves, i as u32, left);
+        }
     }
 }
 
@@ -182,16 +179,20 @@ struct Room {
     left: Vec<(u32, u32)>,
 }
 
-/// Call `found` with the place of each product that is at least `least` plus its half.
-#[inline(always)]
-fn at_least(products: &[f32], least: f32, halves: &[f32], mut found: impl FnMut(usize)) {
-    const WIDE: usize = 32;
-    for (chunk, (products, halves)) in products.chunks(WIDE).zip(halves.chunks(WIDE)).enumerate() {
-        let any = products.iter().zip(halves).fold(false, |any, (product, half)| any | (product - half >= least));
-        if any {
-            for (place, (product, half)) in products.iter().zip(halves).enumerate() {
-                if product - half >= least {
-                    found(chunk * WIDE + place);
+wide! {
+    /// Note the place in row `i` of each product that is at least `least` plus its half.
+    fn at_least<'a>(products: &'a [f32], least: f32, halves: &'a [f32], i: u32, left: &'a mut Vec<(u32, u32)>) -> () {
+        const WIDE: usize = 32;
+        for (chunk, (products, halves)) in products.chunks(WIDE).zip(halves.chunks(WIDE)).enumerate() {
+            let mut any = false;
+            for (product, half) in products.iter().zip(halves) {
+                any |= product - half >= least;
+            }
+            if any {
+                for (place, (product, half)) in products.iter().zip(halves).enumerate() {
+                    if product - half >= least {
+                        left.push((i, (chunk * WIDE + place) as u32));
+                    }
                 }
             }
         }
@@ -204,14 +205,14 @@ fn multiply(points: &Points<'_>, mine: &[usize], theirs: &[usize], into: &mut [f
     let (a, mine) = match range(mine) {
         Some(range) => (*points, range),
         None => {
-            rows = gather(points, mine);
+            rows = points.gather(mine);
             (Points::new(&rows, points.d())?, 0..mine.len())
         }
     };
     let (b, theirs) = match range(theirs) {
         Some(range) => (*points, range),
         None => {
-            more_rows = gather(points, theirs);
+            more_rows = points.gather(theirs);
             (Points::new(&more_rows, points.d())?, 0..theirs.len())
         }
     };
@@ -246,7 +247,7 @@ impl Sketch {
             return Ok(None);
         }
         let even: Vec<usize> = (0..SAMPLE).map(|i| i * n / SAMPLE).collect();
-        let rows = gather(points, &even);
+        let rows = points.gather(&even);
         let sample = Points::new(&rows, d)?;
         let axes = Axes::of(&sample, WIDTHS[WIDTHS.len() - 1].min(d / 2), 2, &mut Rng::from_seed([0; 32]), &|| true)?;
         let Some(width) = best_width(&sample, &axes, squared_radius)? else { return Ok(None) };
@@ -273,7 +274,7 @@ fn best_width(sample: &Points<'_>, axes: &Axes, squared_radius: f32) -> Result<O
     let d = sample.d();
     let widths = WIDTHS.iter().copied().filter(|width| 2 * width <= d);
     let some: Vec<usize> = (0..TRIED).map(|i| i * sample.n() / TRIED).collect();
-    let some = gather(sample, &some);
+    let some = sample.gather(&some);
     let sketch = Sketch::along(&Points::new(&some, d)?, axes, widths.clone().max().unwrap_or(0))?;
     let sketch = sketch.points()?;
     // In products of two points: those along the directions, at half the speed, and what is left.

@@ -5,11 +5,12 @@
 
 use crate::ball::Balls;
 use crate::error::{Result, bad};
-use crate::pairs::{Measured, gather, one_each, tile};
+use crate::kernel::apply;
+use crate::pairs::{Measured, one_each, tile};
 use crate::points::{Points, TILE};
 use crate::sums::{Grid, Shares, excess_sums, self_excess_sums, weights_or_ones};
+use crate::wide::wide;
 use crate::{GoOn, Kernel, check};
-use pulp::Arch;
 use rayon::prelude::*;
 
 /// What is covered, by whom.
@@ -293,13 +294,13 @@ impl<'a> Levels<'a> {
     /// Raise the levels to what at most [`BLOCK`] centres cover, in one pass.
     fn raise(&mut self, centres: &[usize]) -> Result<()> {
         let n = self.of_point.len();
-        let (rows, (all, kernel)) = (gather(&self.all.points, centres), (&self.all, &self.kernel));
+        let (rows, (all, kernel)) = (self.all.points.gather(centres), (&self.all, &self.kernel));
         let block = Measured::new(&Points::new(&rows, self.all.points.d())?)?;
         let raise = |squared: &mut Vec<f32>, (number, levels): (usize, &mut [f32])| {
             let mine = tile(number, n);
             squared.resize(mine.len() * centres.len(), 0.0);
             all.squared_distances(mine.clone(), &block, 0..centres.len(), kernel, squared);
-            Arch::new().dispatch(|| kernel.apply(squared));
+            apply(*kernel, squared);
             let mut raised = Vec::new();
             for ((row, level), i) in squared.chunks_exact(centres.len()).zip(levels).zip(mine) {
                 let most = row.iter().fold(*level, |most, k| most.max(*k));
@@ -329,7 +330,7 @@ impl<'a> Levels<'a> {
     fn gains(&self, candidates: &[usize], go_on: GoOn<'_>) -> Result<Vec<f64>> {
         let floors = Some(&self.of_point[..]);
         if 2 * candidates.len() < self.of_point.len() {
-            let rows = gather(&self.all.points, candidates);
+            let rows = self.all.points.gather(candidates);
             let block = Measured::new(&Points::new(&rows, self.all.points.d())?)?;
             return excess_sums(&block, &self.all, &self.weights, floors, &self.kernel, self.grid, go_on);
         }
@@ -345,24 +346,29 @@ impl<'a> Levels<'a> {
         raised: &[(usize, f32)],
         rows: &Measured<'_>,
     ) -> Result<()> {
-        let columns = gather(&self.all.points, candidates);
+        let columns = self.all.points.gather(candidates);
         let columns = Measured::new(&Points::new(&columns, self.all.points.d())?)?;
         let mut squared = Vec::new();
         for (number, raised) in raised.chunks(TILE).enumerate() {
             let mine = tile(number, rows.points.n());
             squared.resize(mine.len() * candidates.len(), 0.0);
             rows.squared_distances(mine, &columns, 0..candidates.len(), &self.kernel, &mut squared);
-            Arch::new().dispatch(|| {
-                self.kernel.apply(&mut squared);
-                for (row, (i, before)) in squared.chunks_exact(candidates.len()).zip(raised) {
-                    let (weight, now) = (self.weights[*i], self.of_point[*i]);
-                    for (gain, k) in gains.iter_mut().zip(row) {
-                        *gain += self.grid.excess(weight, *k, now) - self.grid.excess(weight, *k, *before);
-                    }
-                }
-            });
+            apply(self.kernel, &mut squared);
+            for (row, (i, before)) in squared.chunks_exact(candidates.len()).zip(raised) {
+                let (weight, now) = (self.weights[*i], self.of_point[*i]);
+                add_change(row, weight, *before, now, self.grid, gains);
+            }
         }
         Ok(())
+    }
+}
+
+wide! {
+    /// Add to each gain what a point adds now less what it added before.
+    fn add_change<'a>(row: &'a [f32], weight: f32, before: f32, now: f32, grid: Grid, gains: &'a mut [f64]) -> () {
+        for (gain, k) in gains.iter_mut().zip(row) {
+            *gain += grid.excess(weight, *k, now) - grid.excess(weight, *k, before);
+        }
     }
 }
 
@@ -407,7 +413,7 @@ impl Stale {
         }
         for raised in levels.raised_since(since).chunks(COPIED) {
             let positions: Vec<usize> = raised.iter().map(|(i, _)| *i).collect();
-            let rows = gather(&levels.all.points, &positions);
+            let rows = levels.all.points.gather(&positions);
             let rows = Measured::new(&Points::new(&rows, levels.all.points.d())?)?;
             let tiles = self.gains.par_chunks_mut(TILE).zip(self.candidates.par_chunks(TILE)).enumerate();
             tiles
@@ -435,10 +441,10 @@ mod tests {
         let total: f64 = (0..n).map(weight).sum();
         let mut levels = vec![0.0f64; n];
         for (place, centre) in how.centres.iter().enumerate() {
-            for i in 0..n {
+            for (i, level) in levels.iter_mut().enumerate() {
                 let radius = how.radii.map(|radii| radii[place]);
                 let own = radius.map(|radius| f64::from(Kernel::TopHat { radius }.at(distance(i, *centre))));
-                levels[i] = levels[i].max(own.unwrap_or_else(|| kernel(i, *centre)));
+                *level = level.max(own.unwrap_or_else(|| kernel(i, *centre)));
             }
         }
         let sum = |levels: &[f64]| (0..n).map(|i| weight(i) * levels[i]).sum::<f64>() / total;

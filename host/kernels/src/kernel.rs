@@ -2,6 +2,7 @@
 
 use crate::elementary::{exp, ln};
 use crate::error::{Result, bad};
+use crate::wide::wide;
 
 /// A number for two points, by the distance d between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,18 +48,6 @@ impl Kernel {
         }
     }
 
-    /// The kernel in the place of each squared distance, in a loop for wide vectors.
-    #[inline(always)]
-    pub(crate) fn apply(&self, squared: &mut [f32]) {
-        // A kernel copied into each arm is a constant there, so that the choice leaves the loop.
-        match *self {
-            kernel @ Kernel::TopHat { .. } => squared.iter_mut().for_each(|s| *s = kernel.at(*s)),
-            kernel @ Kernel::Rbf { .. } => squared.iter_mut().for_each(|s| *s = kernel.at(*s)),
-            kernel @ Kernel::Laplace { .. } => squared.iter_mut().for_each(|s| *s = kernel.at(*s)),
-            kernel @ Kernel::Power { .. } => squared.iter_mut().for_each(|s| *s = kernel.at(*s)),
-        }
-    }
-
     /// Errs when a parameter is no positive number.
     pub(crate) fn check(&self) -> Result<()> {
         let (name, value) = match *self {
@@ -72,6 +61,26 @@ impl Kernel {
         } else {
             bad(format!("a kernel's {name} is {value}; it must be positive"))
         }
+    }
+}
+
+wide! {
+    /// The kernel in the place of each squared distance.
+    pub(crate) fn apply<'a>(kernel: Kernel, squared: &'a mut [f32]) -> () {
+        // A kernel bound anew in each arm is known there, so that the choice leaves the loop.
+        match kernel {
+            Kernel::TopHat { radius } => each(squared, Kernel::TopHat { radius }),
+            Kernel::Rbf { bandwidth } => each(squared, Kernel::Rbf { bandwidth }),
+            Kernel::Laplace { bandwidth } => each(squared, Kernel::Laplace { bandwidth }),
+            Kernel::Power { alpha, horizon } => each(squared, Kernel::Power { alpha, horizon }),
+        }
+    }
+}
+
+#[inline(always)]
+fn each(squared: &mut [f32], kernel: Kernel) {
+    for squared in squared {
+        *squared = kernel.at(*squared);
     }
 }
 
@@ -92,7 +101,7 @@ mod tests {
                 (Kernel::Power { alpha: 0.5, horizon: 4.0 }, power),
             ] {
                 let mut applied = [squared];
-                kernel.apply(&mut applied);
+                apply(kernel, &mut applied);
                 assert_eq!(applied[0], kernel.at(squared));
                 // The roundings of the argument, up to 5 in size, and of the exponential.
                 assert!((f64::from(applied[0]) - exact).abs() <= 1e-6 * exact, "{kernel:?} at {squared}");

@@ -3,7 +3,7 @@
 use crate::Kernel;
 use crate::error::{Result, bad};
 use crate::points::{Points, TILE};
-use pulp::Arch;
+use crate::wide::wide;
 use std::ops::Range;
 
 /// A squared distance below this share of the two squared lengths comes from the difference of the points: what a product
@@ -42,17 +42,15 @@ impl<'a> Measured<'a> {
         self.points.dots(mine.clone(), &others.points, theirs.clone(), into);
         let border = Border::of(kernel, &self.points);
         let their_squares = &others.squares[theirs.clone()];
-        Arch::new().dispatch(|| {
-            for (row, i) in into.chunks_exact_mut(theirs.len()).zip(mine) {
-                if from_products(row, self.squares[i], their_squares, border) {
-                    for (j, (squared, other)) in row.iter_mut().zip(their_squares).enumerate() {
-                        if border.is_close(*squared, self.squares[i] + other) {
-                            *squared = self.points.squared_distance(i, &others.points, theirs.start + j);
-                        }
+        for (row, i) in into.chunks_exact_mut(theirs.len()).zip(mine) {
+            if from_products(row, self.squares[i], their_squares, border) {
+                for (j, (squared, other)) in row.iter_mut().zip(their_squares).enumerate() {
+                    if border.is_close(*squared, self.squares[i] + other) {
+                        *squared = self.points.squared_distance(i, &others.points, theirs.start + j);
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -75,27 +73,18 @@ impl Border {
     }
 }
 
-/// Products into squared distances; whether one of them is close to a border.
-#[inline(always)]
-fn from_products(row: &mut [f32], square: f32, their_squares: &[f32], border: Border) -> bool {
-    let mut close = false;
-    for (product, other) in row.iter_mut().zip(their_squares) {
-        let squares = square + other;
-        let squared = product.mul_add(-2.0, squares).max(0.0);
-        close |= border.is_close(squared, squares);
-        *product = squared;
+wide! {
+    /// Products into squared distances; whether one of them is close to a border.
+    fn from_products<'a>(row: &'a mut [f32], square: f32, their_squares: &'a [f32], border: Border) -> bool {
+        let mut close = false;
+        for (product, other) in row.iter_mut().zip(their_squares) {
+            let squares = square + other;
+            let squared = (squares - 2.0 * *product).max(0.0);
+            close |= border.is_close(squared, squares);
+            *product = squared;
+        }
+        close
     }
-    close
-}
-
-/// The points at these positions, their scales applied.
-pub(crate) fn gather(points: &Points<'_>, positions: &[usize]) -> Vec<f32> {
-    let mut rows = Vec::with_capacity(positions.len() * points.d());
-    for i in positions {
-        let scale = points.scale_of(*i);
-        rows.extend(points.raw(*i).iter().map(|x| x * scale));
-    }
-    rows
 }
 
 /// Tile number `tile` of `n` rows.

@@ -2,7 +2,7 @@
 
 use crate::elementary::ln;
 use crate::error::{Result, bad};
-use pulp::Arch;
+use crate::wide::wide;
 use rayon::prelude::*;
 
 /// What is measured; larger is more uncertain. Logarithms are natural, and 0 log 0 = 0.
@@ -34,8 +34,7 @@ pub fn reduce(probs_npc: &[f32], passes: usize, n_classes: usize, measure: Measu
     if size == 0 || !probs_npc.len().is_multiple_of(size) {
         return bad(format!("{} numbers do not make {passes} passes of {n_classes} probabilities", probs_npc.len()));
     }
-    let arch = Arch::new();
-    let measured = |scratch: &mut Scratch, probs_pc: &[f32]| arch.dispatch(|| one(probs_pc, scratch, measure));
+    let measured = |scratch: &mut Scratch, probs_pc: &[f32]| one(probs_pc, scratch, measure);
     let scores: Vec<f32> = probs_npc
         .par_chunks_exact(size)
         .with_min_len(256)
@@ -53,24 +52,26 @@ struct Scratch {
     votes_c: Vec<usize>,
 }
 
-/// The measure of one image; NaN where a probability is not finite.
-#[inline(always)]
-fn one(probs_pc: &[f32], Scratch { mean_c, votes_c }: &mut Scratch, measure: Measure) -> f32 {
-    mean(probs_pc, mean_c);
-    if !sum(mean_c, |p| p * 0.0).is_finite() {
-        return f32::NAN;
-    }
-    let passes = (probs_pc.len() / mean_c.len()) as f32;
-    match measure {
-        Measure::Entropy => entropy(mean_c),
-        Measure::LeastConfidence | Measure::VariationRatio => 1.0 - largest_two(mean_c).0,
-        Measure::Margin => match largest_two(mean_c) {
-            (_, f32::NEG_INFINITY) => 0.0,
-            (first, second) => 1.0 - (first - second),
-        },
-        Measure::ExpectedEntropy => entropy(probs_pc) / passes,
-        Measure::Bald => (entropy(mean_c) - entropy(probs_pc) / passes).max(0.0),
-        Measure::VoteRatio => 1.0 - most_votes(probs_pc, votes_c) as f32 / passes,
+wide! {
+    /// The measure of one image; NaN where a probability is not finite.
+    fn one<'a>(probs_pc: &'a [f32], scratch: &'a mut Scratch, measure: Measure) -> f32 {
+        let Scratch { mean_c, votes_c } = scratch;
+        mean(probs_pc, mean_c);
+        if !sum(mean_c, |p| p * 0.0).is_finite() {
+            return f32::NAN;
+        }
+        let passes = (probs_pc.len() / mean_c.len()) as f32;
+        match measure {
+            Measure::Entropy => entropy(mean_c),
+            Measure::LeastConfidence | Measure::VariationRatio => 1.0 - largest_two(mean_c).0,
+            Measure::Margin => match largest_two(mean_c) {
+                (_, f32::NEG_INFINITY) => 0.0,
+                (first, second) => 1.0 - (first - second),
+            },
+            Measure::ExpectedEntropy => entropy(probs_pc) / passes,
+            Measure::Bald => (entropy(mean_c) - entropy(probs_pc) / passes).max(0.0),
+            Measure::VoteRatio => 1.0 - most_votes(probs_pc, votes_c) as f32 / passes,
+        }
     }
 }
 

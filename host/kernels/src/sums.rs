@@ -2,10 +2,11 @@
 
 use crate::ball::Balls;
 use crate::error::{Result, bad};
+use crate::kernel::apply;
 use crate::pairs::{Measured, one_each, tile};
 use crate::points::{Points, TILE};
+use crate::wide::wide;
 use crate::{GoOn, Kernel, check};
-use pulp::Arch;
 use rayon::prelude::*;
 
 /// For each query the sum over all points of weight times kernel: a density, a degree, a mean similarity.
@@ -71,7 +72,7 @@ pub fn group_sums(points: &Points<'_>, groups: &[usize], n_groups: usize, weight
         let mut sum_d = vec![0.0f64; d];
         for i in part {
             let scale = points.scale_of(*i) * weights.map_or(1.0, |weights| weights[*i]);
-            Arch::new().dispatch(|| add_row(points.raw(*i), scale, &mut sum_d));
+            add_row(points.raw(*i), scale, &mut sum_d);
         }
         sum_d
     };
@@ -111,12 +112,10 @@ pub(crate) fn excess_sums(
             queries.squared_distances(mine.clone(), points, theirs.clone(), kernel, squared);
             let mut row_sums = vec![0.0; mine.len()];
             let (weights, floors) = (&weights[theirs.clone()], &floors[theirs.clone()]);
-            Arch::new().dispatch(|| {
-                for (row, sum) in squared.chunks_exact_mut(theirs.len()).zip(&mut row_sums) {
-                    kernel.apply(row);
-                    *sum = row_sum(row, weights, floors, grid);
-                }
-            });
+            apply(*kernel, squared);
+            for (row, sum) in squared.chunks_exact(theirs.len()).zip(&mut row_sums) {
+                *sum = row_sum(row, weights, floors, grid);
+            }
             row_sums
         };
         let parts: Vec<Vec<f64>> = (0..n.div_ceil(TILE)).into_par_iter().map_init(Vec::new, part).collect();
@@ -148,16 +147,14 @@ pub(crate) fn self_excess_sums(
             squared.resize(mine.len() * theirs.len(), 0.0);
             points.squared_distances(mine.clone(), points, theirs.clone(), kernel, squared);
             let mut row_sums = vec![0.0; mine.len()];
-            Arch::new().dispatch(|| {
-                let (their_weights, their_floors) = (&weights[theirs.clone()], &floors[theirs.clone()]);
-                for ((row, sum), i) in squared.chunks_exact_mut(theirs.len()).zip(&mut row_sums).zip(mine.clone()) {
-                    kernel.apply(row);
-                    *sum = row_sum(row, their_weights, their_floors, grid);
-                    if other > 0 {
-                        add_excess(row, weights[i], floors[i], grid, their_sums);
-                    }
+            apply(*kernel, squared);
+            let (their_weights, their_floors) = (&weights[theirs.clone()], &floors[theirs.clone()]);
+            for ((row, sum), i) in squared.chunks_exact(theirs.len()).zip(&mut row_sums).zip(mine.clone()) {
+                *sum = row_sum(row, their_weights, their_floors, grid);
+                if other > 0 {
+                    add_excess(row, weights[i], floors[i], grid, their_sums);
                 }
-            });
+            }
             row_sums
         };
         let tiles = sums[mine.start..].par_chunks_mut(TILE).enumerate();
@@ -220,33 +217,39 @@ pub(crate) fn weights_or_ones(weights: Option<&[f32]>, n: usize) -> Result<Vec<f
     Ok(weights.to_vec())
 }
 
-/// The sum of weight times what each number exceeds its floor by, in an order that depends on the length alone.
-#[inline(always)]
-fn row_sum(row: &[f32], weights: &[f32], floors: &[f32], grid: Grid) -> f64 {
-    let mut lanes = [0.0f64; 16];
-    let ((row, rest), (weights, rest_weights), (floors, rest_floors)) =
-        (row.as_chunks::<16>(), weights.as_chunks::<16>(), floors.as_chunks::<16>());
-    for ((row, weights), floors) in row.iter().zip(weights).zip(floors) {
-        for i in 0..16 {
-            lanes[i] += grid.excess(weights[i], row[i], floors[i]);
+wide! {
+    /// The sum of weight times what each number exceeds its floor by, in an order that depends on the length alone.
+    fn row_sum<'a>(row: &'a [f32], weights: &'a [f32], floors: &'a [f32], grid: Grid) -> f64 {
+        let mut lanes = [0.0f64; 16];
+        let ((row, rest), (weights, rest_weights), (floors, rest_floors)) =
+            (row.as_chunks::<16>(), weights.as_chunks::<16>(), floors.as_chunks::<16>());
+        for ((row, weights), floors) in row.iter().zip(weights).zip(floors) {
+            for i in 0..16 {
+                lanes[i] += grid.excess(weights[i], row[i], floors[i]);
+            }
+        }
+        let mut sum = lanes.iter().sum::<f64>();
+        for ((k, weight), floor) in rest.iter().zip(rest_weights).zip(rest_floors) {
+            sum += grid.excess(*weight, *k, *floor);
+        }
+        sum
+    }
+}
+
+wide! {
+    /// Add to each sum the weight times what its number exceeds the floor by.
+    fn add_excess<'a>(row: &'a [f32], weight: f32, floor: f32, grid: Grid, sums: &'a mut [f64]) -> () {
+        for (sum, k) in sums.iter_mut().zip(row) {
+            *sum += grid.excess(weight, *k, floor);
         }
     }
-    let rest = rest.iter().zip(rest_weights).zip(rest_floors);
-    lanes.iter().sum::<f64>() + rest.map(|((k, weight), floor)| grid.excess(*weight, *k, *floor)).sum::<f64>()
 }
 
-/// Add to each sum the weight times what its number exceeds the floor by.
-#[inline(always)]
-fn add_excess(row: &[f32], weight: f32, floor: f32, grid: Grid, sums: &mut [f64]) {
-    for (sum, k) in sums.iter_mut().zip(row) {
-        *sum += grid.excess(weight, *k, floor);
-    }
-}
-
-#[inline(always)]
-fn add_row(row_d: &[f32], scale: f32, sum_d: &mut [f64]) {
-    for (sum, x) in sum_d.iter_mut().zip(row_d) {
-        *sum += f64::from(x * scale);
+wide! {
+    fn add_row<'a>(row_d: &'a [f32], scale: f32, sum_d: &'a mut [f64]) -> () {
+        for (sum, x) in sum_d.iter_mut().zip(row_d) {
+            *sum += f64::from(x * scale);
+        }
     }
 }
 
