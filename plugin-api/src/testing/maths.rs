@@ -54,6 +54,9 @@ fn input(inputs: &[Arc<HostTensor>], i: usize) -> Result<&HostTensor> {
 
 fn points(inputs: &[Arc<HostTensor>], i: usize) -> Result<Vec<Vec<f32>>> {
     let (elements, n_cols) = input(inputs, i)?.as_f32()?;
+    if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
+        return bad(format!("point {} holds {}", at / n_cols.max(1), elements[at]));
+    }
     Ok(elements.chunks(n_cols.max(1)).map(<[f32]>::to_vec).collect())
 }
 
@@ -171,12 +174,12 @@ fn kmeans_pp(args: &ops::KMeansPpArgs, inputs: &[Arc<HostTensor>], mut rng: Rng)
     };
     let mut weight_n = vec![f32::INFINITY; n];
     let mut drawn: Vec<usize> = Vec::new();
+    let mut left: Vec<usize> = some(n, k).collect();
     while drawn.len() < k {
-        let left: Vec<usize> = (0..n).filter(|i| !drawn.contains(i)).collect();
         let total: f32 = left.iter().map(|i| weight_n[*i]).sum();
         let next = match (drawn.is_empty(), args.first) {
             (true, ops::First::LargestNorm) => {
-                left.iter().copied().fold(0, |best, i| if inner(i, i) > inner(best, best) { i } else { best })
+                left.iter().copied().fold(left[0], |best, i| if inner(i, i) > inner(best, best) { i } else { best })
             }
             (false, _) if total > 0.0 => {
                 let mut at = rng.uniform() as f32 * total;
@@ -189,11 +192,17 @@ fn kmeans_pp(args: &ops::KMeansPpArgs, inputs: &[Arc<HostTensor>], mut rng: Rng)
             _ => left[rng.below(left.len() as u64) as usize],
         };
         drawn.push(next);
-        for (i, weight) in weight_n.iter_mut().enumerate() {
-            *weight = weight.min((inner(i, i) + inner(next, next) - 2.0 * inner(i, next)).max(0.0));
+        left.retain(|i| *i != next);
+        for i in &left {
+            weight_n[*i] = weight_n[*i].min((inner(*i, *i) + inner(next, next) - 2.0 * inner(*i, next)).max(0.0));
         }
     }
     Ok(drawn)
+}
+
+/// All of `n` positions, or of very many every so many-th, but `k` at the least: a test with a million of them ends.
+fn some(n: usize, k: usize) -> impl Iterator<Item = usize> {
+    (0..n).step_by((n * k).div_ceil(MANY * 2_000).clamp(1, (n / k.max(1)).max(1)))
 }
 
 fn k_center(args: &ops::KCenterArgs, points: &[Vec<f32>], centres: &[usize], mut rng: Rng) -> Result<Vec<HostTensor>> {
@@ -202,25 +211,24 @@ fn k_center(args: &ops::KCenterArgs, points: &[Vec<f32>], centres: &[usize], mut
         return bad(format!("{n} points do not give {k} beside {} centres", centres.len()));
     }
     let mut nearest_n = vec![f32::INFINITY; n];
-    let mut taken = vec![false; n];
-    let add = |centre: usize, nearest_n: &mut Vec<f32>, taken: &mut Vec<bool>| {
-        taken[centre] = true;
-        for (nearest, point) in nearest_n.iter_mut().zip(points) {
-            *nearest = nearest.min(distance(point, &points[centre]));
+    let mut left: Vec<usize> = some(n, k + centres.len()).filter(|i| !centres.contains(i)).collect();
+    let add = |centre: usize, nearest_n: &mut Vec<f32>, left: &mut Vec<usize>| {
+        left.retain(|i| *i != centre);
+        for i in left {
+            nearest_n[*i] = nearest_n[*i].min(distance(&points[*i], &points[centre]));
         }
     };
-    centres.iter().for_each(|centre| add(*centre, &mut nearest_n, &mut taken));
+    centres.iter().for_each(|centre| add(*centre, &mut nearest_n, &mut left));
     let (mut picked, mut distances) = (Vec::new(), Vec::new());
     while picked.len() < k {
-        let farthest =
-            (0..n).filter(|i| !taken[*i]).reduce(|far, i| if nearest_n[i] > nearest_n[far] { i } else { far });
+        let farthest = left.iter().copied().reduce(|far, i| if nearest_n[i] > nearest_n[far] { i } else { far });
         let Some(mut next) = farthest else { break };
         if nearest_n[next].is_infinite() {
-            next = rng.below(n as u64) as usize;
+            next = left[rng.below(left.len() as u64) as usize];
         }
         picked.push(next);
         distances.push(if nearest_n[next].is_finite() { nearest_n[next].sqrt() } else { 0.0 });
-        add(next, &mut nearest_n, &mut taken);
+        add(next, &mut nearest_n, &mut left);
     }
     Ok(vec![of_positions(&picked), HostTensor::of_f32(&distances, 1)])
 }
