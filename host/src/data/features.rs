@@ -376,7 +376,7 @@ mod tests {
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             (*name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
         });
-        safetensors::serialize(views, None).unwrap()
+        safetensors::serialize(views, &None).unwrap()
     }
 
     /// Every kind with the same rows: image 2 is not in the pool, and where there are ids the rows are in another order.

@@ -211,14 +211,19 @@ fn k_center(args: &ops::KCenterArgs, points: &[Vec<f32>], centres: &[usize], mut
         return bad(format!("{n} points do not give {k} beside {} centres", centres.len()));
     }
     let mut nearest_n = vec![f32::INFINITY; n];
-    let mut left: Vec<usize> = some(n, k + centres.len()).filter(|i| !centres.contains(i)).collect();
+    let mut free = vec![true; n];
+    centres.iter().for_each(|centre| free[*centre] = false);
+    let free: Vec<usize> = (0..n).filter(|i| free[*i]).collect();
+    let mut left: Vec<usize> = some(free.len(), k).map(|i| free[i]).collect();
     let add = |centre: usize, nearest_n: &mut Vec<f32>, left: &mut Vec<usize>| {
         left.retain(|i| *i != centre);
         for i in left {
             nearest_n[*i] = nearest_n[*i].min(distance(&points[*i], &points[centre]));
         }
     };
-    centres.iter().for_each(|centre| add(*centre, &mut nearest_n, &mut left));
+    for centre in centres.iter().step_by(centres.len().div_ceil(MANY).max(1)) {
+        add(*centre, &mut nearest_n, &mut left);
+    }
     let (mut picked, mut distances) = (Vec::new(), Vec::new());
     while picked.len() < k {
         let farthest = left.iter().copied().reduce(|far, i| if nearest_n[i] > nearest_n[far] { i } else { far });
@@ -254,17 +259,24 @@ fn coverage(args: &ops::CoverageArgs, inputs: &[Arc<HostTensor>]) -> Result<Answ
     if weight_n.len() != n || centres.iter().chain(&left).any(|i| *i >= n) {
         return bad(format!("weights, centres or candidates do not fit {n} points"));
     }
-    left.retain(|i| !centres.contains(i));
-    // Of many points, only some may be picked, so that a test with a million of them ends.
+    let mut free = vec![true; n];
+    centres.iter().for_each(|centre| free[*centre] = false);
+    left.retain(|i| free[*i]);
+    // Of many points, only some may be picked and only some have to be covered, so that a test with a million of them ends.
     left.truncate((MANY * 200).div_ceil(n.max(1)).max(args.k as usize));
+    let step = (n * left.len() * args.k as usize).div_ceil(MANY * MANY * 20).clamp(1, n.max(1));
+    let seen: Vec<usize> = (0..n).step_by(step).collect();
+    let weight_n: Vec<f32> = seen.iter().map(|j| weight_n[*j]).collect();
     let total: f64 = weight_n.iter().map(|w| f64::from(*w)).sum::<f64>().max(f64::MIN_POSITIVE);
-    let mut covered_n = vec![0.0f64; n];
+    let mut covered_n = vec![0.0f64; seen.len()];
     let cover = |covered_n: &mut Vec<f64>, centre: usize, kernel: Kernel| {
-        for (covered, point) in covered_n.iter_mut().zip(&points) {
-            *covered = covered.max(alike(kernel, distance(point, &points[centre])));
+        for (covered, j) in covered_n.iter_mut().zip(&seen) {
+            *covered = covered.max(alike(kernel, distance(&points[*j], &points[centre])));
         }
     };
-    for (i, centre) in centres.iter().enumerate() {
+    for (i, centre) in
+        centres.iter().enumerate().step_by(if step > 1 { centres.len().div_ceil(MANY).max(1) } else { 1 })
+    {
         let own = radii.as_ref().map(|radii| Kernel::TopHat { radius: f64::from(radii[i]) });
         cover(&mut covered_n, *centre, own.unwrap_or(args.kernel));
     }
@@ -275,7 +287,8 @@ fn coverage(args: &ops::CoverageArgs, inputs: &[Arc<HostTensor>]) -> Result<Answ
     while picked.len() < args.k as usize && !left.is_empty() {
         let gain = |i: &usize| {
             let added = |(j, covered): (usize, &f64)| {
-                f64::from(weight_n[j]) * (alike(args.kernel, distance(&points[j], &points[*i])) - covered).max(0.0)
+                f64::from(weight_n[j])
+                    * (alike(args.kernel, distance(&points[seen[j]], &points[*i])) - covered).max(0.0)
             };
             covered_n.iter().enumerate().map(added).sum::<f64>() / total
         };
@@ -310,7 +323,7 @@ fn kernel_sums(args: &ops::KernelSumsArgs, inputs: &[Arc<HostTensor>]) -> Result
     let (queries, points) = (points(inputs, 0)?, points(inputs, 1)?);
     let weights = if args.weights { owned(input(inputs, 2)?)? } else { vec![1.0; points.len()] };
     // Of many points every so many-th stands for its neighbours.
-    let step = (queries.len() * points.len()).div_ceil(MANY * MANY);
+    let step = (queries.len() * points.len()).div_ceil(MANY * 100).max(1);
     let sum = |query: &Vec<f32>| {
         let terms = points.iter().zip(&weights).step_by(step);
         terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, distance(query, p))).sum::<f64>() as f32 * step as f32
