@@ -26,6 +26,19 @@ impl Places {
         Places { labelled: positions(&request.labelled), unlabelled: positions(&request.unlabelled), pool }
     }
 
+    /// The same request as if the pool had no more than `most` images: all labelled ones, and others drawn from the stream
+    /// `references`, never fewer than the budget. Time and memory of what is asked about them then end there.
+    pub fn at_most(self, most: u32, request: &Request) -> Places {
+        let n_drawn = (most as usize).saturating_sub(self.labelled.len()).max(request.budget);
+        if n_drawn >= self.unlabelled.len() {
+            return self;
+        }
+        let drawn = request.rng("references").sample(request.unlabelled.len(), n_drawn);
+        let mut unlabelled: Vec<u64> = drawn.into_iter().map(|i| request.unlabelled[i]).collect();
+        unlabelled.sort_unstable();
+        Places::of(&Request { unlabelled, ..request.clone() })
+    }
+
     /// The pool's shared representation, a row for each position, at Euclidean length 1 if `unit`. It stays in the host.
     ///
     /// Errs as [`Host::representation`] does, and if rows are missing.
@@ -184,6 +197,24 @@ fn distances_to_another_label(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_smaller_pool_keeps_what_is_labelled_and_enough_to_choose_from() {
+        let request = Request {
+            round: 1,
+            budget: 4,
+            seed: [3; 32],
+            unlabelled: (0..30).filter(|id| id % 3 > 0).collect(),
+            labelled: (0..30).step_by(3).collect(),
+        };
+        for (most, n) in [(0, 14), (12, 14), (17, 17), (30, 30), (99, 30)] {
+            let places = Places::of(&request).at_most(most, &request);
+            assert_eq!((places.pool.len(), places.labelled.len()), (n, 10), "{most}");
+            assert!(places.pool.is_sorted() && places.unlabelled.len() == n - 10);
+            assert_eq!(places.ids(&places.labelled).unwrap(), request.labelled);
+            assert!(places.ids(&places.unlabelled).unwrap().iter().all(|id| request.unlabelled.contains(id)));
+        }
+    }
     use crate::testing::TestHost;
     use crate::{Matrix, Rng};
 

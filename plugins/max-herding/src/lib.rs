@@ -6,7 +6,8 @@
 //! of the run's representation at unit length. Defaults are the released code's: the Gaussian kernel `exp(-d^2 / h^2)`, without the
 //! usual factor of one half, bandwidth 1, and at most 35 000 unlabelled images, drawn from the seed, that may be picked.
 //!
-//! Where no image adds anything, as among copies, the rest is drawn from the seed; the released code takes the first images.
+//! More than 100 000 images are represented by so many, where the released code measures similarity to all. Where no image adds
+//! anything, as among copies, the rest is drawn from the seed; the released code takes the first images.
 
 use coldstart_plugin_api::ops::Kernel;
 use coldstart_plugin_api::prelude::*;
@@ -26,6 +27,10 @@ struct MaxHerdingParams {
     /// with this number times the pool.
     #[param(default = 35000, min = 1)]
     candidates: u32,
+    /// At most so many images, the labelled ones and others drawn from the seed, stand for the pool: similarity to them alone
+    /// counts, and only they may be picked.
+    #[param(default = 100000, min = 1)]
+    references: u32,
     /// Whether features are scaled to unit length first.
     #[param(default = true)]
     unit: bool,
@@ -51,7 +56,7 @@ impl Strategy for MaxHerding {
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let places = Places::of(request);
+        let places = Places::of(request).at_most(self.params.references, request);
         let points = places.features(host, self.params.unit)?;
         let candidates = places.candidates(self.params.candidates, request);
         let wanted = Coverage {

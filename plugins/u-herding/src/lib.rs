@@ -12,6 +12,7 @@
 //!   image was unknown to the model that chose it, so what that model said of the last images chosen is the held-out part.
 //!   Before such images have got their labels the temperature is 1.
 //! - h is the smallest distance that is not 0: a copy among the labelled would make it 0.
+//! - More than 100 000 images are represented by so many.
 //! - Where no image adds any uncertainty, as with a model that is sure of everything, the rest is chosen as if all weights were
 //!   1, and drawn from the seed where even that adds nothing.
 
@@ -48,6 +49,10 @@ struct UHerdingParams {
     /// with this number times the pool.
     #[param(default = 35000, min = 1)]
     candidates: u32,
+    /// At most so many images, the labelled ones and others drawn from the seed, stand for the pool: similarity to them alone
+    /// counts, and only they may be picked.
+    #[param(default = 100000, min = 1)]
+    references: u32,
 }
 
 struct UHerding {
@@ -64,7 +69,7 @@ impl Strategy for UHerding {
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let places = Places::of(request);
+        let places = Places::of(request).at_most(self.params.references, request);
         let points = places.features(host, true)?;
         if request.round == 0 || request.labelled.is_empty() {
             return self.herd(&points, &places, self.params.bandwidth.unwrap_or(BANDWIDTH), None, request);
