@@ -435,13 +435,16 @@ mod tests {
             let mut column = group.next_column().unwrap().unwrap();
             column.typed::<Int64Type>().write_batch(&[1, 0], None, None).unwrap();
             column.close().unwrap();
-            let columns: &[(&[f32], Option<&[i16]>, Option<&[i16]>)] = match i {
-                0 => &[(&[3.0, 4.0, 1.0, 2.0], Some(&[1; 4]), Some(&[0, 1, 0, 1]))],
-                _ => &[(&[3.0, 1.0], None, None), (&[4.0, 2.0], None, None)],
+            // Lists of two numbers: each is there, and every second one goes on with a list.
+            let (there, goes_on) = (vec![1i16; 4], vec![0i16, 1, 0, 1]);
+            let (columns, levels): (Vec<Vec<f32>>, _) = match i {
+                0 => (vec![vec![3.0, 4.0, 1.0, 2.0]], Some((&there[..], &goes_on[..]))),
+                _ => (vec![vec![3.0, 1.0], vec![4.0, 2.0]], None),
             };
-            for (values, def, rep) in columns {
+            for values in columns {
                 let mut column = group.next_column().unwrap().unwrap();
-                column.typed::<FloatType>().write_batch(values, *def, *rep).unwrap();
+                let (there, goes_on) = levels.unzip();
+                column.typed::<FloatType>().write_batch(&values, there, goes_on).unwrap();
                 column.close().unwrap();
             }
             group.close().unwrap();
