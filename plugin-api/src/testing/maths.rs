@@ -320,15 +320,24 @@ fn scaled(numbers: &[f64]) -> Vec<f64> {
 }
 
 fn kernel_sums(args: &ops::KernelSumsArgs, inputs: &[Arc<HostTensor>]) -> Result<HostTensor> {
-    let (queries, points) = (points(inputs, 0)?, points(inputs, 1)?);
+    // A strategy may ask a thousand times about a million queries: their rows are looked at where they lie.
+    let (queries, points) = (input(inputs, 0)?.as_rows()?, points(inputs, 1)?);
+    let n_cols = queries.n_cols.max(1);
+    if let Some(at) = queries.elements.iter().position(|element| !element.is_finite()) {
+        return bad(format!("query {} holds {}", at / n_cols, queries.elements[at]));
+    }
     let weights = if args.weights { owned(input(inputs, 2)?)? } else { vec![1.0; points.len()] };
+    let n_queries = queries.elements.len() / n_cols;
     // Of many points every so many-th stands for its neighbours.
-    let step = (queries.len() * points.len()).div_ceil(MANY * 100).max(1);
-    let sum = |query: &Vec<f32>| {
+    let step = (n_queries * points.len()).div_ceil(MANY * 100).clamp(1, points.len().max(1));
+    let sum = |(i, query): (usize, &[f32])| {
+        let scale = queries.scale.map_or(1.0, |scale| scale[i]);
+        let squared = |point: &[f32]| query.iter().zip(point).map(|(q, p)| (q * scale - p) * (q * scale - p)).sum();
         let terms = points.iter().zip(&weights).step_by(step);
-        terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, distance(query, p))).sum::<f64>() as f32 * step as f32
+        terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, squared(p))).sum::<f64>() as f32 * step as f32
     };
-    Ok(HostTensor::of_f32(&queries.iter().map(sum).collect::<Vec<_>>(), 1))
+    let sums: Vec<f32> = queries.elements.chunks_exact(n_cols).enumerate().map(sum).collect();
+    Ok(HostTensor::of_f32(&sums, 1))
 }
 
 fn group_sums(args: &ops::GroupSumsArgs, inputs: &[Arc<HostTensor>]) -> Result<HostTensor> {
