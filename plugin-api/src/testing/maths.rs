@@ -264,7 +264,8 @@ fn coverage(args: &ops::CoverageArgs, inputs: &[Arc<HostTensor>]) -> Result<Answ
     left.retain(|i| free[*i]);
     // Of many points, only some may be picked and only some have to be covered, so that a test with a million of them ends.
     left.truncate((MANY * 200).div_ceil(n.max(1)).max(args.k as usize));
-    let step = (n * left.len() * args.k as usize).div_ceil(MANY * MANY * 20).clamp(1, n.max(1));
+    let looks = n * (left.len() * args.k as usize + centres.len());
+    let step = looks.div_ceil(MANY * MANY * 20).clamp(1, n.max(1));
     let seen: Vec<usize> = (0..n).step_by(step).collect();
     let weight_n: Vec<f32> = seen.iter().map(|j| weight_n[*j]).collect();
     let total: f64 = weight_n.iter().map(|w| f64::from(*w)).sum::<f64>().max(f64::MIN_POSITIVE);
