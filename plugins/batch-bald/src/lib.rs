@@ -11,6 +11,7 @@
 //!
 //! - Only the `candidates` images with the best scores on their own take part. Nothing outside is better than the worst of
 //!   them at first, but it might have become so.
+//! - Beyond 100 images to be chosen, fewer outcomes are followed in proportion: time grows with one times the other.
 //! - Drawn outcomes are drawn on for the next image instead of all anew.
 //! - An image is asked again only when its last rise could still win, since a rise never grows as images are added; with
 //!   drawn outcomes that is so up to the error of the draw.
@@ -26,6 +27,10 @@ mod batch;
 /// Images asked about at once, so that the passes of a large pool are never in memory together.
 const BLOCK: usize = 4096;
 
+/// Images in a batch beyond which fewer outcomes are followed, and the least that are.
+const LARGE: usize = 100;
+const LEAST: usize = 500;
+
 /// The passes, and how far the search goes.
 #[derive(Params)]
 struct BatchBaldParams {
@@ -39,7 +44,7 @@ struct BatchBaldParams {
     #[param(default = 1000, min = 1)]
     candidates: u32,
     /// The most outcomes of the chosen images' labels that are followed, each a number for each pass. The released demo has
-    /// 100000.
+    /// 100000. Fewer in proportion where more than 100 images are chosen.
     #[param(default = 10000, min = 1, max = 10000000)]
     outcomes: u32,
 }
@@ -63,16 +68,27 @@ impl Strategy for BatchBald {
             return Ok(Selection::of(Vec::new()));
         }
         let probs_mkc = host.predict(&candidates)?.under(dropout).passes()?;
-        let picks =
-            batch::choose(&probs_mkc, request.budget, outcomes as usize, &mut request.rng("outcomes"), |done| {
+        let picks = batch::choose(
+            &probs_mkc,
+            request.budget,
+            followed(outcomes, request.budget),
+            &mut request.rng("outcomes"),
+            |done| {
                 host.progress("batch", done as u64, request.budget as u64);
                 host.check()
-            })?;
+            },
+        )?;
         Ok(Selection {
             ids: picks.iter().map(|pick| candidates[pick.candidate]).collect(),
             scores: picks.iter().map(|pick| pick.rise as f32).collect(),
         })
     }
+}
+
+/// How many outcomes are followed for a batch of this size.
+fn followed(outcomes: u32, budget: usize) -> usize {
+    let outcomes = outcomes as usize;
+    (outcomes * LARGE / budget.max(LARGE)).max(outcomes.min(LEAST))
 }
 
 /// The images with the best scores on their own, ascending.

@@ -154,3 +154,17 @@ fn measured() {
         println!("{budget}: {:?}", start.elapsed());
     }
 }
+
+#[test]
+fn a_large_batch_follows_fewer_outcomes() {
+    for (outcomes, budget, expected) in [
+        (10_000, 1, 10_000),
+        (10_000, 100, 10_000),
+        (10_000, 1000, 1000),
+        (10_000, 100_000, 500),
+        (7, 1000, 7),
+        (600, 1000, 500),
+    ] {
+        assert_eq!(followed(outcomes, budget), expected, "{outcomes} {budget}");
+    }
+}
