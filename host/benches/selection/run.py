@@ -25,10 +25,10 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = os.environ.get("COLDSTART", str(ROOT / "target/release/coldstart"))
 D, CLASSES, PASSES, RADIUS = 512, 10, 20, 0.6
-#: The strategy, its parameters, and whether it chooses the initial set or asks a model.
+#: The strategy, its parameters (as much work as the plain versions do), and whether it chooses the initial set or asks a model.
 BESIDE = {
     "k-center": ("coreset", {}, "initial"),
-    "kmeans": ("kmeans", {}, "initial"),
+    "kmeans": ("kmeans", {"restarts": 1, "iterations": 25}, "initial"),
     "typiclust": ("typiclust", {"max_clusters": 1000}, "initial"),
     "probcover": ("probcover", {"radius": RADIUS}, "initial"),
     "badge": ("badge", {}, "query"),

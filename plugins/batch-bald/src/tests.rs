@@ -143,18 +143,6 @@ fn a_permuted_pool_gives_the_permuted_answer() {
     assert_eq!(images, TestHost::plausible(60, 5, 2).select::<BatchBald>("{}", 4).unwrap().ids);
 }
 
-/// With `cargo test --release -- --ignored --nocapture`: how long a large batch takes.
-#[test]
-#[ignore = "a measurement"]
-fn measured() {
-    let host = TestHost::plausible(1000, 10, 2);
-    for budget in [10, 100] {
-        let start = std::time::Instant::now();
-        host.select::<BatchBald>("{}", budget).unwrap();
-        println!("{budget}: {:?}", start.elapsed());
-    }
-}
-
 #[test]
 fn a_large_batch_follows_fewer_outcomes() {
     for (outcomes, budget, expected) in [
