@@ -144,5 +144,5 @@ fn an_exported_network_stands_under_a_probe() {
     std::fs::write(&file, "another").unwrap();
     lab.run("none", &settings).exits(1).says("no TorchScript module");
     assert!(!lab.path("none").exists());
-    lab.coldstart(&["resume", "probe"]).exits(1).says("file of weights");
+    lab.coldstart(&["resume", "probe"]).exits(1).says("it is not the file that the run began with");
 }
