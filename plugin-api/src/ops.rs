@@ -57,7 +57,7 @@ pub const PREDICT_3: Op = Op("model.predict/3");
 /// Offered only where the config allows oracles; every report of the run says that one was asked.
 pub const ORACLE_LABELS_1: Op = Op("oracle.labels/1");
 /// Rows at Euclidean length 1; a row of zeros stays one. Input: points (f32 \[n, d\]). Output: points (f32 \[n, d\]),
-/// without a copy in the host. Args and answer: [`Empty`].
+/// the pool's shared features without a copy in the host. Args and answer: [`Empty`].
 pub const NORMALIZE_1: Op = Op("normalize/1");
 /// Some rows. Inputs: a tensor (\[n, ...\]), positions (u64 \[m\]). Output: the rows at these positions (\[m, ...\]). Args
 /// and answer: [`Empty`].

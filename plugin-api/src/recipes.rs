@@ -1,10 +1,10 @@
 //! Steps that several strategies share: features at unit length, clusters that give images in turn, the points nearest to
-//! centres, the most typical points.
+//! centres, the most typical points; and numbers from passes under dropout.
 //!
 //! All of them speak of positions in the pool, keep nothing longer than a vector of n, and give equal points in the order
 //! of their positions.
 
-use crate::ops::KMeansArgs;
+use crate::ops::{self, KMeansArgs};
 use crate::{Code, Error, Host, Neighbours, Picks, Result, Rng, Tensor};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -259,6 +259,22 @@ fn expect_rows(found: usize, expected: usize) -> Result<()> {
 
 fn misfit(what: &str) -> Error {
     Error::new(Code::HOST, format!("the host answered with {what}"))
+}
+
+/// Images whose passes are in the host's memory at once.
+const PASSES_BLOCK: usize = 4096;
+
+/// A number for each of `ids` from the current model's passes under dropout, made in the host: the passes of a large pool are
+/// never in memory together, and no image's number depends on which others are asked about.
+///
+/// Asks for [`PREDICT_3`](ops::PREDICT_3) and [`REDUCE_1`](ops::REDUCE_1).
+pub fn reduced_passes(host: &Host<'_>, ids: &[u64], dropout: ops::Dropout, measure: ops::Measure) -> Result<Vec<f32>> {
+    let mut number_n = Vec::with_capacity(ids.len());
+    for block in ids.chunks(PASSES_BLOCK) {
+        let [probs_nkc] = host.predict(block)?.under(dropout).kept([ops::Output::Probabilities])?;
+        number_n.extend(probs_nkc.reduce(measure)?);
+    }
+    Ok(number_n)
 }
 
 #[cfg(test)]

@@ -200,20 +200,3 @@ fn a_model_that_is_too_large_is_refused_with_its_size() {
     assert!(error.details["hint"].contains("`candidates`"), "{error:?}");
     assert_eq!(host.tensors_left(), 0);
 }
-
-/// With `cargo test --release -- --ignored --nocapture`: ten classes of 64 features, 2000 candidates.
-#[test]
-#[ignore = "a measurement"]
-fn measured() {
-    const D: usize = 64;
-    let n = 2000;
-    let mut rng = Rng::from_seed([1; 32]);
-    let embeds: Vec<[f32; D]> = (0..n).map(|_| [0; D].map(|_| rng.normal().max(0.0) as f32)).collect();
-    let probs: Vec<[f32; 10]> = (0..n).map(|_| normalised([0; 10].map(|_| rng.normal().exp() as f32))).collect();
-    let host = TestHost::new(n as u64).probabilities(&probs).output(Output::Embeddings, &embeds);
-    for budget in [1, 20] {
-        let start = std::time::Instant::now();
-        host.select::<Bait>("{}", budget).unwrap();
-        println!("{budget}: {:?}", start.elapsed());
-    }
-}

@@ -11,9 +11,7 @@
 
 use coldstart_plugin_api::ops::{Dropout, Measure};
 use coldstart_plugin_api::prelude::*;
-
-/// Images asked about at once, so that the passes of a large pool are never in memory together.
-const BLOCK: usize = 4096;
+use coldstart_plugin_api::recipes::reduced_passes;
 
 /// The passes.
 #[derive(Params)]
@@ -38,11 +36,7 @@ impl Strategy for Bald {
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let mut scores_n = Vec::with_capacity(request.unlabelled.len());
-        for ids in request.unlabelled.chunks(BLOCK) {
-            let [probs_nkc] = host.predict(ids)?.under(self.dropout).kept([Output::Probabilities])?;
-            scores_n.extend(probs_nkc.reduce(Measure::Bald)?);
-        }
+        let scores_n = reduced_passes(host, &request.unlabelled, self.dropout, Measure::Bald)?;
         Ok(Selection::highest(request, scores_n))
     }
 }
@@ -118,7 +112,7 @@ mod tests {
 
     #[test]
     fn blocks_change_nothing() {
-        let n = BLOCK as u64 + 7;
+        let n = 4096 + 7;
         let host = TestHost::plausible(n, 3, 4);
         let best = host.select::<Bald>(r#"{"passes": 2}"#, 5).unwrap();
         let last: Vec<u64> = (0..n).filter(|id| !best.ids[..4].contains(id)).collect();

@@ -21,11 +21,9 @@
 
 use coldstart_plugin_api::ops::{Dropout, Measure};
 use coldstart_plugin_api::prelude::*;
+use coldstart_plugin_api::recipes::reduced_passes;
 
 mod batch;
-
-/// Images asked about at once, so that the passes of a large pool are never in memory together.
-const BLOCK: usize = 4096;
 
 /// Images in a batch beyond which fewer outcomes are followed, and the least that are.
 const LARGE: usize = 100;
@@ -98,11 +96,7 @@ fn best_alone(wanted: usize, request: &Request, host: &Host<'_>, dropout: Dropou
     if budget == n || request.budget == 0 {
         return Ok(request.unlabelled.clone());
     }
-    let mut bald_n = Vec::with_capacity(n);
-    for ids in request.unlabelled.chunks(BLOCK) {
-        let [probs_nkc] = host.predict(ids)?.under(dropout).kept([Output::Probabilities])?;
-        bald_n.extend(probs_nkc.reduce(Measure::Bald)?);
-    }
+    let bald_n = reduced_passes(host, &request.unlabelled, dropout, Measure::Bald)?;
     let mut best = Selection::highest(&Request { budget, ..request.clone() }, bald_n).ids;
     best.sort_unstable();
     Ok(best)

@@ -12,9 +12,7 @@
 
 use coldstart_plugin_api::ops::{Dropout, Measure};
 use coldstart_plugin_api::prelude::*;
-
-/// Images asked about at once, so that the passes of a large pool are never in memory together.
-const BLOCK: usize = 4096;
+use coldstart_plugin_api::recipes::reduced_passes;
 
 /// What a difference of two entropies in f32 may be where there is none.
 const ROUNDING: f32 = 1e-7;
@@ -47,12 +45,8 @@ impl Strategy for PowerBald {
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
         let mut rng = request.rng("gumbel");
-        let mut scores_n = Vec::with_capacity(request.unlabelled.len());
-        for ids in request.unlabelled.chunks(BLOCK) {
-            let [probs_nkc] = host.predict(ids)?.under(self.dropout).kept([Output::Probabilities])?;
-            let bald_n = probs_nkc.reduce(Measure::Bald)?;
-            scores_n.extend(bald_n.into_iter().map(|bald| (self.beta * log(bald) + gumbel(&mut rng)) as f32));
-        }
+        let bald_n = reduced_passes(host, &request.unlabelled, self.dropout, Measure::Bald)?;
+        let scores_n = bald_n.into_iter().map(|bald| (self.beta * log(bald) + gumbel(&mut rng)) as f32).collect();
         Ok(Selection::highest(request, scores_n))
     }
 }

@@ -12,9 +12,7 @@
 
 use coldstart_plugin_api::ops::{Dropout, Measure};
 use coldstart_plugin_api::prelude::*;
-
-/// Images asked about at once, so that the passes of a large pool are never in memory together.
-const BLOCK: usize = 4096;
+use coldstart_plugin_api::recipes::reduced_passes;
 
 /// The passes, and what is made of them.
 #[derive(Params)]
@@ -55,11 +53,7 @@ impl Strategy for VarRatio {
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
-        let mut scores_n = Vec::with_capacity(request.unlabelled.len());
-        for ids in request.unlabelled.chunks(BLOCK) {
-            let [probs_nkc] = host.predict(ids)?.under(self.dropout).kept([Output::Probabilities])?;
-            scores_n.extend(probs_nkc.reduce(self.measure)?);
-        }
+        let scores_n = reduced_passes(host, &request.unlabelled, self.dropout, self.measure)?;
         Ok(Selection::highest(request, scores_n))
     }
 }
