@@ -214,6 +214,44 @@ fn a_subsample_chance_and_balance_go_around_any_strategy() {
     drawn.exits(3).says("`stochastic` cannot draw").says("softrank");
 }
 
+/// The first strategy has its share as it would alone, the other chooses among the rest.
+#[test]
+fn two_strategies_share_a_choice() {
+    let lab = Lab::new();
+    let settings = |mix: &'static [&str]| [&["query.strategy=margin", "query.size=20", "query.rounds=2"], mix].concat();
+    lab.run("alone", &settings(&[])).exits(0);
+    let mix =
+        ["query.mix.strategy=entropy", "query.mix.weight=0.3", "initial.mix={ strategy = \"random\", weight = 0.5 }"];
+    // The same initial set in both: what `random` draws for itself depends on how many are asked for.
+    let query_only = &mix[..2];
+    for name in ["mixed", "again"] {
+        lab.run(name, &[&settings(&[])[..], query_only].concat()).exits(0);
+    }
+    assert_eq!(results(&lab.path("mixed")), results(&lab.path("again")));
+    let (alone, mixed) = (chosen(&lab.path("alone"), 1), chosen(&lab.path("mixed"), 1));
+    assert_eq!(alone[..14], mixed[..14]);
+    assert_ne!(alone, mixed);
+    let mut all: Vec<u64> = (0..3).flat_map(|round| chosen(&lab.path("mixed"), round)).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 50, "an image was chosen twice");
+
+    lab.run("initial", &[&settings(&[])[..], &mix].concat()).exits(0);
+    assert_eq!(chosen(&lab.path("initial"), 0).len(), 10);
+    let lock = std::fs::read_to_string(lab.path("initial/plugins.lock")).unwrap();
+    assert_eq!(lock.matches("mixed = true").count(), 2, "{lock}");
+    // A run goes on only with all four strategies of its lock.
+    lab.coldstart(&["resume", lab.path("initial").to_str().unwrap()]).exits(0);
+
+    for (wrong, said) in [
+        ("query.mix={ strategy = \"entrpy\", weight = 0.5 }", "entropy"),
+        ("query.mix={ strategy = \"entropy\", weight = 1.0 }", "above 0 and below 1"),
+        ("query.mix={ strategy = \"entropy\", weight = 0.5, params = { no = 1 } }", "query.mix.params"),
+    ] {
+        lab.run("wrong", &[wrong]).exits(2).says(said);
+    }
+}
+
 #[test]
 fn an_oracle_is_let_in_by_name_only_and_every_report_says_so() {
     let lab = Lab::new();

@@ -12,6 +12,7 @@ pub use overrides::Override;
 use crate::data;
 use crate::engine;
 use crate::nearest::nearest;
+use coldstart_plugin_api::Role;
 use coldstart_plugin_api::training::{Backbone, PRESETS, Setting, TrainSpec};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -213,6 +214,9 @@ pub struct Initial {
     /// Features of the pool for this strategy; absent, those of the section `[representation]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub representation: Option<Representation>,
+    /// Another strategy that chooses a share; absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
 }
 
 /// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
@@ -240,6 +244,39 @@ pub struct Query {
     /// Features of the pool for this strategy; absent, those of the section `[representation]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub representation: Option<Representation>,
+    /// Another strategy that chooses a share; absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
+}
+
+/// A second strategy, which chooses a share of the images, among those that the first has left. What else the section says holds
+/// for both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mix {
+    /// Named as the first.
+    pub strategy: String,
+    /// Its share of each choice, between 0 and 1; rounded to whole images, a half away from 0.
+    pub weight: f64,
+    /// Its own parameters.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Where a config names a strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// What the strategy is asked for.
+    pub role: Role,
+    /// Whether it is the one mixed in.
+    pub mixed: bool,
+}
+
+impl Seat {
+    /// The section that names it, such as `query.mix`.
+    pub fn section(self) -> String {
+        format!("{}{}", self.role.name(), if self.mixed { ".mix" } else { "" })
+    }
 }
 
 /// What is done around a strategy, whichever it is.
@@ -414,12 +451,40 @@ impl Config {
                 *path = from_here(path)?;
             }
         }
-        for strategy in [&mut config.initial.strategy, &mut config.query.strategy] {
+        for seat in config.seats() {
+            let (strategy, _) = config.strategy(seat);
             if strategy.ends_with(".py") {
                 *strategy = from_here(Path::new(strategy))?.display().to_string();
             }
         }
         Ok(config)
+    }
+
+    /// Where it names strategies: those of the initial set first, one that is mixed in behind the one it is mixed with.
+    pub fn seats(&self) -> Vec<Seat> {
+        let mut seats = Vec::new();
+        for (role, mix) in [(Role::Initial, &self.initial.mix), (Role::Query, &self.query.mix)] {
+            seats.push(Seat { role, mixed: false });
+            seats.extend(mix.iter().map(|_| Seat { role, mixed: true }));
+        }
+        seats
+    }
+
+    /// The name and the parameters of the strategy in a seat.
+    ///
+    /// # Panics
+    ///
+    /// If the config has no such seat.
+    pub fn strategy(&mut self, seat: Seat) -> (&mut String, &mut serde_json::Map<String, serde_json::Value>) {
+        let (strategy, params, mix) = match seat.role {
+            Role::Initial => (&mut self.initial.strategy, &mut self.initial.params, &mut self.initial.mix),
+            Role::Query => (&mut self.query.strategy, &mut self.query.params, &mut self.query.mix),
+        };
+        match mix {
+            Some(mix) if seat.mixed => (&mut mix.strategy, &mut mix.params),
+            None if seat.mixed => panic!("the config has no section `{}`", seat.section()),
+            _ => (strategy, params),
+        }
     }
 
     /// The config as it is stored with a run: every default written out.
@@ -463,6 +528,10 @@ impl Config {
         }
         self.initial.around().check("initial", self.initial.size)?;
         self.query.around().check("query", self.query.size)?;
+        for (section, mix) in [("initial", &self.initial.mix), ("query", &self.query.mix)] {
+            let part = mix.as_ref().is_none_or(|mix| mix.weight > 0.0 && mix.weight < 1.0);
+            fits(&format!("{section}.mix.weight"), part, "above 0 and below 1")?;
+        }
         self.training.validate().map_err(of_section)?;
         self.check_start()
     }

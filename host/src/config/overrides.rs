@@ -62,19 +62,18 @@ pub(super) fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<C
         return toml::from_str(text).map_err(in_text);
     }
     let mut table: Table = toml::from_str(text).map_err(in_text)?;
-    let mut without = toml::from_str::<Config>(text).err();
+    let mut wrong = toml::from_str::<Config>(text).err().map(in_text);
     for set in overrides {
         let in_override = |error: String| ConfigError::in_override(file, set, &error);
         set.apply(&mut table).map_err(in_override)?;
-        let with = table.clone().try_into::<Config>().err();
-        match (&without, with) {
-            // What was wrong before may be put right by a later override.
-            (None, Some(error)) => return Err(in_override(error.message().lines().collect::<Vec<_>>().join(", "))),
-            (_, with) => without = with.and(without),
-        }
+        // What one override breaks, or the file, a later one may put right; until then the first to break it is named.
+        wrong =
+            table.clone().try_into::<Config>().err().map(|error| {
+                wrong.unwrap_or_else(|| in_override(error.message().lines().collect::<Vec<_>>().join(", ")))
+            });
     }
-    table.try_into().map_err(|error: toml::de::Error| match without {
-        Some(original) => in_text(original),
-        None => in_text(error),
-    })
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None => table.try_into().map_err(in_text),
+    }
 }

@@ -101,3 +101,15 @@ fn an_override_can_supply_what_the_file_lacks() {
     let file = MINIMAL.replacen("rounds = 2", "", 1);
     assert_eq!(read(&file, &["seed=3", "query.rounds=4"]).unwrap().query.rounds, 4);
 }
+
+#[test]
+fn two_overrides_may_make_a_section_together() {
+    let mix = read(MINIMAL, &["query.mix.strategy=margin", "query.mix.weight=0.5"]).unwrap().query.mix.unwrap();
+    assert_eq!((mix.strategy.as_str(), mix.weight), ("margin", 0.5));
+    let error = read(MINIMAL, &["query.mix.strategy=margin", "seed=2"]).unwrap_err();
+    assert!(error.contains("-s query.mix.strategy=\"margin\"") && error.contains("weight"), "{error}");
+    for weight in ["0", "1", "-0.5", "nan"] {
+        let error = read(MINIMAL, &["query.mix.strategy=margin", &format!("query.mix.weight={weight}")]).unwrap_err();
+        assert!(error.contains("above 0 and below 1") || error.contains("invalid type"), "{error}");
+    }
+}

@@ -44,6 +44,9 @@ pub struct LockedPlugin {
     pub publisher: String,
     /// Its version.
     pub version: Version,
+    /// In a run's lock: whether it is the one mixed in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mixed: bool,
     /// The version requirement in the config.
     #[serde(default)]
     pub requirement: String,
@@ -99,6 +102,7 @@ impl LockedPlugin {
             name: manifest.name.clone(),
             publisher: manifest.publisher.clone(),
             version: manifest.version.clone(),
+            mixed: false,
             requirement: name.requirement().to_string(),
             api: manifest.api.clone(),
             signer: trust.signer(),
@@ -177,9 +181,9 @@ impl Lock {
         &self.plugin
     }
 
-    /// The plugin of a run's lock that played a role.
-    pub fn of(&self, role: &str) -> Result<&LockedPlugin, PluginError> {
-        let found = self.plugin.iter().find(|plugin| plugin.role == role);
+    /// The plugin of a run's lock that played a role, alone or mixed in.
+    pub fn of(&self, role: &str, mixed: bool) -> Result<&LockedPlugin, PluginError> {
+        let found = self.plugin.iter().find(|plugin| plugin.role == role && plugin.mixed == mixed);
         found.ok_or_else(|| PluginError::new(PluginCode::LockMismatch, role, "the run's lock names no plugin for it"))
     }
 

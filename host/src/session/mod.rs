@@ -7,6 +7,7 @@ mod around;
 mod error;
 mod judge;
 mod learner;
+mod mixed;
 mod record;
 mod selector;
 mod strategy;
@@ -25,6 +26,7 @@ use crate::plugin::{Recorder, SearchPath};
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
 use learner::EngineLearner;
+use mixed::Mixed;
 use record::Environment;
 use selector::PluginSelector;
 use std::path::{Path, PathBuf};
@@ -67,13 +69,13 @@ pub fn start(
     let search = SearchPath::new(&config.plugins.path);
     let (store, lock) = (TrustStore::open()?, options.lock.as_ref());
     let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
-    let initial = finder.find(&mut config, Role::Initial)?;
-    let query = finder.find(&mut config, Role::Query)?;
+    let found = config.seats().into_iter().map(|seat| Ok(Arc::new(finder.find(&mut config, seat)?)));
+    let strategies = found.collect::<Result<_, SessionError>>()?;
     let start = Instant::now();
     let data = load_data(&config, options.data_root.as_deref())?;
     let reading = start.elapsed();
     let device = engine::open(&options.device, config.threads)?;
-    let session = Session { config, data, reading, device, initial: Arc::new(initial), query: Arc::new(query) };
+    let session = Session { config, data, reading, device, strategies };
     session.run(Place::New(out), options, watcher)
 }
 
@@ -86,8 +88,11 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     environment.check_files(&config)?;
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
-    let initial = Strategy::locked(&search, &mut config, Role::Initial, &locked)?;
-    let query = Strategy::locked(&search, &mut config, Role::Query, &locked)?;
+    let found = config.seats().into_iter().map(|seat| {
+        let strategy = Strategy::locked(&search, &mut config, seat, &locked)?;
+        Ok(Arc::new(strategy))
+    });
+    let strategies = found.collect::<Result<_, SessionError>>()?;
     let start = Instant::now();
     let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     let reading = start.elapsed();
@@ -95,7 +100,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
     let device = engine::open(&environment.device, environment.threads)?;
-    let session = Session { config, data, reading, device, initial: Arc::new(initial), query: Arc::new(query) };
+    let session = Session { config, data, reading, device, strategies };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -123,13 +128,13 @@ struct Session {
     data: Arc<Dataset>,
     reading: Duration,
     device: Device,
-    initial: Arc<Strategy>,
-    query: Arc<Strategy>,
+    /// In the order of the config's seats.
+    strategies: Vec<Arc<Strategy>>,
 }
 
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-        let Session { config, data, reading, device, initial, query } = self;
+        let Session { config, data, reading, device, strategies } = self;
         let budget = Budget { initial: config.initial.size, query: config.query.size, rounds: config.query.rounds };
         budget.check(data.pool.len())?;
         let shape = learner::image_shape(data.shape);
@@ -146,9 +151,9 @@ impl Session {
         let recorded = options.record || place.has_recordings();
         let selector_of = |strategy: &Arc<Strategy>| {
             let recorder = recorded.then(|| Recorder::new(strategy.head()));
-            let (own, around) = match strategy.locked.role == Role::Initial.name() {
-                true => (&config.initial.representation, config.initial.around()),
-                false => (&config.query.representation, config.query.around()),
+            let (own, around) = match strategy.seat.role {
+                Role::Initial => (&config.initial.representation, config.initial.around()),
+                Role::Query => (&config.query.representation, config.query.around()),
             };
             let own = representation(own.as_ref(), &config, &data)?;
             let features = own.or_else(|| services.representation.clone());
@@ -156,7 +161,18 @@ impl Session {
             let (strategy, services) = (strategy.clone(), services.clone());
             PluginSelector::create(strategy, services, (config.seed, around, features), recorder)
         };
-        let (mut initial_selector, mut query_selector) = (selector_of(&initial)?, selector_of(&query)?);
+        let mixed = |role: Role, mix: &Option<config::Mix>| {
+            let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(selector_of);
+            let mut next = || of_role.next().expect("each seat has its strategy");
+            let first = next()?;
+            let other = match mix {
+                Some(mix) => Some((next()?, mix.weight)),
+                None => None,
+            };
+            Ok::<Mixed, SessionError>(Mixed { first, other })
+        };
+        let mut initial_selector = mixed(Role::Initial, &config.initial.mix)?;
+        let mut query_selector = mixed(Role::Query, &config.query.mix)?;
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
         learner.check_weights()?;
 
@@ -165,7 +181,7 @@ impl Session {
             Place::New(out) => {
                 let dir = RunDir::create(out)?;
                 let root = options.data_root.as_deref().unwrap_or(Path::new("."));
-                record::write(&dir, &config, (&data, root), &device, [&initial, &query])?;
+                record::write(&dir, &config, (&data, root), &device, &strategies)?;
                 dir
             }
         };

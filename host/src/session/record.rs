@@ -11,6 +11,7 @@ use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// `environment.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ pub fn write(
     config: &Config,
     (data, data_root): (&Dataset, &Path),
     device: &Device,
-    strategies: [&Strategy; 2],
+    strategies: &[Arc<Strategy>],
 ) -> Result<(), RunError> {
     let config_toml = config.to_toml();
     let environment = Environment {
@@ -151,7 +152,7 @@ pub fn write(
         weights: FileRecord::weights(config)?,
         features: FileRecord::features(config)?,
     };
-    let lock = Lock::new(strategies.into_iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
+    let lock = Lock::new(strategies.iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");
     write_atomically(&dir.path("plugins.lock"), lock.as_bytes())?;
     write_atomically(&dir.path("environment.json"), environment.as_bytes())?;

@@ -63,9 +63,9 @@ impl PluginSelector {
     /// Where artifacts go from now on, and the recording if there is one.
     pub fn record_in(&mut self, dir: &RunDir) {
         self.dir = Some(dir.clone());
-        let (role, name) = (&self.strategy.locked.role, &self.name);
+        let (section, name) = (self.strategy.seat.section(), &self.name);
         // A run that was resumed has a recording for each part.
-        let file = |part: u32| dir.path(&format!("{RECORDINGS}/{role}-{name}-{part}.record"));
+        let file = |part: u32| dir.path(&format!("{RECORDINGS}/{section}-{name}-{part}.record"));
         let free = (1..).map(file).find(|file| !file.exists());
         if let (Some(recorder), Some(file)) = (self.instance.recorder(), free) {
             recorder.store(&file);

@@ -1,13 +1,12 @@
 //! From the name in a config to a strategy that is loaded: found, trusted, checked, and put where it may run.
 
 use super::SessionError;
-use crate::config::{Config, ConfigError, Isolation, Plugins, Sandbox};
+use crate::config::{Config, ConfigError, Isolation, Plugins, Sandbox, Seat};
 use crate::plugin::lock::{Lock, LockedPlugin, Use};
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{
     Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified, with_defaults,
 };
-use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::ORACLE_LABELS_1;
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ type Params = serde_json::Map<String, serde_json::Value>;
 
 /// A strategy that is loaded, here or in a worker, but has no instance yet.
 pub struct Strategy {
+    /// Where the config names it.
+    pub seat: Seat,
     /// What it says of itself.
     pub manifest: Manifest,
     /// Makes its instances.
@@ -38,9 +39,10 @@ pub struct Finder<'a> {
 
 impl Finder<'_> {
     /// Find, check and load by the name in the config; what a config can get wrong points at its key.
-    pub fn find(&self, config: &mut Config, role: Role) -> Result<Strategy, SessionError> {
+    pub fn find(&self, config: &mut Config, seat: Seat) -> Result<Strategy, SessionError> {
+        let role = seat.role;
         let in_config = |key: &str, error: PluginError| {
-            let key = format!("{}.{key}", role.name());
+            let key = format!("{}.{key}", seat.section());
             let misnamed = [PluginCode::NotFound, PluginCode::Ambiguous, PluginCode::Unmet, PluginCode::Params];
             match misnamed.contains(&error.code) {
                 true => SessionError::Config((self.at_key)(&key, error.to_string()).with_hint(error.hint)),
@@ -48,7 +50,7 @@ impl Finder<'_> {
             }
         };
         let (limits, plugins) = (limits(config), config.plugins.clone());
-        let (name, params) = of_role(config, role);
+        let (name, params) = config.strategy(seat);
         let wanted = StrategyName::parse(name).map_err(|error| in_config("strategy", error))?;
         let found = match self.lock {
             Some(lock) => lock.resolve(self.search, &wanted, role.name()),
@@ -59,7 +61,7 @@ impl Finder<'_> {
         if oracle && !plugins.oracles {
             let message = format!("`{}` is an oracle: it reads the labels of unlabelled images", file.manifest.name);
             let hint = "set `plugins.oracles = true` to use it as a bound; every report of the run will say so";
-            let at_key = (self.at_key)(&format!("{}.strategy", role.name()), message);
+            let at_key = (self.at_key)(&format!("{}.strategy", seat.section()), message);
             return Err(SessionError::Config(at_key.with_hint(hint.to_owned())));
         }
         let apart = is_apart(&file, plugins.isolation, self.allow_unsigned)?;
@@ -74,10 +76,14 @@ impl Finder<'_> {
         if apart && confinement != "full" {
             tracing::warn!("this system cannot shut `{}` in completely: {confinement}", file.manifest.name);
         }
-        let locked =
-            LockedPlugin { confinement, oracle, ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust) };
+        let locked = LockedPlugin {
+            mixed: seat.mixed,
+            confinement,
+            oracle,
+            ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust)
+        };
         let params_json = as_json(params);
-        Ok(Strategy { manifest: file.manifest, plugin, params_json, locked, retries: plugins.retries })
+        Ok(Strategy { seat, manifest: file.manifest, plugin, params_json, locked, retries: plugins.retries })
     }
 }
 
@@ -88,20 +94,21 @@ impl Strategy {
     pub fn locked(
         search: &SearchPath,
         config: &mut Config,
-        role: Role,
+        seat: Seat,
         locked: &Lock,
     ) -> Result<Strategy, SessionError> {
         let (limits, retries) = (limits(config), config.plugins.retries);
-        let (name, params) = of_role(config, role);
-        let entry = locked.of(role.name())?.clone();
+        let role = seat.role.name();
+        let (name, params) = config.strategy(seat);
+        let entry = locked.of(role, seat.mixed)?.clone();
         let file = match &entry.file {
             Some(file) if file.is_file() => file.clone(),
-            _ => search.resolve(name, role.name())?.file,
+            _ => search.resolve(name, role)?.file,
         };
         let file = Verified::read_locked(&file, &entry.sha256)?;
         let apart = entry.mode == Plugin::mode_of(true);
         let plugin = Plugin::load(&file, apart.then_some(&limits))?;
-        Ok(Strategy { manifest: file.manifest, plugin, params_json: as_json(params), locked: entry, retries })
+        Ok(Strategy { seat, manifest: file.manifest, plugin, params_json: as_json(params), locked: entry, retries })
     }
 
     /// How a recording of it begins.
@@ -114,14 +121,6 @@ impl Strategy {
             sha256: self.locked.sha256.clone(),
             mode: self.locked.mode.clone(),
         }
-    }
-}
-
-/// The name and the parameters that a config gives to a role.
-fn of_role(config: &mut Config, role: Role) -> (&str, &mut Params) {
-    match role {
-        Role::Initial => (&config.initial.strategy, &mut config.initial.params),
-        Role::Query => (&config.query.strategy, &mut config.query.params),
     }
 }
 

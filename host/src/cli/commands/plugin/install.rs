@@ -7,7 +7,6 @@ use crate::plugin::lock::{LOCK, Lock, LockedPlugin, Use};
 use crate::plugin::package::{Package, PackageError, native_triple};
 use crate::plugin::trust::{TrustStore, judge_package, look};
 use crate::plugin::{SearchPath, StrategyName};
-use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
 
 /// `coldstart plugin install FILE|URL|DIR`.
@@ -61,10 +60,10 @@ pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
     let store = TrustStore::open()?;
     let mut lock = Lock::beside(first)?.unwrap_or_else(|| Lock::new(Vec::new()));
     for file in configs {
-        let config = Config::read(file, &[])?;
+        let mut config = Config::read(file, &[])?;
         let search = SearchPath::new(&config.plugins.path);
-        let strategies = [(Role::Initial, &config.initial.strategy), (Role::Query, &config.query.strategy)];
-        for (role, name) in strategies {
+        for seat in config.seats() {
+            let (role, (name, _)) = (seat.role, config.strategy(seat));
             let found = search.resolve(name, role.name())?;
             let looked = look(&found, &store)?;
             let (manifest, sha256, trust) = (&looked.manifest, &looked.sha256, &looked.trust);
