@@ -376,8 +376,8 @@ mod tests {
         let old = "[[plugin]]\nrole = \"query\"\nname = \"toy\"\npublisher = \"\"\nversion = \"0.1.0\"\napi = \"1.0.0\"\n\
                    mode = \"in-process\"\nsha256 = \"sha256:1\"\nfile = \"/x/libtoy.so\"\n";
         let lock = Lock::parse("plugins.lock", old.as_bytes()).unwrap();
-        assert_eq!(lock.of("query").unwrap().sha256, "sha256:1");
-        assert!(lock.of("initial").is_err());
+        assert_eq!(lock.of("query", false).unwrap().sha256, "sha256:1");
+        assert!(lock.of("initial", false).is_err() && lock.of("query", true).is_err());
         for text in [&b"version = 2\n"[..], b"plugin = 3", b"[[plugin]]\nrole = \"query\"\n", b"\xff", b"=", b"\0"] {
             assert_eq!(Lock::parse("x.lock", text).unwrap_err().code, PluginCode::LockMismatch);
         }
