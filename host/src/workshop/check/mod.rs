@@ -129,23 +129,4 @@ pub struct Order {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn every_case_has_a_name_of_its_own_and_a_paragraph_and_its_place() {
-        let names: BTreeSet<&str> = cases().map(|case| case.name).collect();
-        assert_eq!(names.len(), cases().count());
-        for case in cases() {
-            assert!(case.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", case.name);
-            assert!(case.about.len() > 60 && case.about.ends_with('.'), "{}", case.name);
-        }
-        assert!(cases().map(|case| case.level).is_sorted());
-    }
-
-    #[test]
-    fn a_mistyped_case_is_met_with_the_nearest() {
-        assert_eq!(named("bad-parms").err().unwrap().hint(), "did you mean `bad-params`?");
-    }
-}
+mod tests;
