@@ -49,8 +49,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let few = Points::new(&rows[..100 * d], d)?;
     time("nearest 1 of 100", &|_| Ok(nearest(&points, &few, 1, None, go_on)?.positions.len()))?;
     time("nearest 20 to 100", &|_| Ok(nearest(&few, &points, 20, None, go_on)?.positions.len()))?;
-    time("knn 20", &|_| Ok(knn(&points, 20, go_on)?.positions.len()))?;
-    time("knn 20 unit", &|_| Ok(knn(&unit, 20, go_on)?.positions.len()))?;
+    time("knn 20", &|_| Ok(knn(&points, 20, usize::MAX, go_on)?.positions.len()))?;
+    time("knn 20 unit", &|_| Ok(knn(&unit, 20, usize::MAX, go_on)?.positions.len()))?;
     Ok(())
 }
 

@@ -8,8 +8,6 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// The most memory for lists of all points at once, which halves the work of [`knn`].
-const LISTS_BYTES: usize = 1 << 30;
 /// Values that are compared at once before one of them is looked at.
 const CHUNK: usize = 32;
 /// Parts of the points in which few queries are answered at once.
@@ -50,15 +48,16 @@ pub fn nearest(
 
 /// The `k` nearest other points of each point, nearest first, equally near ones in the order of their positions.
 ///
+/// Lists of all points at once halve the work, and are kept where they take no more than `memory` bytes; the answer is the same.
 /// Errs when there are not as many others.
-pub fn knn(points: &Points<'_>, k: usize, go_on: GoOn<'_>) -> Result<Neighbours> {
+pub fn knn(points: &Points<'_>, k: usize, memory: usize, go_on: GoOn<'_>) -> Result<Neighbours> {
     let n = points.n();
     if n > 0 && k >= n {
         return bad(format!("{n} points do not have {k} others each"));
     }
     let search = Search::new(points, points, k, None, true)?;
     let lists_bytes = n.saturating_mul(capacity(k)).saturating_mul(size_of::<Near>());
-    if lists_bytes <= LISTS_BYTES { search.pairs(go_on) } else { search.all(go_on) }
+    if lists_bytes <= memory { search.pairs(go_on) } else { search.all(go_on) }
 }
 
 struct Search<'a> {
@@ -362,7 +361,9 @@ mod tests {
             for points in [plain_points, plain_points.scaled(&scale).unwrap()] {
                 for k in [0, 1, 5.min(n - 1), n - 1] {
                     let expected = plain(&points, &points, k, |i, j| i != j);
-                    assert_eq!(on_threads(&|| knn(&points, k, &on).unwrap()), expected, "{k} of {n}");
+                    for memory in [0, usize::MAX] {
+                        assert_eq!(on_threads(&|| knn(&points, k, memory, &on).unwrap()), expected, "{k} of {n}");
+                    }
                     let in_rows = || Search::new(&points, &points, k, None, true)?.all(&on);
                     assert_eq!(on_threads(&|| in_rows().unwrap()), expected, "{k} of {n}, each pair twice");
                 }
@@ -385,7 +386,7 @@ mod tests {
     fn among_equals_the_lowest_positions_are_nearest() {
         let rows = vec![1.5; 3 * 900];
         let points = Points::new(&rows, 3).unwrap();
-        let found = knn(&points, 2, &on).unwrap();
+        let found = knn(&points, 2, usize::MAX, &on).unwrap();
         assert_eq!((&found.positions[..4], &found.positions[1798..]), (&[1, 2, 0, 2][..], &[0, 1][..]));
         assert!(found.distances.iter().all(|distance| *distance == 0.0));
     }
@@ -399,7 +400,7 @@ mod tests {
             let rows: Vec<f32> = cells[..cells.len() / 2 * 2].iter().map(|cell| f32::from(*cell)).collect();
             let points = Points::new(&rows, 2).unwrap();
             let k = k.min(points.n() - 1);
-            prop_assert_eq!(knn(&points, k, &on).unwrap(), plain(&points, &points, k, |i, j| i != j));
+            prop_assert_eq!(knn(&points, k, usize::MAX, &on).unwrap(), plain(&points, &points, k, |i, j| i != j));
         }
     }
 
@@ -407,12 +408,12 @@ mod tests {
     fn questions_without_an_answer_are_refused() {
         let rows = [0.0, 1.0, 2.0, 3.0];
         let (points, wide) = (Points::new(&rows, 1).unwrap(), Points::new(&rows, 2).unwrap());
-        assert!(knn(&points, 4, &on).is_err() && nearest(&points, &points, 5, None, &on).is_err());
+        assert!(knn(&points, 4, usize::MAX, &on).is_err() && nearest(&points, &points, 5, None, &on).is_err());
         assert!(nearest(&points, &wide, 1, None, &on).is_err());
         for among in [&[1, 0][..], &[0, 0], &[4], &[0]] {
             assert!(matches!(nearest(&points, &points, 2, Some(among), &on), Err(Error::Input(_))), "{among:?}");
         }
-        assert_eq!(knn(&points, 1, &|| false), Err(Error::Cancelled));
+        assert_eq!(knn(&points, 1, usize::MAX, &|| false), Err(Error::Cancelled));
         assert_eq!(nearest(&points, &points, 1, None, &|| false), Err(Error::Cancelled));
     }
 }

@@ -75,7 +75,9 @@ impl Maths<'_> {
         let (rows, k) = (self.input(0)?.as_rows()?, args.k as usize);
         self.check_size(rows.elements.len().checked_div(rows.n_cols).unwrap_or(0), k)?;
         if self.services.device.is_cpu() {
-            return Ok(table(&kernels::knn(&points(&rows)?, k, &self.go_on()).map_err(of_kernel)?, k));
+            // A part of what tensors may take: the answer itself is one.
+            let memory = usize::try_from(self.services.tensor_bytes / 4).unwrap_or(usize::MAX);
+            return Ok(table(&kernels::knn(&points(&rows)?, k, memory, &self.go_on()).map_err(of_kernel)?, k));
         }
         let found = engine::knn(&self.matrix()?, k, &self.services.device).map_err(from_engine)?;
         let (positions, distances) = (found.positions_nk, found.distances_nk.values);
