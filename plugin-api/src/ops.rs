@@ -233,7 +233,7 @@ pub struct TrainAnswer {
 }
 
 /// What `kmeans/1` takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KMeansArgs {
     /// How many clusters; at most as many as points.
@@ -242,8 +242,16 @@ pub struct KMeansArgs {
     pub iterations: u32,
     /// How often to start anew; the start with the least inertia counts.
     pub restarts: u32,
+    /// A start also ends once the squares of the centres' moves in a round add up to no more than this times the variance of a
+    /// feature, on average over the features; scikit-learn has 1e-4. Since 1.2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tolerance: f64,
     /// The stream of the call's seed that the starts are drawn from.
     pub stream: String,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 /// What `kmeans/1` answers.

@@ -145,7 +145,7 @@ impl Purity {
             return Ok(0.0);
         }
         let stream = "pseudo-labels".to_owned();
-        let args = KMeansArgs { clusters: clusters as u32, iterations: 50, restarts: 1, stream };
+        let args = KMeansArgs { clusters: clusters as u32, iterations: 50, restarts: 1, tolerance: 0.0, stream };
         let label_n = points.kmeans(&args)?.of_point;
         if label_n.len() != n {
             return Err(Error::new(Code::HOST, format!("{} of {n} points are in a cluster", label_n.len())));

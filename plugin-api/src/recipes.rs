@@ -139,7 +139,7 @@ impl Typical {
 
     fn kmeans(&self, clusters: u32) -> KMeansArgs {
         let stream = "clusters".to_owned();
-        KMeansArgs { clusters, iterations: self.iterations, restarts: self.restarts, stream }
+        KMeansArgs { clusters, iterations: self.iterations, restarts: self.restarts, tolerance: 0.0, stream }
     }
 
     /// `share` points of one cluster, each the most typical of those that are left, with their typicality.

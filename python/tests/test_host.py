@@ -68,6 +68,17 @@ ROWS = [
         },
     ),
     (
+        "assert host.kmeans([[1, 2]], 2, tolerance=1e-4).inertia == 0.5",
+        {
+            "kmeans/1": (
+                {"clusters": 2, "iterations": 300, "restarts": 10, "stream": "kmeans", "tolerance": 1e-4},
+                [[[1, 2]]],
+                {"inertia": 0.5},
+                [np.zeros(1, "<u8"), POINTS],
+            )
+        },
+    ),
+    (
         "n = host.knn(np.ones((3, 2)), 2); assert n.positions.dtype == np.int64 and n.distances.shape == (3, 2)",
         {"knn/1": ({"k": 2}, [[[1, 1]] * 3], {}, [np.zeros((3, 2), "<u8"), POINTS])},
     ),

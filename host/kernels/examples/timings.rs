@@ -2,7 +2,7 @@
 //!
 //! Arguments: points (50 000), numbers of each (512), and a word that a kernel's name must contain.
 
-use coldstart_kernels::{Cloud, First, Points, k_center, kmeans, kmeans_pp, knn, nearest};
+use coldstart_kernels::{Cloud, Effort, First, Points, k_center, kmeans, kmeans_pp, knn, nearest};
 use coldstart_plugin_api::Rng;
 use std::time::Instant;
 
@@ -43,9 +43,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let first = First::LargestNorm;
         time(&format!("kmeans_pp outer {k}"), &|rng| Ok(kmeans_pp(&outer, k, first, rng, go_on)?.len()))?;
     }
-    time("kmeans 100", &|rng| Ok(kmeans(&points, 100, 25, 1, rng, go_on)?.of_point.len()))?;
-    time("kmeans 100 unit", &|rng| Ok(kmeans(&unit, 100, 25, 1, rng, go_on)?.of_point.len()))?;
-    time("kmeans 500", &|rng| Ok(kmeans(&points, 500, 25, 1, rng, go_on)?.of_point.len()))?;
+    let rounds = Effort { iterations: 25, restarts: 1, tolerance: 0.0 };
+    time("kmeans 100", &|rng| Ok(kmeans(&points, 100, rounds, rng, go_on)?.of_point.len()))?;
+    time("kmeans 100 unit", &|rng| Ok(kmeans(&unit, 100, rounds, rng, go_on)?.of_point.len()))?;
+    time("kmeans 500", &|rng| Ok(kmeans(&points, 500, rounds, rng, go_on)?.of_point.len()))?;
     let few = Points::new(&rows[..100 * d], d)?;
     time("nearest 1 of 100", &|_| Ok(nearest(&points, &few, 1, None, go_on)?.positions.len()))?;
     time("nearest 20 to 100", &|_| Ok(nearest(&few, &points, 20, None, go_on)?.positions.len()))?;

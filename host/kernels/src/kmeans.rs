@@ -23,25 +23,31 @@ pub struct Clustering {
     pub inertia: f64,
 }
 
-/// Lloyd's algorithm from k-means++ seeds (Arthur and Vassilvitskii 2007): the best of `restarts`, each of at most
-/// `iterations` rounds; a start ends early when no point changes its cluster.
+/// How long to look for clusters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effort {
+    /// The most rounds of a start.
+    pub iterations: usize,
+    /// Starts, of which the best is kept; at least one is made.
+    pub restarts: usize,
+    /// A start also ends once the squares of the centres' moves add up to no more than this times the mean variance of a feature.
+    pub tolerance: f64,
+}
+
+/// Lloyd's algorithm from k-means++ seeds (Arthur and Vassilvitskii 2007). A start ends when no point changes its cluster, or
+/// when [`Effort`] says so; points then belong to the centres where they came to rest.
 ///
 /// Each point belongs to its nearest centre, of equally near ones to the lowest; an empty cluster takes the point that lies
 /// farthest from its centre. Errs when there are fewer points than clusters, or no cluster.
-pub fn kmeans(
-    points: &Points<'_>,
-    k: usize,
-    iterations: usize,
-    restarts: usize,
-    rng: &mut Rng,
-    go_on: GoOn<'_>,
-) -> Result<Clustering> {
+pub fn kmeans(points: &Points<'_>, k: usize, effort: Effort, rng: &mut Rng, go_on: GoOn<'_>) -> Result<Clustering> {
     if k == 0 || k > points.n() {
         return bad(format!("{} points do not make {k} clusters", points.n()));
     }
-    let mut best = start(points, k, iterations, rng, go_on)?;
-    for _ in 1..restarts {
-        let found = start(points, k, iterations, rng, go_on)?;
+    // Where only rest will do, nobody asks for the variance.
+    let still = if effort.tolerance > 0.0 { effort.tolerance * mean_variance(points)? } else { 0.0 };
+    let mut best = start(points, k, (effort.iterations, still), rng, go_on)?;
+    for _ in 1..effort.restarts {
+        let found = start(points, k, (effort.iterations, still), rng, go_on)?;
         if found.inertia < best.inertia {
             best = found;
         }
@@ -49,7 +55,24 @@ pub fn kmeans(
     Ok(best)
 }
 
-fn start(points: &Points<'_>, k: usize, iterations: usize, rng: &mut Rng, go_on: GoOn<'_>) -> Result<Clustering> {
+/// The variance of a feature, on average over the features.
+fn mean_variance(points: &Points<'_>) -> Result<f64> {
+    let (n, d) = (points.n(), points.d());
+    let mut sum_d = vec![0.0; d];
+    (0..n).for_each(|i| add(&mut sum_d, points.raw(i), points.scale_of(i)));
+    let mean_d: Vec<f32> = sum_d.iter().map(|sum| (sum / n as f64) as f32).collect();
+    let mean = Points::new(&mean_d, d)?;
+    let squares: f64 = (0..n).map(|i| f64::from(points.squared_distance(i, &mean, 0))).sum();
+    Ok(squares / (n * d) as f64)
+}
+
+fn start(
+    points: &Points<'_>,
+    k: usize,
+    (iterations, still): (usize, f64),
+    rng: &mut Rng,
+    go_on: GoOn<'_>,
+) -> Result<Clustering> {
     let (seeds, mut closest, uncounted) = draw(&Cloud::Dense(*points), k, First::Drawn, rng, go_on)?;
     closest.add(&uncounted)?;
     let lloyd = Lloyd {
@@ -63,7 +86,7 @@ fn start(points: &Points<'_>, k: usize, iterations: usize, rng: &mut Rng, go_on:
         sums_kd: vec![0.0; k * points.d()],
         counts: vec![0; k],
     };
-    lloyd.run(iterations, go_on)
+    lloyd.run(iterations, still, go_on)
 }
 
 /// The state of Lloyd's algorithm, with bounds that tell which points cannot change their cluster (Hamerly 2010).
@@ -92,7 +115,7 @@ struct Change {
 }
 
 impl Lloyd<'_> {
-    fn run(mut self, iterations: usize, go_on: GoOn<'_>) -> Result<Clustering> {
+    fn run(mut self, iterations: usize, still: f64, go_on: GoOn<'_>) -> Result<Clustering> {
         let mut changes = Vec::new();
         for round in 0..iterations {
             check(go_on)?;
@@ -106,7 +129,8 @@ impl Lloyd<'_> {
             }
             let moved_k = self.move_centres()?;
             changes = self.assign(&moved_k)?;
-            if changes.is_empty() {
+            let moved: f64 = moved_k.iter().map(|moved| f64::from(*moved).powi(2)).sum();
+            if changes.is_empty() || moved <= still {
                 break;
             }
         }
@@ -364,8 +388,9 @@ mod tests {
             for points in [plain_points, plain_points.scaled(&scale).unwrap()] {
                 for iterations in [0, 1, 100] {
                     let seed = [rng.next_u32() as u8; 32];
-                    let found =
-                        on_threads(&|| kmeans(&points, k, iterations, 1, &mut Rng::from_seed(seed), &on).unwrap());
+                    let found = on_threads(&|| {
+                        kmeans(&points, k, rounds(iterations, 1), &mut Rng::from_seed(seed), &on).unwrap()
+                    });
                     let expected = plain(&points, k, iterations, &mut Rng::from_seed(seed));
                     assert_eq!(found.of_point, expected.of_point, "{n} points, {k} clusters");
                     assert_eq!(found.centres, expected.centres, "{n} points, {k} clusters");
@@ -376,22 +401,55 @@ mod tests {
         }
     }
 
+    /// Until nothing changes, or so many rounds.
+    fn rounds(iterations: usize, restarts: usize) -> Effort {
+        Effort { iterations, restarts, tolerance: 0.0 }
+    }
+
+    /// With a tolerance a start is one of those with fewer rounds: the first after whose last round the centres moved no farther.
+    #[test]
+    fn a_start_with_tolerance_ends_at_the_first_small_move() {
+        let mut rng = Rng::from_seed([3; 32]);
+        let rows = cloud(900, 2, 3, None, &mut rng);
+        let points = Points::new(&rows, 2).unwrap();
+        let mean = |j: usize| rows.iter().skip(j).step_by(2).map(|x| f64::from(*x)).sum::<f64>() / 900.0;
+        let spread =
+            |j: usize| rows.iter().skip(j).step_by(2).map(|x| (f64::from(*x) - mean(j)).powi(2)).sum::<f64>() / 900.0;
+        let variance = (spread(0) + spread(1)) / 2.0;
+        let after = |iterations| kmeans(&points, 12, rounds(iterations, 1), &mut Rng::from_seed([5; 32]), &on).unwrap();
+        let moved = |i| {
+            let pairs = after(i).centres.into_iter().zip(after(i - 1).centres);
+            pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+        };
+        let mut ends = Vec::new();
+        for tolerance in [1e-1, 1e-2, 1e-4] {
+            let end = (2..200).find(|i| moved(*i) <= tolerance * variance).unwrap();
+            let effort = Effort { iterations: 200, restarts: 1, tolerance };
+            let found = on_threads(&|| kmeans(&points, 12, effort, &mut Rng::from_seed([5; 32]), &on).unwrap());
+            assert_eq!(found, after(end), "{tolerance}: round {end}");
+            ends.push(end);
+        }
+        assert!(ends[0] < ends[1] && ends[1] < ends[2], "{ends:?}");
+    }
+
     #[test]
     fn the_best_of_several_starts_is_kept() {
         let mut rng = Rng::from_seed([2; 32]);
         let rows = cloud(200, 2, 9, None, &mut rng);
         let points = Points::new(&rows, 2).unwrap();
         let mut rng = Rng::from_seed([4; 32]);
-        let singles: Vec<Clustering> = (0..5).map(|_| kmeans(&points, 9, 50, 1, &mut rng, &on).unwrap()).collect();
+        let singles: Vec<Clustering> =
+            (0..5).map(|_| kmeans(&points, 9, rounds(50, 1), &mut rng, &on).unwrap()).collect();
         let best = singles.into_iter().min_by(|a, b| a.inertia.total_cmp(&b.inertia)).unwrap();
-        assert_eq!(kmeans(&points, 9, 50, 5, &mut Rng::from_seed([4; 32]), &on).unwrap(), best);
+        assert_eq!(kmeans(&points, 9, rounds(50, 5), &mut Rng::from_seed([4; 32]), &on).unwrap(), best);
     }
 
     #[test]
     fn what_cannot_be_clustered_is_refused() {
         let rows = [0.0, 1.0];
-        let ask =
-            |k, go_on: GoOn<'_>| kmeans(&Points::new(&rows, 1).unwrap(), k, 5, 1, &mut Rng::from_seed([0; 32]), go_on);
+        let ask = |k, go_on: GoOn<'_>| {
+            kmeans(&Points::new(&rows, 1).unwrap(), k, rounds(5, 1), &mut Rng::from_seed([0; 32]), go_on)
+        };
         assert!(matches!(ask(0, &on), Err(Error::Input(_))) && matches!(ask(3, &on), Err(Error::Input(_))));
         assert_eq!(ask(2, &|| false), Err(Error::Cancelled));
     }

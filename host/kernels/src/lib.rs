@@ -32,7 +32,7 @@ pub use coverage::{Coverage, Covered, coverage};
 pub use error::{Error, Result};
 pub use handcrafted::handcrafted;
 pub use kernel::Kernel;
-pub use kmeans::{Clustering, kmeans};
+pub use kmeans::{Clustering, Effort, kmeans};
 pub use nearest::{Neighbours, knn, nearest};
 pub use order::{argsort, topk};
 pub use points::Points;

@@ -1,5 +1,6 @@
 //! Clusters and neighbours among points: blocks of exact distances on the device, never all of them at once.
 
+use coldstart_kernels::Effort;
 use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
 
@@ -30,15 +31,14 @@ pub struct Neighbours {
     pub distances_nk: Matrix,
 }
 
-/// Lloyd's algorithm from k-means++ starts (Arthur & Vassilvitskii 2007): the best of `restarts`, each of at most
-/// `iterations` rounds.
+/// Lloyd's algorithm from k-means++ starts (Arthur & Vassilvitskii 2007), as long as `effort` says.
 ///
 /// An empty cluster takes the point that lies farthest from its centre. On the CPU the same points and generator give the
 /// same clusters. Errs when there are fewer points than clusters, or no cluster.
 pub fn kmeans(
     points_nd: &Matrix,
     k: usize,
-    (iterations, restarts): (usize, usize),
+    effort: Effort,
     rng: &mut Rng,
     device: &Device,
 ) -> Result<Clustering, EngineError> {
@@ -48,9 +48,13 @@ pub fn kmeans(
     let _no_grad = tch::no_grad_guard();
     let doing = "clustering";
     let points = upload(points_nd, device).doing(doing)?;
+    let variance =
+        f64::try_from(points.f_var_dim([0].as_slice(), false, false).doing(doing)?.f_mean(Kind::Double).doing(doing)?)
+            .doing(doing)?;
+    let still = effort.tolerance * variance;
     let mut best: Option<Lloyd> = None;
-    for _ in 0..restarts.max(1) {
-        let found = Lloyd::run(&points, k, iterations, rng).doing(doing)?;
+    for _ in 0..effort.restarts.max(1) {
+        let found = Lloyd::run(&points, k, (effort.iterations, still), rng).doing(doing)?;
         if best.as_ref().is_none_or(|best| found.inertia < best.inertia) {
             best = Some(found);
         }
@@ -71,13 +75,14 @@ struct Lloyd {
 }
 
 impl Lloyd {
-    fn run(points: &Tensor, k: usize, iterations: usize, rng: &mut Rng) -> TorchResult<Lloyd> {
+    fn run(points: &Tensor, k: usize, (iterations, still): (usize, f64), rng: &mut Rng) -> TorchResult<Lloyd> {
         let mut centres = seeds(points, k, rng)?;
         let (mut of_point, mut distances) = assign(points, &centres)?;
         for round in 1..=iterations {
-            centres = means(points, &of_point, &distances, k)?;
+            let before = std::mem::replace(&mut centres, means(points, &of_point, &distances, k)?);
+            let moves = centres.f_sub(&before)?.f_square_()?.f_sum(Kind::Double)?;
             let (moved, away) = assign(points, &centres)?;
-            let settled = moved == of_point;
+            let settled = moved == of_point || f64::try_from(moves)? <= still;
             (of_point, distances) = (moved, away);
             if settled || round == iterations {
                 tracing::debug!("k-means: {round} rounds");
@@ -225,6 +230,24 @@ mod tests {
         Device::cpu_for_tests()
     }
 
+    fn rounds(iterations: usize, restarts: usize) -> Effort {
+        Effort { iterations, restarts, tolerance: 0.0 }
+    }
+
+    /// Few rounds where a large move is small enough, and the rest where none is.
+    #[test]
+    fn a_tolerance_ends_a_start_before_it_comes_to_rest() {
+        let points = cloud(500, 2, 6);
+        let with = |tolerance, iterations| {
+            let effort = Effort { iterations, restarts: 1, tolerance };
+            kmeans(&points, 9, effort, &mut Rng::from_seed([2; 32]), &device()).unwrap()
+        };
+        assert_eq!(with(1e9, 300), with(0.0, 1));
+        assert_eq!(with(1e-30, 300), with(0.0, 300));
+        let between = with(1e-3, 300).inertia;
+        assert!(with(0.0, 300).inertia <= between && between < with(0.0, 1).inertia);
+    }
+
     #[test]
     fn blobs_far_apart_are_found_whatever_the_seed() {
         let mut points = cloud(60, 3, 1);
@@ -232,7 +255,7 @@ mod tests {
             *value += 50.0 * (i / 3 % 3) as f32;
         }
         for seed in 0..5 {
-            let found = kmeans(&points, 3, (50, 1), &mut Rng::from_seed([seed; 32]), &device()).unwrap();
+            let found = kmeans(&points, 3, rounds(50, 1), &mut Rng::from_seed([seed; 32]), &device()).unwrap();
             for i in 3..60 {
                 assert_eq!(found.of_point[i], found.of_point[i % 3], "seed {seed}, point {i}");
             }
@@ -243,7 +266,7 @@ mod tests {
     #[test]
     fn the_end_is_a_fixed_point() {
         let points = cloud(200, 4, 2);
-        let found = kmeans(&points, 7, (200, 3), &mut Rng::from_seed([9; 32]), &device()).unwrap();
+        let found = kmeans(&points, 7, rounds(200, 3), &mut Rng::from_seed([9; 32]), &device()).unwrap();
         let mut inertia = 0.0;
         for (i, &cluster) in found.of_point.iter().enumerate() {
             let own = distance(points.row(i), found.centres_kd.row(cluster));
@@ -264,12 +287,12 @@ mod tests {
     #[test]
     fn as_many_clusters_as_points_leave_each_alone() {
         let points = cloud(12, 2, 3);
-        let found = kmeans(&points, 12, (10, 1), &mut Rng::from_seed([1; 32]), &device()).unwrap();
+        let found = kmeans(&points, 12, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device()).unwrap();
         let mut clusters = found.of_point.clone();
         clusters.sort_unstable();
         assert_eq!(clusters, (0..12).collect::<Vec<_>>());
         for k in [0, 13] {
-            assert!(kmeans(&points, k, (10, 1), &mut Rng::from_seed([1; 32]), &device()).is_err());
+            assert!(kmeans(&points, k, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device()).is_err());
         }
     }
 

@@ -55,11 +55,16 @@ impl Maths<'_> {
     }
 
     fn kmeans(&self, args: &ops::KMeansArgs) -> Result<Answer> {
-        let (k, effort) = (args.clusters as usize, (args.iterations as usize, args.restarts as usize));
+        let ops::KMeansArgs { iterations, restarts, tolerance, .. } = *args;
+        if !(tolerance.is_finite() && tolerance >= 0.0) {
+            return bad(format!("a tolerance of {tolerance} is none"));
+        }
+        let k = args.clusters as usize;
+        let effort = kernels::Effort { iterations: iterations as usize, restarts: restarts as usize, tolerance };
         let (rows, mut rng) = (self.input(0)?.as_rows()?, self.rng(&args.stream));
         let n_cols = rows.n_cols;
         let (of_point, centres, inertia) = if self.services.device.is_cpu() {
-            let found = kernels::kmeans(&points(&rows)?, k, effort.0, effort.1, &mut rng, &self.go_on());
+            let found = kernels::kmeans(&points(&rows)?, k, effort, &mut rng, &self.go_on());
             let found = found.map_err(of_kernel)?;
             (found.of_point, found.centres, found.inertia)
         } else {

@@ -8,7 +8,7 @@ fn quantised(n: usize, d: usize, rng: &mut Rng) -> Matrix {
 }
 
 fn kmeans(clusters: u32) -> KMeansArgs {
-    KMeansArgs { clusters, iterations: 50, restarts: 1, stream: "clusters".to_owned() }
+    KMeansArgs { clusters, iterations: 50, restarts: 1, tolerance: 0.0, stream: "clusters".to_owned() }
 }
 
 fn typical(max_clusters: u32, neighbours: usize, squared: bool) -> Typical {

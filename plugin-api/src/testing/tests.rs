@@ -30,7 +30,7 @@ impl Strategy for Curious {
             assert_eq!(host.predict(&request.unlabelled)?.of(&trained).embeddings()?.n_rows(), n);
         }
         assert_eq!(host.represent(&request.unlabelled)?.n_rows(), n);
-        let args = KMeansArgs { clusters: 4, iterations: 20, restarts: 1, stream: "k".to_owned() };
+        let args = KMeansArgs { clusters: 4, iterations: 20, restarts: 1, tolerance: 0.0, stream: "k".to_owned() };
         assert!(host.kmeans(&features_nd, &args)?.of_point.iter().all(|cluster| *cluster < 4));
         assert_eq!(host.knn(&features_nd, 3)?.positions_nk.len(), 3 * n);
         let scores_n = probs_nc.rows().map(|row| row[0]).collect();

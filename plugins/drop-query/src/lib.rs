@@ -93,7 +93,7 @@ impl DropQuery {
     /// Of each cluster of the points the free one nearest to its centre.
     fn central(&self, points: &Tensor<'_, '_>, ids: &[u64], free: &[usize], budget: usize) -> Result<Selection> {
         let (clusters, iterations) = (budget as u32, self.params.iterations);
-        let args = KMeansArgs { clusters, iterations, restarts: 1, stream: "clusters".to_owned() };
+        let args = KMeansArgs { clusters, iterations, restarts: 1, tolerance: 0.0, stream: "clusters".to_owned() };
         let picks = nearest_to_centres(points, &args, free, &[], budget)?;
         Ok(Selection { ids: picks.positions.iter().map(|i| ids[*i]).collect(), scores: picks.scores })
     }

@@ -124,7 +124,8 @@ impl FirstChoice {
             Space::Umap => umap::embed(&features_nd, host, request.rng("umap"))?,
         };
         let clusters = self.params.clusters;
-        let args = KMeansArgs { clusters, iterations: 300, restarts: 10, stream: "clusters".to_owned() };
+        let args =
+            KMeansArgs { clusters, iterations: 300, restarts: 10, tolerance: 1e-4, stream: "clusters".to_owned() };
         Ok(host.kmeans(&points_nd, &args)?.of_point)
     }
 }

@@ -67,7 +67,7 @@ impl Strategy for KMeans {
 impl KMeans {
     fn args(&self, clusters: usize) -> KMeansArgs {
         let KMeansParams { iterations, restarts, .. } = self.params;
-        KMeansArgs { clusters: clusters as u32, iterations, restarts, stream: "clusters".to_owned() }
+        KMeansArgs { clusters: clusters as u32, iterations, restarts, tolerance: 0.0, stream: "clusters".to_owned() }
     }
 }
 

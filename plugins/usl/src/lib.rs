@@ -78,6 +78,7 @@ impl Strategy for Usl {
             clusters: request.budget as u32,
             iterations: self.params.iterations,
             restarts: 1,
+            tolerance: 0.0,
             stream: "clusters".to_owned(),
         };
         let cluster_n = clusters(&points, &args)?;
