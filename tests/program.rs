@@ -1,6 +1,6 @@
 //! The program as a user meets it: exit codes, messages, what goes where.
 
-use coldstart_tests::{Lab, TINY, results};
+use coldstart_tests::{Lab, Ran, TINY, results};
 
 /// Rows of overrides and what must be said about them.
 #[test]
@@ -108,6 +108,19 @@ fn stdout_holds_data_and_nothing_else() {
     assert_eq!((quiet.exits(0).stdout.as_str(), quiet.stderr.as_str()), ("quiet/report.html\n", ""));
     let both = lab.coldstart(&["report", "run", "quiet", "-o", "both.html"]);
     assert_eq!(both.exits(0).stdout, "both.html\n");
+}
+
+#[test]
+fn a_reader_that_stops_ends_the_program_quietly_and_a_full_disk_does_not() {
+    let lab = Lab::new();
+    for args in [&["plugin", "list"][..], &["plugin", "list", "--json"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = Ran::of(lab.command(args).stdout(writer).output().unwrap());
+        assert_eq!(gone.exits(0).stderr, "", "{args:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        Ran::of(lab.command(args).stdout(full).output().unwrap()).exits(1).says("cannot write to stdout");
+    }
 }
 
 #[test]

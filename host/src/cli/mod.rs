@@ -3,6 +3,9 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage or config, 3 plugin, 130
 //! interrupted.
 
+#[macro_use]
+mod stdout;
+
 mod args;
 mod commands;
 mod console;

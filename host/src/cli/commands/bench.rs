@@ -62,7 +62,7 @@ pub fn bench(bench: &Bench, console: &Console) -> Result<(), Problem> {
 
 fn heading(device: &Device) {
     let bf16 = if device.has_bf16() { "bf16" } else { "f32" };
-    println!(
+    outln!(
         "coldstart {}, libtorch {TORCH_VERSION}, {} ({}), {} threads, {bf16}, seed {}",
         env!("CARGO_PKG_VERSION"),
         device.name(),
@@ -70,11 +70,11 @@ fn heading(device: &Device) {
         device.threads(),
         bench::SEED
     );
-    println!("{:<34} {:>12} {:>12}   where the time goes", "case", "time (ms)", "images/s");
+    outln!("{:<34} {:>12} {:>12}   where the time goes", "case", "time (ms)", "images/s");
 }
 
 fn row(Outcome { case, unit, seconds, images_per_second, phases, .. }: &Outcome) {
     let phases: Vec<String> = phases.iter().map(|(name, share)| format!("{name} {:.0} %", 100.0 * share)).collect();
     let time = format!("{:.1}/{unit}", 1e3 * seconds);
-    println!("{case:<34} {time:>12} {images_per_second:>12.0}   {}", phases.join(", "));
+    outln!("{case:<34} {time:>12} {images_per_second:>12.0}   {}", phases.join(", "));
 }

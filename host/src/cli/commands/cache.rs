@@ -39,5 +39,5 @@ pub fn cache(args: &Args, command: &args::Cache) -> Result<(), Problem> {
 fn line(entry: &Listed) {
     let Listed { key, name, bytes, idle_seconds } = entry;
     let hours = *idle_seconds as f64 / 3600.0;
-    println!("{key}  {name:<12} {:>9.1} MiB  used {hours:.1} h ago", *bytes as f64 / (1u64 << 20) as f64);
+    outln!("{key}  {name:<12} {:>9.1} MiB  used {hours:.1} h ago", *bytes as f64 / (1u64 << 20) as f64);
 }

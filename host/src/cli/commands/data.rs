@@ -40,19 +40,19 @@ fn list(as_json: bool) {
             PUBLIC_SETS.iter().map(|set| json!({"name": set.name, "about": set.about, "cite": set.cite})).collect();
         return print_json(&json!({"kinds": kinds, "public": sets}));
     }
-    println!("kinds of `[dataset]`");
-    Kind::ALL.iter().for_each(|kind| println!("  {:<14} {}", kind.name(), kind.summary()));
-    println!("\n`coldstart data fetch NAME`");
-    PUBLIC_SETS.iter().for_each(|set| println!("  {:<14} {}", set.name, set.about));
+    outln!("kinds of `[dataset]`");
+    Kind::ALL.iter().for_each(|kind| outln!("  {:<14} {}", kind.name(), kind.summary()));
+    outln!("\n`coldstart data fetch NAME`");
+    PUBLIC_SETS.iter().for_each(|set| outln!("  {:<14} {}", set.name, set.about));
 }
 
 fn print_description(set: &Description) {
     let data::Shape { height, width, channels } = set.shape;
-    println!("{}: {height} x {width} pixels, {channels} channels, {} classes", set.kind, set.classes.len());
-    println!("{}\n", set.fingerprint);
-    println!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
+    outln!("{}: {height} x {width} pixels, {channels} channels, {} classes", set.kind, set.classes.len());
+    outln!("{}\n", set.fingerprint);
+    outln!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
     let row = |name: &str, counts: [usize; 3]| {
-        println!("{name:<24} {:>8} {:>10} {:>8}", counts[0], counts[1], counts[2]);
+        outln!("{name:<24} {:>8} {:>10} {:>8}", counts[0], counts[1], counts[2]);
     };
     set.classes.iter().for_each(|class| row(&class.name, [class.pool, class.validation, class.test]));
     let sum = |count: fn(&data::ClassCounts) -> usize| set.classes.iter().map(count).sum();
@@ -75,6 +75,6 @@ fn fetch_set(args: &Args, name: &str, mirror: Option<&str>, console: &Console) -
     console.clear();
     fetched.downloaded.iter().for_each(|file| console.say(&format!("  {file}: downloaded")));
     fetched.kept.iter().for_each(|file| console.say(&format!("  {file}: was there")));
-    println!("{}", fetched.folder.display());
+    outln!("{}", fetched.folder.display());
     Ok(())
 }

@@ -23,7 +23,7 @@ pub fn doctor(args: &Args, doctor: &Doctor) -> Result<(), Problem> {
         return Ok(());
     }
     for Finding { what, works, found } in &findings {
-        println!("{} {what:<12} {found}", if *works { "ok     " } else { "missing" });
+        outln!("{} {what:<12} {found}", if *works { "ok     " } else { "missing" });
     }
     Ok(())
 }

@@ -17,11 +17,13 @@ use serde::Serialize;
 
 /// Print a completion script.
 pub fn completions(shell: Shell) -> Result<(), Problem> {
-    clap_complete::generate(shell, &mut Args::command(), "coldstart", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "coldstart", &mut script);
+    out!("{}", String::from_utf8_lossy(&script));
     Ok(())
 }
 
 /// Data for scripts, on stdout.
 fn print_json<T: Serialize>(value: &T) {
-    println!("{}", serde_json::to_string_pretty(value).expect("plain data"));
+    outln!("{}", serde_json::to_string_pretty(value).expect("plain data"));
 }

@@ -17,6 +17,6 @@ pub fn report(args: &Report) -> Result<(), Problem> {
 /// Write the page and say where it is, on stdout.
 pub fn write_report(runs: &[PathBuf], page: &Path) -> Result<(), Problem> {
     let written = report::write(runs, page)?;
-    println!("{}", written.html.display());
+    outln!("{}", written.html.display());
     Ok(())
 }

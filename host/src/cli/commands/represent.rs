@@ -29,18 +29,18 @@ pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(
     let diagnosis = session::diagnose(&diagnose.run, &options, device, diagnose.epochs)?;
     console.clear();
     let Diagnosis { task, epochs, representations, pretexts, .. } = &diagnosis;
-    println!("with every label, {epochs} epochs: accuracy {:.2} %", 100.0 * task.accuracy);
+    outln!("with every label, {epochs} epochs: accuracy {:.2} %", 100.0 * task.accuracy);
     table(representations);
     for pretext in pretexts {
         let (name, rho) = (&pretext.name, pretext.spearman);
-        println!("{name}: rank correlation with the task's loss {rho:.3} ({:.3} to {:.3})", pretext.low, pretext.high);
+        outln!("{name}: rank correlation with the task's loss {rho:.3} ({:.3} to {:.3})", pretext.low, pretext.high);
     }
     write_report(std::slice::from_ref(&diagnose.run), &diagnose.run.join("report.html"))
 }
 
 fn table(judgements: &[Judgement]) {
-    println!("{:<16} {:>8} {:>10} {:>10}", "features", "number", "kNN", "linear");
+    outln!("{:<16} {:>8} {:>10} {:>10}", "features", "number", "kNN", "linear");
     for Judgement { name, features, knn, linear, .. } in judgements {
-        println!("{name:<16} {features:>8} {:>8.2} % {:>8.2} %", 100.0 * knn, 100.0 * linear);
+        outln!("{name:<16} {features:>8} {:>8.2} % {:>8.2} %", 100.0 * knn, 100.0 * linear);
     }
 }

@@ -25,7 +25,7 @@ pub fn build(order: &PluginBuild) -> Result<(), Problem> {
 fn print_built(built: &Built) {
     let or_none = |texts: Vec<String>| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
     let facts = &built.facts;
-    println!("{} {}", built.manifest.full_name(), built.manifest.version);
+    outln!("{} {}", built.manifest.full_name(), built.manifest.version);
     for (name, value) in [
         ("file", built.file.display().to_string()),
         ("size", format!("{} KiB", built.bytes.div_ceil(1024))),
@@ -35,6 +35,6 @@ fn print_built(built: &Built) {
         ("constructors", format!("{} (the runtime's own are 2 at most)", facts.constructors)),
         ("banned", or_none([&facts.banned_libraries[..], &facts.banned_properties[..]].concat())),
     ] {
-        println!("{name:<13} {value}");
+        outln!("{name:<13} {value}");
     }
 }

@@ -75,18 +75,18 @@ fn list(as_json: bool) {
         return print_json(&rows.collect::<Vec<_>>());
     }
     for case in cases() {
-        println!("{} ({})\n    {}", case.name, case.level.name(), case.about);
+        outln!("{} ({})\n    {}", case.name, case.level.name(), case.about);
     }
 }
 
 fn print_report(report: &Report) {
-    println!("{:<24} {:<8} {:<8} DETAIL", "CASE", "LEVEL", "RESULT");
+    outln!("{:<24} {:<8} {:<8} DETAIL", "CASE", "LEVEL", "RESULT");
     for row in &report.cases {
-        println!("{}", format!("{:<24} {:<8} {:<8} {}", row.case, row.level, row.result.name(), row.detail).trim_end());
+        outln!("{}", format!("{:<24} {:<8} {:<8} {}", row.case, row.level, row.result.name(), row.detail).trim_end());
     }
-    println!("\n{}; seed {}", summary(report), report.seed);
+    outln!("\n{}; seed {}", summary(report), report.seed);
     for row in broken(report) {
-        println!("\n{} {}: {}\n    {}", row.case, row.result.name(), row.detail, row.about);
+        outln!("\n{} {}: {}\n    {}", row.case, row.result.name(), row.detail, row.about);
     }
 }
 

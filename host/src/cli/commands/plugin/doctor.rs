@@ -39,15 +39,15 @@ fn names(search: &SearchPath) -> BTreeSet<String> {
 
 fn print_all(name: &str, diagnosis: &Diagnosis) {
     for folder in &diagnosis.folders {
-        println!("{}: {}", folder.folder.display(), folder.state);
+        outln!("{}: {}", folder.folder.display(), folder.state);
         for file in &folder.files {
             let what = if file.what.is_empty() { String::new() } else { format!("{}, ", file.what) };
-            println!("  {what}{}", file.file.display());
-            file.chosen.iter().for_each(|role| println!("    chosen as {role} strategy"));
-            file.because.iter().for_each(|reason| println!("    {reason}"));
+            outln!("  {what}{}", file.file.display());
+            file.chosen.iter().for_each(|role| outln!("    chosen as {role} strategy"));
+            file.because.iter().for_each(|reason| outln!("    {reason}"));
         }
     }
-    println!();
+    outln!("");
     print_choices(name, diagnosis);
 }
 
@@ -61,18 +61,18 @@ fn print_folders(search: &SearchPath) {
                 format!("{} plugins", candidates.iter().filter(|candidate| !candidate.is_foreign()).count())
             }
         };
-        println!("{}: {state}", folder.display());
-        content.overlooked().iter().for_each(|o| println!("  {} {}: {}", o.path.display(), o.reason, o.hint));
+        outln!("{}: {state}", folder.display());
+        content.overlooked().iter().for_each(|o| outln!("  {} {}: {}", o.path.display(), o.reason, o.hint));
     }
-    println!();
+    outln!("");
 }
 
 fn print_choices(name: &str, diagnosis: &Diagnosis) {
     for choice in &diagnosis.choices {
         match (&choice.file, &choice.problem) {
-            (Some(file), _) => println!("`{name}` as {} strategy: {}", choice.role, file.display()),
+            (Some(file), _) => outln!("`{name}` as {} strategy: {}", choice.role, file.display()),
             (None, problem) => {
-                println!("`{name}` as {} strategy: {}", choice.role, problem.as_deref().unwrap_or("none"))
+                outln!("`{name}` as {} strategy: {}", choice.role, problem.as_deref().unwrap_or("none"))
             }
         }
     }

@@ -39,13 +39,13 @@ fn named(error: PackageError, place: &str) -> PackageError {
 fn say(installed: &Installed) {
     let Installed { name, version, folder, trust, was_there } = installed;
     eprintln!("{name} {version}, {trust}: {}", if *was_there { "was there" } else { "installed" });
-    println!("{}", folder.display());
+    outln!("{}", folder.display());
 }
 
 /// `coldstart plugin uninstall NAME`.
 pub fn uninstall(name: &str) -> Result<(), Problem> {
     let gone = install::uninstall(name, &install::folder()?)?;
-    gone.iter().for_each(|folder| println!("{}", folder.display()));
+    gone.iter().for_each(|folder| outln!("{}", folder.display()));
     Ok(())
 }
 
@@ -77,6 +77,6 @@ pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
         let trust = judge_package(&name, &package, &store)?;
         lock.add_hash(&package.manifest, &package.build.triple, &package.build.sha256, &trust.signer())?;
     }
-    println!("{}", lock.write_beside(first)?.display());
+    outln!("{}", lock.write_beside(first)?.display());
     Ok(())
 }

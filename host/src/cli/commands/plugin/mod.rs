@@ -29,7 +29,7 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
         Plugin::Replay { recording, plugin, json } => replay::replay(recording, plugin.as_deref(), *json),
         Plugin::Codes => {
             for (_, id, title, hint) in CODES {
-                println!("{id}  {title}\n      {hint}");
+                outln!("{id}  {title}\n      {hint}");
             }
             Ok(())
         }
@@ -61,7 +61,7 @@ fn list(as_json: bool) {
         return print_json(&rows.collect::<Vec<_>>());
     }
     let row = |name: &str, version: &str, roles: &str, trust: &str, rest: &str| {
-        println!("{name:<28} {version:<9} {roles:<15} {trust:<20} {rest}");
+        outln!("{name:<28} {version:<9} {roles:<15} {trust:<20} {rest}");
     };
     row("NAME", "VERSION", "ROLES", "TRUST", "SUMMARY");
     for candidate in &candidates {
@@ -157,8 +157,8 @@ fn find(plugin: &str) -> Result<Found, PluginError> {
 
 fn print_info(Shown { file, manifest, build, trust }: &Shown) {
     let or_none = |texts: &[String]| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
-    println!("{} {}", manifest.full_name(), manifest.version);
-    println!("{}\n", manifest.summary);
+    outln!("{} {}", manifest.full_name(), manifest.version);
+    outln!("{}\n", manifest.summary);
     let trust = match trust {
         Ok(Trust::Signed { lab, key }) => format!("signed by {lab} with the key {key}"),
         Ok(trust) => trust.to_string(),
@@ -177,13 +177,13 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
         ("content", build.sha256.clone()),
         ("trust", trust),
     ] {
-        println!("{name:<9} {value}");
+        outln!("{name:<9} {value}");
     }
     let params = manifest.params.get("properties").and_then(Value::as_object);
     match params.filter(|params| !params.is_empty()) {
-        None => println!("\nno parameters"),
+        None => outln!("\nno parameters"),
         Some(params) => {
-            println!("\nparameters");
+            outln!("\nparameters");
             params.iter().for_each(|(name, schema)| print_param(name, schema));
         }
     }
@@ -194,8 +194,8 @@ fn print_param(name: &str, schema: &Value) {
     let kind = text("type").or_else(|| text("enum")).unwrap_or_default();
     let facts = [("default", "default"), ("minimum", "at least"), ("maximum", "at most")];
     let facts = facts.into_iter().filter_map(|(key, word)| Some(format!(", {word} {}", text(key)?)));
-    println!("  {name}: {kind}{}", facts.collect::<String>());
+    outln!("  {name}: {kind}{}", facts.collect::<String>());
     if let Some(description) = text("description").filter(|description| !description.is_empty()) {
-        println!("      {description}");
+        outln!("      {description}");
     }
 }

@@ -15,7 +15,7 @@ pub fn new(wanted: &PluginNew) -> Result<(), Problem> {
         contract: wanted.path.clone(),
         folder: wanted.dir.clone(),
     })?;
-    println!("{}", folder.display());
+    outln!("{}", folder.display());
     let library = format!("dist/lib{}.so", wanted.name.replace('-', "_"));
     eprintln!(
         "next: cd {}, cargo test --release, coldstart plugin build, coldstart plugin check {library}",

@@ -35,7 +35,7 @@ pub fn pack(args: &Pack) -> Result<(), Problem> {
     let file = args.output.join(package.file_name());
     write_atomically(&file, &package.to_bytes(&name)?)?;
     eprintln!("{}", summary(&package));
-    println!("{}", file.display());
+    outln!("{}", file.display());
     Ok(())
 }
 
@@ -45,7 +45,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<(), Problem> {
     let signer = Signer::read(key, || password("Password: "))?;
     package.sign(&signer)?;
     write_atomically(file, &package.to_bytes(&file.display().to_string())?)?;
-    println!("{}", file.display());
+    outln!("{}", file.display());
     Ok(())
 }
 
@@ -66,7 +66,7 @@ pub fn verify(file: &Path, key: Option<&Path>) -> Result<(), Problem> {
             }
         },
     };
-    println!("{}: {signer}", summary(&package));
+    outln!("{}: {signer}", summary(&package));
     Ok(())
 }
 
@@ -80,7 +80,7 @@ pub fn keys(command: &Keys) -> Result<(), Problem> {
     }
     let public = new_keys(file, &secret)?;
     eprintln!("keep {} to yourself, hand out {}", file.display(), public.display());
-    println!("{}", public.display());
+    outln!("{}", public.display());
     Ok(())
 }
 

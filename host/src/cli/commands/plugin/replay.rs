@@ -32,9 +32,9 @@ pub fn replay(recording: &Path, plugin: Option<&str>, as_json: bool) -> Result<(
 
 fn print(recording: &Recording, file: &Verified, findings: &[Finding]) {
     let head = &recording.head;
-    println!("recorded: {} {}, {} ({})", head.plugin, head.version, head.sha256, head.mode);
-    println!("replayed: {} {}, {}\n", file.manifest.name, file.manifest.version, file.sha256);
+    outln!("recorded: {} {}, {} ({})", head.plugin, head.version, head.sha256, head.mode);
+    outln!("replayed: {} {}, {}\n", file.manifest.name, file.manifest.version, file.sha256);
     for Finding { call, difference } in findings {
-        println!("{call:<20} {}", difference.as_deref().unwrap_or("same"));
+        outln!("{call:<20} {}", difference.as_deref().unwrap_or("same"));
     }
 }

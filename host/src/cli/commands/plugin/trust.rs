@@ -13,10 +13,10 @@ pub fn trust(command: &Trust) -> Result<(), Problem> {
     match command {
         Trust::Add { lab, key, names, expires } => {
             let file = store.add(lab, read_key(key)?, names, expires.as_deref())?;
-            println!("{}", file.display());
+            outln!("{}", file.display());
         }
         Trust::List { json } => list(&store, *json),
-        Trust::Remove { lab } => store.remove(lab)?.iter().for_each(|file| println!("{}", file.display())),
+        Trust::Remove { lab } => store.remove(lab)?.iter().for_each(|file| outln!("{}", file.display())),
     }
     Ok(())
 }
@@ -25,14 +25,14 @@ fn list(store: &TrustStore, as_json: bool) {
     if as_json {
         return print_json(&store.signatories().iter().map(signatory_json).collect::<Vec<_>>());
     }
-    println!("{:<20} {:<17} {:<11} MAY SIGN", "LAB", "KEY", "EXPIRES");
+    outln!("{:<20} {:<17} {:<11} MAY SIGN", "LAB", "KEY", "EXPIRES");
     for known in store.signatories() {
         let expires = match (&known.expires, known.has_expired()) {
             (Some(_), true) => "expired",
             (expires, _) => expires.as_deref().unwrap_or("never"),
         };
         for key in &known.keys {
-            println!("{:<20} {:<17} {expires:<11} {}", known.lab, key.id, known.may_sign.join(" "));
+            outln!("{:<20} {:<17} {expires:<11} {}", known.lab, key.id, known.may_sign.join(" "));
         }
     }
 }
