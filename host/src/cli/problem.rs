@@ -138,7 +138,7 @@ impl From<RunError> for Problem {
                 _ => (None, FAILED),
             },
             RunError::PoolTooSmall { .. } => {
-                (Some("lower `query.rounds`, `query.size` or `initial.size`".to_owned()), USAGE)
+                (Some("lower `query.rounds` (or `query.until`), `query.size` or `initial.size`".to_owned()), USAGE)
             }
             RunError::Directory { .. } => {
                 (Some("name another folder with `--out`, or go on with `coldstart resume`".to_owned()), USAGE)

@@ -49,7 +49,7 @@ impl ConfigError {
     /// An error that an override brings in.
     pub(super) fn in_override(file: &Path, culprit: &Override, error: &str) -> ConfigError {
         Mistake {
-            message: format!("{error} in the override `-s {culprit}` of `{}`", file.display()),
+            message: format!("{error} in {culprit}, for `{}`", file.display()),
             hint: suggestion(error),
             source_code: named(file, ""),
             span: None,
@@ -112,16 +112,17 @@ fn suggestion(message: &str) -> Option<String> {
 /// Where the value of a dotted key stands.
 fn span_of(text: &str, key: &str) -> Option<Range<usize>> {
     let document = DeTable::parse(text).ok()?;
-    let mut table = document.get_ref();
-    let mut parts = key.split('.').peekable();
-    while let Some(part) = parts.next() {
+    let (mut table, mut rest) = (document.get_ref(), key);
+    loop {
+        // A key may hold dots itself, in quotes.
+        let (part, below) =
+            if table.contains_key(rest) { (rest, "") } else { rest.split_once('.').unwrap_or((rest, "")) };
         let value = table.get(part)?;
         match value.get_ref() {
-            DeValue::Table(inner) if parts.peek().is_some() => table = inner,
+            DeValue::Table(inner) if !below.is_empty() => (table, rest) = (inner, below),
             _ => return Some(value.span()),
         }
     }
-    None
 }
 
 /// The dotted key whose name or value stands at a position.

@@ -5,15 +5,20 @@
 
 mod error;
 mod overrides;
+mod representation;
+mod strategies;
+mod sweep;
 
 pub use error::ConfigError;
 pub use overrides::Override;
+pub use representation::{Published, Representation, UNTRAINED};
+pub use strategies::{Around, Initial, Mix, Query, Seat, Stochastic};
+pub use sweep::{Axis, Cell, Sweep};
 
 use crate::data;
 use crate::engine;
-use crate::nearest::nearest;
 use coldstart_plugin_api::Role;
-use coldstart_plugin_api::training::{Backbone, PRESETS, Setting, TrainSpec};
+use representation::network_of;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -47,311 +52,9 @@ pub struct Config {
     /// Where strategies come from.
     #[serde(default)]
     pub plugins: Plugins,
-}
-
-/// The section `[representation]`: features of the pool, from self-supervised training, from what needs no training, or from a
-/// file; also what `[initial]` and `[query]` may have of their own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Representation {
-    /// A preset of training (rotation, jigsaw, npid, moco-v1, moco-v2, simclr), or pixels, random-network, handcrafted, file.
-    pub method: String,
-    /// For which images a preset's settings are: `cifar` or `imagenet`; absent, by the size of the images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub setting: Option<Published>,
-    /// Passes over the pool; absent, as published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<u32>,
-    /// Images a step; absent, as published. The learning rate goes along in proportion.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<u32>,
-    /// The network; absent, the backbone of `[model]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone: Option<String>,
-    /// Its channels after the first convolution.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub width: Option<u32>,
-    /// The seed; absent, the run's. One seed for all runs of a comparison trains one network for all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-    /// Principal components of the pixels; absent, 128.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub components: Option<u32>,
-    /// The file of features, relative to the config's folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
-}
-
-/// Methods of [`Representation`] beside the presets of training, each with the keys that belong to it.
-pub const UNTRAINED: [(&str, &[&str]); 4] = [
-    ("pixels", &["components"]),
-    ("random-network", &["backbone", "width", "seed"]),
-    ("handcrafted", &[]),
-    ("file", &["path"]),
-];
-
-/// For which size of images published settings are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Published {
-    /// About 32 x 32.
-    Cifar,
-    /// About 224 x 224.
-    ImageNet,
-}
-
-/// From this side on images are like ImageNet's.
-const LARGE_SIDE: usize = 96;
-
-impl Representation {
-    /// Whether a preset of training is meant.
-    pub fn is_trained(&self) -> bool {
-        UNTRAINED.iter().all(|(method, _)| *method != self.method)
-    }
-
-    /// Whether every key that is there belongs to the method, and all that it needs is there; as `section`.
-    fn check(&self, section: &str, model: &engine::ModelSettings) -> Result<(), (String, String)> {
-        let at = |(key, rule): (String, String)| (key.replacen("representation", section, 1), rule);
-        let Some((_, own)) = UNTRAINED.iter().find(|(method, _)| *method == self.method) else {
-            for (key, there) in [("components", self.components.is_some()), ("path", self.path.is_some())] {
-                if there {
-                    return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
-                }
-            }
-            return self.spec(0, model).map(drop).map_err(at);
-        };
-        let keys = [
-            ("setting", self.setting.is_some()),
-            ("epochs", self.epochs.is_some()),
-            ("batch_size", self.batch_size.is_some()),
-            ("backbone", self.backbone.is_some()),
-            ("width", self.width.is_some()),
-            ("seed", self.seed.is_some()),
-            ("components", self.components.is_some()),
-            ("path", self.path.is_some()),
-        ];
-        if let Some((key, _)) = keys.iter().find(|(key, there)| *there && !own.contains(key)) {
-            return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
-        }
-        if self.components == Some(0) {
-            return Err((format!("{section}.components"), "must be at least 1".to_owned()));
-        }
-        if self.method == "file" && self.path.is_none() {
-            let rule = "is missing: the file of features, .npy, .npz, .safetensors or .parquet";
-            return Err((format!("{section}.path"), rule.to_owned()));
-        }
-        self.network(model).map(drop).map_err(at)
-    }
-
-    /// The training, for images whose shorter side has `side` pixels, beside this task model.
-    ///
-    /// Errs with the key and the sentence.
-    pub fn spec(&self, side: usize, model: &engine::ModelSettings) -> Result<TrainSpec, (String, String)> {
-        let setting = match self.setting {
-            Some(Published::ImageNet) => Setting::ImageNet,
-            None if side >= LARGE_SIDE => Setting::ImageNet,
-            _ => Setting::Cifar,
-        };
-        let at = |key: &str, message: String| (format!("representation.{key}"), message);
-        let mut spec = TrainSpec::preset(&self.method, setting).map_err(|_| {
-            let known: Vec<&str> = PRESETS.into_iter().chain(UNTRAINED.map(|(method, _)| method)).collect();
-            let hint = nearest(&self.method, known.iter().copied());
-            let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            at("method", format!("must be one of {}{hint}", known.join(", ")))
-        })?;
-        if let Some(batch_size) = self.batch_size {
-            spec = spec.with_batch_size(batch_size);
-        }
-        if let Some(epochs) = self.epochs {
-            spec = spec.with_epochs(epochs);
-        }
-        spec.backbone = Some(self.network(model)?);
-        spec.seed = self.seed;
-        spec.check().map_err(|error| ("representation".to_owned(), error.message))?;
-        Ok(spec)
-    }
-
-    /// The network under the head: that of the task, as far as this section says nothing else.
-    fn network(&self, model: &engine::ModelSettings) -> Result<Backbone, (String, String)> {
-        let in_section = |(key, rule): (String, String)| (key.replace("model.", "representation."), rule);
-        network_of(&self.model(model)).map_err(in_section)
-    }
-
-    /// The settings of that network.
-    pub fn model(&self, model: &engine::ModelSettings) -> engine::ModelSettings {
-        let mut network = model.clone();
-        if let Some(backbone) = &self.backbone {
-            (network.backbone, network.width) = (backbone.clone(), None);
-        }
-        network.width = self.width.map(|width| width as usize).or(network.width);
-        network
-    }
-}
-
-/// The network of these settings.
-fn network_of(model: &engine::ModelSettings) -> Result<Backbone, (String, String)> {
-    let width = model.resolved_width().map_err(of_section)?;
-    Ok(Backbone { name: model.backbone.clone(), width: Some(width as u32) })
-}
-
-/// The section `[initial]`: who chooses the initial set, and how many images.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Initial {
-    /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
-    pub strategy: String,
-    /// Images in the initial set.
-    pub size: usize,
-    /// So many unlabelled images, drawn anew in each round, are all that the strategy may choose from; absent, all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subsample: Option<usize>,
-    /// Chance instead of the best scores; absent, none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stochastic: Option<Stochastic>,
-    /// The strategy's own parameters.
-    #[serde(default)]
-    pub params: serde_json::Map<String, serde_json::Value>,
-    /// Features of the pool for this strategy; absent, those of the section `[representation]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub representation: Option<Representation>,
-    /// Another strategy that chooses a share; absent, none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mix: Option<Mix>,
-}
-
-/// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Query {
-    /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
-    pub strategy: String,
-    /// Images a round.
-    pub size: usize,
-    /// Rounds after round 0.
-    pub rounds: u32,
-    /// So many unlabelled images, drawn anew in each round, are all that the strategy may choose from; absent, all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subsample: Option<usize>,
-    /// Chance instead of the best scores; absent, none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stochastic: Option<Stochastic>,
-    /// Whether every class that the model predicts gets the same share of a round, the best of each first.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub balance: bool,
-    /// The strategy's own parameters.
-    #[serde(default)]
-    pub params: serde_json::Map<String, serde_json::Value>,
-    /// Features of the pool for this strategy; absent, those of the section `[representation]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub representation: Option<Representation>,
-    /// Another strategy that chooses a share; absent, none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mix: Option<Mix>,
-}
-
-/// A second strategy, which chooses a share of the images, among those that the first has left. What else the section says holds
-/// for both.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mix {
-    /// Named as the first.
-    pub strategy: String,
-    /// Its share of each choice, between 0 and 1; rounded to whole images, a half away from 0.
-    pub weight: f64,
-    /// Its own parameters.
-    #[serde(default)]
-    pub params: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Where a config names a strategy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
-    /// What the strategy is asked for.
-    pub role: Role,
-    /// Whether it is the one mixed in.
-    pub mixed: bool,
-}
-
-impl Seat {
-    /// The section that names it, such as `query.mix`.
-    pub fn section(self) -> String {
-        format!("{}{}", self.role.name(), if self.mixed { ".mix" } else { "" })
-    }
-}
-
-/// What is done around a strategy, whichever it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Around {
-    /// How many unlabelled images it may choose from.
-    pub subsample: Option<usize>,
-    /// Whether every predicted class gets the same share.
-    pub balance: bool,
-    /// Chance instead of the best scores.
-    pub stochastic: Option<Stochastic>,
-}
-
-impl Initial {
-    /// What is done around its strategy.
-    pub fn around(&self) -> Around {
-        Around { subsample: self.subsample, balance: false, stochastic: self.stochastic }
-    }
-}
-
-impl Query {
-    /// What is done around its strategy.
-    pub fn around(&self) -> Around {
-        Around { subsample: self.subsample, balance: self.balance, stochastic: self.stochastic }
-    }
-}
-
-/// How likely an image is to be chosen, from its score or its rank (Kirsch et al. 2023, Stochastic Batch Acquisition): drawn one
-/// by one without replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Stochastic {
-    /// In proportion to `score^beta`; a score of 0 or less comes last.
-    Power {
-        /// How strongly the score counts.
-        #[serde(default = "defaults::beta")]
-        beta: f64,
-    },
-    /// In proportion to `exp(beta * score)`.
-    Softmax {
-        /// How strongly the score counts.
-        #[serde(default = "defaults::beta")]
-        beta: f64,
-    },
-    /// In proportion to `rank^-beta`, the best at rank 1.
-    Softrank {
-        /// How strongly the rank counts.
-        #[serde(default = "defaults::beta")]
-        beta: f64,
-    },
-}
-
-impl Stochastic {
-    /// How strongly score or rank counts.
-    pub fn beta(self) -> f64 {
-        match self {
-            Stochastic::Power { beta } | Stochastic::Softmax { beta } | Stochastic::Softrank { beta } => beta,
-        }
-    }
-}
-
-impl Around {
-    fn check(&self, section: &str, size: usize) -> Result<(), (String, String)> {
-        let wrong = |key: &str, rule: String| Err((format!("{section}.{key}"), rule));
-        if self.subsample.is_some_and(|subsample| subsample < size) {
-            return wrong("subsample", format!("must be at least `{section}.size`, which is {size}"));
-        }
-        if self.stochastic.is_some_and(|how| !(how.beta() > 0.0 && how.beta().is_finite())) {
-            return wrong("stochastic.beta", "must be a number above 0".to_owned());
-        }
-        if self.balance && self.stochastic.is_some() {
-            return wrong("balance", "takes the best of each class, and does not go with `stochastic`".to_owned());
-        }
-        Ok(())
-    }
+    /// What `coldstart sweep` crosses; for a single run it is not there.
+    #[serde(default, skip_serializing)]
+    pub sweep: Option<toml::Table>,
 }
 
 /// The section `[plugins]`.
@@ -513,6 +216,7 @@ impl Config {
         )?;
         fits("initial.size", self.initial.size > 0, "at least 1")?;
         fits("query.size", self.query.size > 0, "at least 1")?;
+        self.query.check_end(self.initial.size)?;
         let Plugins { timeout, memory, .. } = self.plugins;
         fits("plugins.timeout", timeout > 0.0 && timeout <= 1e9, "a number of seconds above 0")?;
         fits("plugins.memory", memory > 0.0 && memory <= 1e6, "a number of GiB above 0")?;

@@ -11,6 +11,8 @@ use toml::{Table, Value};
 pub struct Override {
     key: String,
     value: Value,
+    /// Whether it is from the table `[sweep]`, and not from the command line.
+    in_sweep: bool,
 }
 
 impl FromStr for Override {
@@ -23,23 +25,45 @@ impl FromStr for Override {
             return Err(format!("`{key}` is no dotted key"));
         }
         let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-        Ok(Override { key: key.to_owned(), value: parsed.unwrap_or_else(|| Value::String(value.to_owned())) })
+        Ok(Override {
+            key: key.to_owned(),
+            value: parsed.unwrap_or_else(|| Value::String(value.to_owned())),
+            in_sweep: false,
+        })
     }
 }
 
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.key, self.value)
+        match self.in_sweep {
+            true => write!(f, "`{} = {}` of `[sweep]`", self.key, self.value),
+            false => write!(f, "the override `-s {}={}`", self.key, self.value),
+        }
     }
 }
 
 impl Override {
+    /// What one point of an axis sets.
+    pub(super) fn in_sweep(key: &str, value: Value) -> Override {
+        Override { key: key.to_owned(), value, in_sweep: true }
+    }
+
+    /// The dotted key.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What it is set to.
+    pub(super) fn value(&self) -> &Value {
+        &self.value
+    }
+
     /// Whether it sets this key or a table around it.
     pub(super) fn covers(&self, key: &str) -> bool {
         key == self.key || key.strip_prefix(&self.key).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    fn apply(&self, config: &mut Table) -> Result<(), String> {
+    pub(super) fn apply(&self, config: &mut Table) -> Result<(), String> {
         let (parents, last) = match self.key.rsplit_once('.') {
             Some((parents, last)) => (parents.split('.').collect(), last),
             None => (Vec::new(), self.key.as_str()),

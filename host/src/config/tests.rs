@@ -71,7 +71,7 @@ fn mistakes_name_the_file_the_key_and_the_nearest_name() {
         ("epochs = 3", "learner = \"fixmach\"", vec!["training.learner", "did you mean `fixmatch`?", "line 8"]),
         ("epochs = 3", "learner = \"linear-probe\"", vec!["`training.learner`", "`[representation]`", "line 8"]),
         ("name = \"toy\"", "name = \"../toy\"", vec!["`name` must be made of"]),
-        ("rounds = 2", "", vec!["missing field `rounds`", "query"]),
+        ("rounds = 2", "", vec!["`query.rounds` is missing", "query"]),
         ("[query]", "[query", vec!["line 14"]),
     ] {
         let error = read(&MINIMAL.replacen(find, replace, 1), &[]).unwrap_err();
@@ -99,7 +99,7 @@ fn a_bad_override_is_the_one_named() {
 #[test]
 fn an_override_can_supply_what_the_file_lacks() {
     let file = MINIMAL.replacen("rounds = 2", "", 1);
-    assert_eq!(read(&file, &["seed=3", "query.rounds=4"]).unwrap().query.rounds, 4);
+    assert_eq!(read(&file, &["seed=3", "query.rounds=4"]).unwrap().query.rounds, Some(4));
 }
 
 #[test]

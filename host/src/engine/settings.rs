@@ -94,6 +94,9 @@ pub struct Training {
     pub precision: Precision,
     /// Where each round's training starts.
     pub restart: Restart,
+    /// The seed of weights and of the order of images, for whoever makes generators; absent, the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for Training {
@@ -113,6 +116,7 @@ impl Default for Training {
             ema: None,
             precision: Precision::Auto,
             restart: Restart::Scratch,
+            seed: None,
         }
     }
 }

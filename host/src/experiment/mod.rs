@@ -16,7 +16,7 @@ pub use error::RunError;
 pub use files::write_atomically;
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};
-pub use rounds::{Budget, Experiment, Outcome};
+pub use rounds::{Budget, End, Experiment, Outcome};
 pub use run_dir::RunDir;
 pub use seeds::seed;
 

@@ -18,23 +18,47 @@ pub struct Budget {
     pub initial: usize,
     /// Images a query round.
     pub query: usize,
-    /// Query rounds after the initial one.
-    pub rounds: u32,
+    /// When to end.
+    pub end: End,
+}
+
+/// When a run has enough labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// After so many query rounds.
+    Rounds(u32),
+    /// With so many labels; the last round is smaller if need be.
+    Labels(usize),
 }
 
 impl Budget {
     /// Errs if the pool has fewer images than the rounds need.
     pub fn check(&self, pool: usize) -> Result<(), RunError> {
-        let needed = self.initial + self.query * self.rounds as usize;
+        let needed = self.initial + (1..=self.rounds()).map(|round| self.of(round)).sum::<usize>();
         if needed > pool {
-            let Budget { initial, query, rounds } = *self;
-            return Err(RunError::PoolTooSmall { rounds, budget: query, initial, needed, pool });
+            let (rounds, budget, initial) = (self.rounds(), self.query, self.initial);
+            return Err(RunError::PoolTooSmall { rounds, budget, initial, needed, pool });
         }
         Ok(())
     }
 
+    /// Query rounds after the initial one.
+    pub fn rounds(&self) -> u32 {
+        match self.end {
+            End::Rounds(rounds) => rounds,
+            End::Labels(until) => until.saturating_sub(self.initial).div_ceil(self.query.max(1)) as u32,
+        }
+    }
+
     fn of(&self, round: u32) -> usize {
-        if round == 0 { self.initial } else { self.query }
+        match (round, self.end) {
+            (0, _) => self.initial,
+            (_, End::Rounds(_)) => self.query,
+            (_, End::Labels(until)) => {
+                let before = self.initial + self.query * (round as usize - 1);
+                self.query.min(until.saturating_sub(before))
+            }
+        }
     }
 }
 
@@ -50,7 +74,7 @@ pub struct Experiment<'a> {
     pub query: &'a mut dyn Selector,
     /// How many images.
     pub budget: Budget,
-    /// The run's seed.
+    /// The seed of training.
     pub seed: u64,
     /// Whether each round continues from the weights of the one before.
     pub warm: bool,
@@ -95,7 +119,7 @@ impl Experiment<'_> {
         let start = if finished == 0 { Event::RunStarted } else { Event::Resumed { round: finished } };
         journal.append(start)?;
         self.watcher.run_started(self.dir.root());
-        for round in finished..=self.budget.rounds {
+        for round in finished..=self.budget.rounds() {
             self.round(round, &mut state, journal)?;
         }
         Ok(Outcome { rounds: state.rounds })
@@ -108,11 +132,11 @@ impl Experiment<'_> {
             state.label(self.data, &self.dir.read_selection(round)?)?;
             state.rounds.push(self.dir.read_metrics(round)?);
         }
-        for round in finished..=self.budget.rounds {
+        for round in finished..=self.budget.rounds() {
             self.dir.discard(round)?;
         }
         let Some(last) = finished.checked_sub(1) else { return Ok(state) };
-        if finished <= self.budget.rounds {
+        if finished <= self.budget.rounds() {
             let checkpoint = self.dir.checkpoint(last);
             let failed = |source| RunError::Step { round: last, step: "restoring", source };
             self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
@@ -130,7 +154,7 @@ impl Experiment<'_> {
             reading => drop(clock.phases.insert("data", reading)),
         }
         journal.append(Event::RoundStarted { round })?;
-        self.watcher.round_started(round, self.budget.rounds, state.labelled.len(), self.budget.of(round));
+        self.watcher.round_started(round, self.budget.rounds(), state.labelled.len(), self.budget.of(round));
 
         let selected = clock.time("select", || self.select(round, state))?;
         clock.split("select", "plugin", selected.deciding);

@@ -22,7 +22,7 @@ const LOWER: f64 = 0.1;
 pub struct EngineLearner {
     model: ModelSettings,
     training: engine::Training,
-    run_seed: u64,
+    seed: u64,
     services: Arc<Services>,
     device: Device,
     test: Images,
@@ -44,14 +44,14 @@ impl EngineLearner {
         validation: Option<Images>,
     ) -> Self {
         let (model, training) = (config.model.clone(), config.training.clone());
-        let run_seed = config.seed;
-        EngineLearner { model, training, run_seed, services, device, test, validation, network: None }
+        let seed = seed_of(config);
+        EngineLearner { model, training, seed, services, device, test, validation, network: None }
     }
 
     /// A model with random weights.
     fn random_model(&self, round: u32) -> Result<Model, EngineError> {
         let data = &self.services.data;
-        let mut rng = Rng::from_seed(seed(self.run_seed, round, "initialisation"));
+        let mut rng = Rng::from_seed(seed(self.seed, round, "initialisation"));
         let shape = image_shape(data.shape);
         let mut model = Model::new(&self.model, shape, data.classes.len(), &mut rng, &self.device)?;
         model.predict_in(self.training.precision);
@@ -218,6 +218,11 @@ impl Learner for EngineLearner {
         self.services.task.lock().model = Some(model);
         Ok(())
     }
+}
+
+/// The seed of weights and of the order of images.
+pub fn seed_of(config: &Config) -> u64 {
+    config.training.seed.unwrap_or(config.seed)
 }
 
 fn all_of(split: &Split) -> (Vec<usize>, Vec<usize>) {

@@ -18,7 +18,7 @@ pub use judge::{Diagnosis, Judgement, diagnose, represent};
 use crate::config::{self, Config, ConfigError};
 use crate::data::{self, Dataset};
 use crate::engine::{self, Device, Images, Restart};
-use crate::experiment::{Budget, Experiment, Outcome, RunDir, Watcher};
+use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
@@ -135,7 +135,7 @@ struct Session {
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
         let Session { config, data, reading, device, strategies } = self;
-        let budget = Budget { initial: config.initial.size, query: config.query.size, rounds: config.query.rounds };
+        let budget = budget(&config);
         budget.check(data.pool.len())?;
         let shape = learner::image_shape(data.shape);
         let pool = match config.model.is_script() {
@@ -155,11 +155,15 @@ impl Session {
                 Role::Initial => (&config.initial.representation, config.initial.around()),
                 Role::Query => (&config.query.representation, config.query.around()),
             };
+            let seed = match strategy.seat.role {
+                Role::Initial => config.initial.seed.unwrap_or(config.seed),
+                Role::Query => config.seed,
+            };
             let own = representation(own.as_ref(), &config, &data)?;
             let features = own.or_else(|| services.representation.clone());
             check_file(&services, features.as_ref())?;
             let (strategy, services) = (strategy.clone(), services.clone());
-            PluginSelector::create(strategy, services, (config.seed, around, features), recorder)
+            PluginSelector::create(strategy, services, (seed, around, features), recorder)
         };
         let mixed = |role: Role, mix: &Option<config::Mix>| {
             let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(selector_of);
@@ -193,7 +197,7 @@ impl Session {
             initial: &mut initial_selector,
             query: &mut query_selector,
             budget,
-            seed: config.seed,
+            seed: learner::seed_of(&config),
             reading,
             warm: config.training.restart == Restart::Warm,
             dir: &dir,
@@ -201,6 +205,13 @@ impl Session {
         };
         Ok(experiment.run()?)
     }
+}
+
+/// How many images the config labels.
+fn budget(config: &Config) -> Budget {
+    let config::Query { size, rounds, until, .. } = config.query;
+    let end = until.map_or(End::Rounds(rounds.unwrap_or(0)), End::Labels);
+    Budget { initial: config.initial.size, query: size, end }
 }
 
 /// What operations draw on, for a run of `config`.

@@ -1,0 +1,341 @@
+//! The table `[sweep]`: what is crossed with what, and the configs that come of it.
+//!
+//! ```toml
+//! [sweep]
+//! "initial.size" = [50, 100]                       # an axis: one key of the config
+//! initial = [{ strategy = "a" }, { strategy = "b", params = { k = 3 }, as = "b, k 3" }]    # several keys of a section
+//! arm = [{ "query.strategy" = "a", "initial.size" = 5, as = "mine" }]                      # keys of any sections
+//! seed = [1, 2, 3, 4, 5]
+//! compare_at = 300                                 # labels at which arms are compared
+//! baseline = { "query.strategy" = "a" }            # which arm the others are compared with
+//! ```
+
+use super::{Config, ConfigError, Override};
+use crate::nearest::nearest;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// The axis whose points may set keys of any section.
+const ANY_SECTION: &str = "arm";
+/// What a point that is a table may be called.
+const LABEL: &str = "as";
+
+/// A config with its table `[sweep]`, taken apart.
+#[derive(Debug)]
+pub struct Sweep {
+    /// What the study is called.
+    pub name: String,
+    /// The config with the overrides in it.
+    pub text: String,
+    /// What is crossed: seeds last.
+    pub axes: Vec<Axis>,
+    /// Every combination: all arms of one seed before those of the next.
+    pub cells: Vec<Cell>,
+}
+
+/// A list in `[sweep]`.
+#[derive(Debug)]
+pub struct Axis {
+    /// Its key.
+    pub name: String,
+    points: Vec<Point>,
+}
+
+/// One combination.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// What each axis has here, in the order of the axes.
+    pub labels: Vec<String>,
+    /// Its config, without `[sweep]`.
+    pub config: Config,
+}
+
+/// An element of an axis: its name, and the keys that it sets.
+#[derive(Debug)]
+struct Point {
+    label: String,
+    sets: Vec<Override>,
+}
+
+impl Axis {
+    /// Whether it is a seed: runs that differ in nothing else belong to one arm.
+    pub fn is_seed(&self) -> bool {
+        self.name == "seed" || self.name.ends_with(".seed")
+    }
+}
+
+impl Sweep {
+    /// Read a config with a table `[sweep]`; overrides of `sweep.KEY` change the table, all others the rest.
+    ///
+    /// Errs where the config or any combination is wrong.
+    pub fn read(file: &Path, overrides: &[Override]) -> Result<Sweep, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, overrides, key, message);
+        let mut table: Table = toml::from_str(&text).map_err(|error| ConfigError::in_text(file, &text, &error))?;
+        let Some(Value::Table(given)) = table.remove("sweep") else {
+            return Err(at_key("sweep", "is missing: a table of lists, such as `seed = [1, 2, 3, 4, 5]`".to_owned()));
+        };
+        let mut sweep = flat(given);
+        let (of_sweep, of_base): (Vec<&Override>, Vec<&Override>) =
+            overrides.iter().partition(|set| set.key().starts_with("sweep."));
+        for set in of_sweep {
+            sweep.insert(set.key()["sweep.".len()..].to_owned(), set.value().clone());
+        }
+        for set in &of_base {
+            set.apply(&mut table).map_err(|error| ConfigError::in_override(file, set, &error))?;
+        }
+        let axes = axes(&sweep).map_err(|(key, message)| at_key(&format!("sweep.{key}"), message))?;
+        check_apart(&axes, &of_base).map_err(|(key, message)| at_key(&key, message))?;
+        check_baseline(&sweep, &axes).map_err(|message| at_key("sweep.baseline", message))?;
+        let base: Vec<Override> = of_base.into_iter().cloned().collect();
+        let cells = crossed(&axes).map(|points| {
+            let sets = points.iter().flat_map(|point| &point.sets);
+            let sets: Vec<Override> = base.iter().chain(sets).cloned().collect();
+            let config = Config { sweep: None, ..Config::parse(file, &text, &sets)? };
+            Ok(Cell { labels: points.iter().map(|point| point.label.clone()).collect(), config })
+        });
+        let cells = cells.collect::<Result<Vec<Cell>, ConfigError>>()?;
+        table.insert("sweep".to_owned(), Value::Table(sweep));
+        let text = if overrides.is_empty() { text } else { table.to_string() };
+        let name = cells.first().map(|cell| cell.config.name.clone()).unwrap_or_default();
+        Ok(Sweep { name, text, axes, cells })
+    }
+}
+
+/// Tables within the table as dotted keys; but for the baseline, whose keys are names of axes.
+fn flat(given: Table) -> Table {
+    let mut flat = Table::new();
+    for (key, value) in given {
+        match value {
+            Value::Table(inner) if key != "baseline" => {
+                flat.extend(self::flat(inner).into_iter().map(|(below, value)| (format!("{key}.{below}"), value)));
+            }
+            value => drop(flat.insert(key, value)),
+        }
+    }
+    flat
+}
+
+/// The axes, seeds last; the error is a key of the table and a sentence.
+fn axes(sweep: &Table) -> Result<Vec<Axis>, (String, String)> {
+    let mut axes = Vec::new();
+    for (name, value) in sweep {
+        let wrong = |rule: &str| Err((name.clone(), rule.to_owned()));
+        match (name.as_str(), value) {
+            ("baseline", _) => {}
+            ("compare_at", Value::Integer(labels)) if *labels > 0 => {}
+            ("compare_at", _) => return wrong("must be a number of labels, at least 1"),
+            (_, Value::Array(values)) if !values.is_empty() => axes.push(axis(name, values)?),
+            _ => return wrong("must be a list with at least one value"),
+        }
+    }
+    if axes.is_empty() {
+        return Err((String::new(), "has no list: nothing is crossed".to_owned()));
+    }
+    axes.sort_by_key(Axis::is_seed);
+    Ok(axes)
+}
+
+fn axis(name: &str, values: &[Value]) -> Result<Axis, (String, String)> {
+    let mut points: Vec<Point> = Vec::new();
+    for value in values {
+        let point = point(name, value).map_err(|rule| (name.to_owned(), rule))?;
+        if points.iter().any(|other| other.label == point.label) {
+            let rule = format!("has `{}` twice; tell tables apart with `{LABEL} = \"NAME\"`", point.label);
+            return Err((name.to_owned(), rule));
+        }
+        points.push(point);
+    }
+    Ok(Axis { name: name.to_owned(), points })
+}
+
+/// An element of the axis `name`. A table on a section sets keys of this section, in an axis of arms keys of any.
+fn point(name: &str, value: &Value) -> Result<Point, String> {
+    let several = match value {
+        Value::Table(keys) if name == ANY_SECTION || !name.contains('.') => keys,
+        _ if name == ANY_SECTION => return Err("must be a list of tables of keys".to_owned()),
+        value => {
+            let sets = vec![Override::in_sweep(name, value.clone())];
+            return Ok(Point { label: plain(value), sets });
+        }
+    };
+    let mut sets = Vec::new();
+    for (key, value) in several.iter().filter(|(key, _)| *key != LABEL) {
+        match (name, value) {
+            (ANY_SECTION, Value::Table(section)) if !key.contains('.') => {
+                sets.extend(section.iter().map(|(below, v)| Override::in_sweep(&format!("{key}.{below}"), v.clone())));
+            }
+            (ANY_SECTION, value) => sets.push(Override::in_sweep(key, value.clone())),
+            (section, value) => sets.push(Override::in_sweep(&format!("{section}.{key}"), value.clone())),
+        }
+    }
+    let label = match several.get(LABEL) {
+        Some(Value::String(label)) => label.clone(),
+        Some(_) => return Err(format!("`{LABEL}` must be a text")),
+        None => {
+            let mut texts: Vec<String> = sets.iter().map(|set| plain(set.value())).collect();
+            texts.dedup();
+            texts.join(", ")
+        }
+    };
+    Ok(Point { label, sets })
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// No key may be set by two axes, or by an axis and an override: one of them would count for nothing.
+fn check_apart(axes: &[Axis], overrides: &[&Override]) -> Result<(), (String, String)> {
+    let meets = |a: &Override, b: &Override| a.covers(b.key()) || b.covers(a.key());
+    for (i, axis) in axes.iter().enumerate() {
+        let sets = || axis.points.iter().flat_map(|point| &point.sets);
+        if let Some(set) = overrides.iter().find(|set| sets().any(|own| meets(own, set))) {
+            let rule = format!("is an axis of `[sweep]`; set `sweep.{}` to another list instead", axis.name);
+            return Err((set.key().to_owned(), rule));
+        }
+        for other in &axes[i + 1..] {
+            let mut theirs = other.points.iter().flat_map(|point| &point.sets);
+            if let Some(set) = theirs.find(|set| sets().any(|own| meets(own, set))) {
+                let rule = format!("sets `{}`, and so does the axis `{}`", set.key(), axis.name);
+                return Err((format!("sweep.{}", other.name), rule));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the baseline names points of axes.
+fn check_baseline(sweep: &Table, axes: &[Axis]) -> Result<(), String> {
+    let Some(baseline) = sweep.get("baseline") else { return Ok(()) };
+    let form = "must be a table of axes and their values, such as { \"query.strategy\" = \"NAME\" }";
+    let baseline = baseline.as_table().ok_or(form)?;
+    let known = |word: &str, of: &mut dyn Iterator<Item = &str>| {
+        nearest(word, of).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+    };
+    for (name, value) in baseline {
+        let Some(axis) = axes.iter().find(|axis| axis.name == *name) else {
+            let hint = known(name, &mut axes.iter().map(|axis| axis.name.as_str()));
+            return Err(format!("names `{name}`, which is no axis{hint}"));
+        };
+        let label = plain(value);
+        if axis.points.iter().all(|point| point.label != label) {
+            let hint = known(&label, &mut axis.points.iter().map(|point| point.label.as_str()));
+            return Err(format!("names `{label}`, which the axis `{name}` does not have{hint}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every combination of a point of each axis; the last axis changes slowest.
+fn crossed(axes: &[Axis]) -> impl Iterator<Item = Vec<&Point>> {
+    let n = axes.iter().map(|axis| axis.points.len()).product();
+    (0..n).map(|mut i: usize| {
+        let digit = |axis: &'_ Axis| {
+            let digit = i % axis.points.len();
+            i /= axis.points.len();
+            digit
+        };
+        let digits: Vec<usize> = axes.iter().map(digit).collect();
+        axes.iter().zip(digits).map(|(axis, digit)| &axis.points[digit]).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = r#"
+name = "toy"
+[dataset]
+kind = "synthetic"
+[query]
+strategy = "entropy"
+size = 5
+until = 40
+[initial]
+size = 10
+"#;
+
+    fn read(sweep: &str, overrides: &[&str]) -> Result<Sweep, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("toy.toml");
+        std::fs::write(&file, format!("{BASE}\n{sweep}")).unwrap();
+        let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
+        Sweep::read(&file, &overrides).map_err(|error| error.to_string())
+    }
+
+    fn labels(sweep: &Sweep) -> Vec<String> {
+        sweep.cells.iter().map(|cell| cell.labels.join("/")).collect()
+    }
+
+    #[test]
+    fn lists_are_crossed_and_seeds_change_slowest() {
+        let sweep =
+            read("[sweep]\nseed = [1, 2]\ninitial.size = [5, 10]\n\"initial.strategy\" = [\"random\"]", &[]).unwrap();
+        let names: Vec<&str> = sweep.axes.iter().map(|axis| axis.name.as_str()).collect();
+        assert_eq!(names, ["initial.size", "initial.strategy", "seed"]);
+        assert_eq!(labels(&sweep), ["5/random/1", "10/random/1", "5/random/2", "10/random/2"]);
+        let last = &sweep.cells[3].config;
+        assert_eq!((last.seed, last.initial.size, last.sweep.is_none()), (2, 10, true));
+    }
+
+    #[test]
+    fn a_point_may_set_several_keys_and_bear_a_name() {
+        let sweep = read(
+            r#"[sweep]
+initial = [{ strategy = "random" }, { strategy = "kmeans", params = { a = 1 }, as = "mine" }]
+arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "random", seed = 4 }]"#,
+            &[],
+        )
+        .unwrap();
+        assert_eq!(labels(&sweep), ["3, margin/random", "random, 4/random", "3, margin/mine", "random, 4/mine"]);
+        let config = &sweep.cells[3].config;
+        assert_eq!((config.query.strategy.as_str(), config.query.size, config.seed), ("random", 5, 4));
+        assert_eq!((config.initial.strategy.as_str(), config.initial.size), ("kmeans", 10));
+    }
+
+    #[test]
+    fn overrides_change_the_table_or_the_base() {
+        let sweep =
+            read("[sweep]\n\"initial.strategy\" = [\"a\"]", &["sweep.seed=[3, 4]", "training.epochs=7"]).unwrap();
+        assert_eq!(labels(&sweep), ["a/3", "a/4"]);
+        assert!(sweep.cells.iter().all(|cell| cell.config.training.epochs == 7));
+        let again: Table = sweep.text.parse().unwrap();
+        assert_eq!(again["training"]["epochs"].as_integer(), Some(7));
+        assert_eq!(again["sweep"]["seed"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_key() {
+        let seeds = "[sweep]\n\"initial.strategy\" = [\"random\", \"margin\"]\nseed = [1, 2]";
+        let with = |line: &str| format!("{seeds}\n{line}");
+        for (sweep, overrides, expected) in [
+            (String::new(), vec![], "`sweep` is missing"),
+            ("[sweep]".to_owned(), vec![], "has no list"),
+            (with("\"query.size\" = 3"), vec![], "`sweep.query.size` must be a list"),
+            (with("\"query.size\" = []"), vec![], "`sweep.query.size` must be a list"),
+            (with("\"query.size\" = [3, 3]"), vec![], "has `3` twice"),
+            (with("\"query.size\" = [3, 0]"), vec![], "`query.size` must be at least 1"),
+            (with("\"query.sice\" = [3]"), vec![], "sice"),
+            (with("\"query.size\" = [\"many\"]"), vec![], "query.size"),
+            (
+                with("initial = [{ strategy = \"b\" }]"),
+                vec![],
+                "sets `initial.strategy`, and so does the axis `initial`",
+            ),
+            (with("arm = [3]"), vec![], "`sweep.arm` must be a list of tables"),
+            (with("compare_at = 0"), vec![], "`sweep.compare_at` must be a number of labels"),
+            (with("baseline = { \"initial.strategi\" = \"random\" }"), vec![], "did you mean `initial.strategy`?"),
+            (with("baseline = { \"initial.strategy\" = \"margn\" }"), vec![], "did you mean `margin`?"),
+            (seeds.to_owned(), vec!["seed=3"], "`seed` is an axis of `[sweep]`"),
+            (seeds.to_owned(), vec!["initial={}"], "`initial` is an axis of `[sweep]`"),
+        ] {
+            let error = read(&sweep, &overrides).map(|_| ()).unwrap_err();
+            assert!(error.contains(expected), "{sweep} {overrides:?}: {error}");
+        }
+    }
+}
