@@ -6,6 +6,7 @@ use crate::engine::EngineError;
 use crate::experiment::RunError;
 use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
+use crate::project::ProjectError;
 use crate::report::ReportError;
 use crate::session::SessionError;
 use crate::workshop::WorkshopError;
@@ -119,6 +120,13 @@ impl From<DataError> for Problem {
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Problem {
         Problem::failed(&error, error.hint().map(str::to_owned))
+    }
+}
+
+impl From<ProjectError> for Problem {
+    fn from(error: ProjectError) -> Problem {
+        let exit = if error.is_usage() { USAGE } else { FAILED };
+        Problem::plain(exit, error.to_string(), error.source().map(chain), error.hint())
     }
 }
 

@@ -5,9 +5,11 @@
 
 mod error;
 mod overrides;
+mod select;
 
 pub use error::ConfigError;
 pub use overrides::Override;
+pub use select::Choosing;
 
 use crate::data;
 use crate::engine;
@@ -431,9 +433,13 @@ impl Config {
 
     /// The same for the text of a file that stands, or would stand, there.
     pub fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+        Config::parse_in(file.parent().unwrap_or(Path::new(".")), file, text, overrides)
+    }
+
+    /// The same with a folder of its own at which relative paths begin.
+    pub fn parse_in(folder: &Path, file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
         let mut config = overrides::parse(file, text, overrides)?;
         config.check().map_err(|(key, message)| ConfigError::at_key(file, text, overrides, key, message))?;
-        let folder = file.parent().unwrap_or(Path::new("."));
         let from_here =
             |path: &Path| std::path::absolute(folder.join(path)).map_err(|error| ConfigError::unreadable(file, &error));
         for path in &mut config.plugins.path {
