@@ -173,6 +173,11 @@ impl From<SessionError> for Problem {
                 let hint = "for example: [representation] with method = \"moco-v2\" and epochs = 20";
                 Problem::usage(error.to_string(), Some(hint.to_owned()))
             }
+            SessionError::OneClass { .. } => {
+                let hint =
+                    "choose more with a strategy that looks at images alone, and label until there are two classes";
+                Problem::usage(error.to_string(), Some(hint.to_owned()))
+            }
             SessionError::Operation(_) => Problem::failed(&error, None),
             SessionError::OtherData { .. } => {
                 Problem::failed(&error, Some("bring back the data set as it was, or start a new run".to_owned()))

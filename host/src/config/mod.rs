@@ -9,7 +9,7 @@ mod select;
 
 pub use error::ConfigError;
 pub use overrides::Override;
-pub use select::Choosing;
+pub use select::{Choosing, Settings};
 
 use crate::data;
 use crate::engine;

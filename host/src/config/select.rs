@@ -2,7 +2,7 @@
 
 use super::{Config, ConfigError, Override};
 use coldstart_plugin_api::Role;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// What a project begins with.
@@ -24,6 +24,33 @@ method = "handcrafted"
 /// Keys that stand in the section of whoever chooses, and may be set without its name.
 const OF_CHOOSER: [&str; 5] = ["params", "subsample", "stochastic", "balance", "mix"];
 
+/// The config of a selection, and what its mistakes are shown with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The config.
+    pub config: Config,
+    role: Role,
+    strategy: String,
+    file: PathBuf,
+    text: String,
+    overrides: Vec<Override>,
+}
+
+impl Settings {
+    /// An error of one key's value: where it was typed, or in the project's config.
+    pub fn at_key(&self, key: &str, message: String) -> ConfigError {
+        let typed = key == format!("{}.strategy", self.role.name());
+        if typed && !self.overrides.iter().any(|set| set.covers(key)) {
+            let when = match self.role {
+                Role::Initial => "before the first label",
+                Role::Query => "now that there are labels",
+            };
+            return ConfigError::in_argument(&format!("--strategy {}", self.strategy), &format!("{message}, {when}"));
+        }
+        ConfigError::at_key(&self.file, &self.text, &self.overrides, key, message)
+    }
+}
+
 /// What one selection asks for.
 pub struct Choosing<'a> {
     /// `initial` before the first label, `query` afterwards.
@@ -39,24 +66,21 @@ pub struct Choosing<'a> {
 }
 
 impl Choosing<'_> {
-    /// The config for it, from that of the selection before if there was one; the text is for messages.
+    /// The config for it, from that of the selection before if there was one.
     ///
     /// Settings stay from one selection to the next. Those of the strategy stay with its name: another one begins with its own
     /// defaults. Relative paths in the overrides begin in the working directory.
-    pub fn config(
-        &self,
-        file: &Path,
-        before: Option<&str>,
-        overrides: &[Override],
-    ) -> Result<(Config, String, Vec<Override>), ConfigError> {
+    pub fn config(&self, file: &Path, before: Option<&str>, overrides: &[Override]) -> Result<Settings, ConfigError> {
         let mut table: Table =
             toml::from_str(before.unwrap_or(BEGINNING)).map_err(|error| ConfigError::in_text(file, "", &error))?;
         self.lay_over(&mut table);
         let text = toml::to_string(&table).expect("it came from TOML");
-        let overrides: Vec<Override> =
-            overrides.iter().map(|set| set.clone().within(self.role.name(), &OF_CHOOSER)).collect();
+        let method = self.representation.map(|method| Override::of("representation.method", method));
+        let typed = overrides.iter().map(|set| set.clone().within(self.role.name(), &OF_CHOOSER));
+        let overrides: Vec<Override> = method.into_iter().chain(typed).collect();
         let config = Config::parse_in(Path::new("."), file, &text, &overrides)?;
-        Ok((config, text, overrides))
+        let (strategy, file) = (self.strategy.to_owned(), file.to_owned());
+        Ok(Settings { config, role: self.role, strategy, file, text, overrides })
     }
 
     fn lay_over(&self, table: &mut Table) {
@@ -77,12 +101,9 @@ impl Choosing<'_> {
         section(table, Role::Query.name()).entry("rounds").or_insert(Value::Integer(1));
         if let Some(method) = self.representation {
             let same = table.get("representation").and_then(|section| section.get("method")?.as_str()) == Some(method);
+            // Keys of another method do not go with this one.
             if !same {
-                let method = Value::String(method.to_owned());
-                table.insert(
-                    "representation".to_owned(),
-                    Value::Table(Table::from_iter([("method".to_owned(), method)])),
-                );
+                table.remove("representation");
             }
         }
     }
@@ -103,7 +124,7 @@ mod tests {
     fn config(before: Option<&str>, role: Role, strategy: &str, set: &[&str]) -> Config {
         let overrides: Vec<Override> = set.iter().map(|set| set.parse().unwrap()).collect();
         let choosing = Choosing { role, strategy, size: 7, images: Path::new("/photos"), representation: None };
-        choosing.config(Path::new("config.toml"), before, &overrides).unwrap().0
+        choosing.config(Path::new("config.toml"), before, &overrides).unwrap().config
     }
 
     #[test]

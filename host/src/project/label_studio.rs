@@ -113,7 +113,7 @@ fn of_task(
     let Some(Value::Array(annotations)) = task.get("annotations") else {
         return Err("it has no list of annotations: export as JSON, not as the list of tasks".to_owned());
     };
-    let before = read.given.len();
+    let before = read.given.len() + read.cancelled;
     for annotation in annotations {
         if annotation["was_cancelled"] == json!(true) {
             read.cancelled += 1;
@@ -125,7 +125,7 @@ fn of_task(
             read.given.push(Given { image: image.clone(), label, place: format!("{place}, annotator {}", bare(by)) });
         }
     }
-    read.unanswered += usize::from(read.given.len() == before);
+    read.unanswered += usize::from(read.given.len() + read.cancelled == before);
     Ok(())
 }
 
@@ -203,4 +203,92 @@ fn one_of(value: &Value) -> Result<String, String> {
 /// A JSON value without quotes.
 fn bare(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(results: &[(&str, &str, &[&str])]) -> String {
+        let result = |(kind, name, choices): &(&str, &str, &[&str])| json!({"type": kind, "from_name": name, "value": {"choices": choices}});
+        let results: Vec<Value> = results.iter().map(result).collect();
+        json!([{"id": 4, "data": {"image": "a.png"}, "annotations": [{"completed_by": {"id": 2, "email": "x@y"}, "result": results}]}])
+            .to_string()
+    }
+
+    #[test]
+    fn an_annotation_has_one_choice_or_says_why_not() {
+        let given = |label: &str| {
+            vec![Given { image: "a.png".into(), label: label.into(), place: "task 4, annotator x@y".into() }]
+        };
+        let rows = [
+            (task(&[("choices", "kind", &["ant"])]), None, Ok(given("ant"))),
+            (task(&[("rating", "stars", &[]), ("choices", "kind", &[" ant "])]), None, Ok(given("ant"))),
+            (task(&[("choices", "kind", &["ant"]), ("choices", "light", &["day"])]), Some("light"), Ok(given("day"))),
+            (
+                task(&[("choices", "kind", &["ant"]), ("choices", "light", &["day"])]),
+                None,
+                Err("several answers (kind, light)"),
+            ),
+            (task(&[("choices", "kind", &["ant", "bee"])]), None, Err("an image has one label")),
+            (task(&[("choices", "kind", &[])]), None, Err("an image has one label")),
+            (task(&[]), None, Ok(vec![])),
+        ];
+        for (text, field, expected) in rows {
+            match (parse(&text, field), expected) {
+                (Ok(read), Ok(given)) => {
+                    assert_eq!((&read.given, read.unanswered), (&given, usize::from(given.is_empty())), "{text}");
+                }
+                (Err(error), Err(part)) => assert!(error.contains("task 4") && error.contains(part), "{error}"),
+                (found, expected) => panic!("{text}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_row_is_what_is_neither_data_nor_bookkeeping() {
+        let rows: [(&[&str], Option<&str>, Result<Option<&str>, &str>); 6] = [
+            (&["image", "label", "notes"], None, Ok(Some("label"))),
+            (
+                &["annotation_id", "annotator", "kind", "coldstart_image", "coldstart_rank", "id", "image"],
+                None,
+                Ok(Some("kind")),
+            ),
+            (&["id", "image"], None, Ok(None)),
+            (&["image", "kind", "light"], None, Err("any of kind, light")),
+            (&["image", "kind", "light"], Some("light"), Ok(Some("light"))),
+            (&["image", "label"], Some("kind"), Err("no column `kind`")),
+        ];
+        for (names, field, expected) in rows {
+            match (label_column(names, field), expected) {
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (found, expected) => assert_eq!(found.ok(), expected.ok(), "{names:?}"),
+            }
+        }
+    }
+
+    /// Python's urllib.parse.quote says the same of the first two.
+    #[test]
+    fn addresses_are_encoded_and_back() {
+        for (path, address) in [
+            ("a b/ü.png", "a%20b/%C3%BC.png"),
+            ("50%+&?#.jpg", "50%25%2B%26%3F%23.jpg"),
+            ("plain-._~/1", "plain-._~/1"),
+        ] {
+            assert_eq!(encoded(path), address);
+            assert_eq!(decoded(address), path);
+        }
+        for odd in ["%", "%2", "%zz", "100%"] {
+            assert_eq!(decoded(odd), odd);
+        }
+    }
+
+    /// Whatever is left of an export is read or refused, without a panic.
+    #[test]
+    fn cut_exports_are_refused() {
+        let text = task(&[("choices", "kind", &["ant"])]);
+        for cut in 0..text.len() {
+            assert!(parse(&text[..cut], None).is_err(), "{}", &text[..cut]);
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub struct Read {
     pub given: Vec<Given>,
     /// Annotations that were skipped or cancelled.
     pub cancelled: usize,
-    /// Tasks or rows without an answer.
+    /// Tasks that nobody has looked at, and rows without an answer.
     pub unanswered: usize,
 }
 
@@ -223,5 +223,76 @@ impl Merged {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_found_by_its_path_or_the_end_of_an_address() {
+        let known = BTreeSet::from(["1.png", "a/1.png", "a/b c.png", "50%.png"]);
+        for (name, expected) in [
+            ("a/1.png", Some(("", "a/1.png"))),
+            ("./a/1.png", Some(("", "a/1.png"))),
+            ("50%.png", Some(("", "50%.png"))),
+            ("/home/x/photos/a/1.png", Some(("/home/x/photos/", "a/1.png"))),
+            ("/data/local-files/?d=photos/a/b%20c.png", Some(("/data/local-files/?d=photos/", "a/b c.png"))),
+            ("/data/local-files/?d=1.png", Some(("/data/local-files/?d=", "1.png"))),
+            ("x1.png", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(before, image)| (before.to_owned(), image));
+            assert_eq!(found(name, &known), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn annotators_who_differ_are_refused_left_out_or_counted() {
+        let given = |labels: &[&str]| -> Vec<Given> {
+            let of =
+                |label: &&str| Given { image: String::new(), label: (*label).to_owned(), place: "line 2".to_owned() };
+            labels.iter().map(of).collect()
+        };
+        for (labels, skip, majority) in [
+            (&["a"][..], Some("a"), Some("a")),
+            (&["a", "a"], Some("a"), Some("a")),
+            (&["a", "b"], None, None),
+            (&["b", "a", "b"], None, Some("b")),
+            (&["b", "a", "b", "a", "c"], None, None),
+        ] {
+            let given = given(labels);
+            let of = |policy| agreed("x", &given, policy).ok().flatten();
+            assert_eq!(of(Disagreement::Skip).as_deref(), skip, "{labels:?}");
+            assert_eq!(of(Disagreement::Majority).as_deref(), majority, "{labels:?}");
+            assert_eq!(agreed("x", &given, Disagreement::Refuse).is_err(), skip.is_none(), "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn tables_have_an_image_and_a_label() {
+        let given = |image: &str, label: &str, line: u64| Given {
+            image: image.into(),
+            label: label.into(),
+            place: format!("line {line}"),
+        };
+        let read = of_table(
+            "label , image,who\nant,a.png,me\n,b.png,me\n \"bee, wild\" ,\"c\n.png\",me\nant,d.png,me\n",
+            None,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.given, [given("a.png", "ant", 2), given("c\n.png", "bee, wild", 4), given("d.png", "ant", 6)]);
+        assert_eq!(read.unanswered, 1);
+    }
+
+    #[test]
+    fn labels_that_differ_in_capitals_are_noticed() {
+        let of = |labels: &[&str]| {
+            let labels = labels.iter().enumerate().map(|(i, label)| (i.to_string(), (*label).to_owned())).collect();
+            Merged { labels, ..Merged::default() }.alike()
+        };
+        assert_eq!(of(&["ant", "bee", "ant"]), None);
+        assert_eq!(of(&["ant", "bee", "Ant"]), Some("`Ant`, `ant`".to_owned()));
     }
 }

@@ -11,7 +11,7 @@ use crate::operations::{self, Representation, Services, write_map};
 use crate::plugin::SearchPath;
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
-use coldstart_plugin_api::ops::MapArgs;
+use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
 use coldstart_plugin_api::{Code, Role, Selection};
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ impl Chooser {
             }
             strategies.push(Arc::new(strategy));
         }
+        check_classes(&data.classes, &strategies)?;
         if let Some(representation) = config.representation.as_mut().filter(|section| section.is_trained()) {
             representation.epochs.get_or_insert(epochs as u32);
         }
@@ -123,7 +124,7 @@ impl Chooser {
                 false => SessionError::Run(failed(step)(source)),
             }
         };
-        if self.needs_model() {
+        if self.asks_model() {
             let data = &self.services.data;
             let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
             let trained = self.learner.train(round, &positions, seed(self.config.seed, round, "training"), false);
@@ -145,10 +146,9 @@ impl Chooser {
         Ok(Chosen { selection: selected.selection, state })
     }
 
-    /// Whether a strategy, or what is done around it, asks the task model; and there is something to tell apart.
-    fn needs_model(&self) -> bool {
-        let asks = |strategy: &Arc<Strategy>| strategy.manifest.needs.iter().any(|need| need.starts_with(PREDICTIONS));
-        let asked = self.config.query.balance || self.strategies.iter().any(asks);
+    /// Whether a strategy, or what is done around it, asks the task model, and there are classes to tell apart.
+    fn asks_model(&self) -> bool {
+        let asked = self.config.query.balance || self.strategies.iter().any(|strategy| asks_model(strategy));
         self.role == Role::Query && asked && self.services.data.classes.len() > 1
     }
 
@@ -182,5 +182,22 @@ impl Chooser {
         let positions: Vec<usize> = (0..pool.len()).collect();
         write_map(&folder, &args, &self.services.data, &positions, &places, &groups, false)
             .map_err(|error| SessionError::Operation(format!("the map of the pool: {error}")))
+    }
+}
+
+/// Whether a strategy cannot do without predictions.
+fn asks_model(strategy: &Strategy) -> bool {
+    strategy.manifest.needs.iter().any(|need| need.starts_with(PREDICTIONS))
+}
+
+/// A single class leaves a model nothing to learn. A strategy that has its own network trained may ask that one.
+fn check_classes(classes: &[String], strategies: &[Arc<Strategy>]) -> Result<(), SessionError> {
+    let trains = |strategy: &Strategy| strategy.manifest.needs.iter().any(|need| need == TRAIN_1.0);
+    let lost = strategies.iter().find(|strategy| asks_model(strategy) && !trains(strategy));
+    match (classes, lost.filter(|strategy| strategy.seat.role == Role::Query)) {
+        ([class], Some(strategy)) => {
+            Err(SessionError::OneClass { class: class.clone(), strategy: strategy.manifest.name.clone() })
+        }
+        _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use super::run::options;
 use crate::cli::args::{Args, Format, Select};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::config::{Choosing, Config, ConfigError};
+use crate::config::{Choosing, Config, Settings};
 use crate::data::{Decoded, Shape, Skipped, decode_images, list_images, partly_labelled, sheet};
 use crate::experiment::{now, write_atomically};
 use crate::operations::Meter;
@@ -32,11 +32,9 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let rounds = project.rounds()?;
     let round = rounds.len() as u32;
     let role = role(&project, &rounds)?;
-    let (config, text, set) = config(select, &project, role)?;
-    let file = project.path("config.toml");
-    let at_key = |key: &str, message: String| ConfigError::at_key(&file, &text, &set, key, message);
+    let settings = settings(select, &project, role)?;
 
-    let shape = shape(&config);
+    let shape = shape(&settings.config);
     let (images, pixels_nhwc, skipped) = read(&project, &select.images, shape, console)?;
     let pool = Pool::new(&images, &project.labels()?, &rounds);
     pool.check(select.size)?;
@@ -45,8 +43,9 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         console.say(&format!("{} {line}", pool.waiting));
     }
     let data = partly_labelled(pixels_nhwc, shape, &pool.labels, pool.classes.clone());
-    let chooser = Chooser::new(config, role, data, &options(args, console, &select.device), &at_key);
-    let chooser = chooser?;
+    let at_key = |key: &str, message: String| settings.at_key(key, message);
+    let options = options(args, console, &select.device);
+    let chooser = Chooser::new(settings.config.clone(), role, data, &options, &at_key)?;
     let (config, strategies) = (chooser.config().clone(), chooser.strategies());
     let state = state_before(&project, &rounds, &strategies)?;
 
@@ -110,9 +109,7 @@ fn role(project: &Project, rounds: &[Picks]) -> Result<Role, Problem> {
     }
 }
 
-type Settings = (Config, String, Vec<crate::config::Override>);
-
-fn config(select: &Select, project: &Project, role: Role) -> Result<Settings, Problem> {
+fn settings(select: &Select, project: &Project, role: Role) -> Result<Settings, Problem> {
     let images = std::path::absolute(&select.images).unwrap_or_else(|_| select.images.clone());
     let choosing = Choosing {
         role,
@@ -145,7 +142,7 @@ fn read(
     let skipped: Vec<Skipped> = listed.skipped.into_iter().chain(decoded.skipped).collect();
     let decoded = Decoded { skipped: skipped.clone(), ..decoded };
     let (images, new) = project.check(&decoded, folder)?;
-    let new = if images.len() > new { format!(", {new} of them new") } else { String::new() };
+    let new = if new > 0 && images.len() > new { format!(", {new} of them new") } else { String::new() };
     console.say(&format!("{} images in {}{new}", images.len(), folder.display()));
     if !skipped.is_empty() {
         console.say(&format!("skipped {} that cannot be read:", skipped.len()));
