@@ -10,7 +10,7 @@ use std::process::Command;
 const PLAIN_MATHS: [&str; 6] = ["libm", "nalgebra", "ndarray", "num-traits", "ordered-float", "statrs"];
 
 /// A room of the host and the words that its code must not hold.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     (
         "data",
         &[
@@ -69,6 +69,21 @@ const ROOMS: [(&str, &[&str]); 10] = [
         ],
     ),
     (
+        "project",
+        &[
+            "tch",
+            "libloading",
+            "dlopen",
+            "crate::engine",
+            "crate::plugin",
+            "crate::operations",
+            "crate::session",
+            "crate::config",
+            "crate::report",
+            "crate::cli",
+        ],
+    ),
+    (
         "report",
         &[
             "tch",
@@ -77,6 +92,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
             "crate::plugin",
             "crate::experiment",
             "crate::operations",
+            "crate::project",
             "crate::cli",
         ],
     ),

@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod nearest;
 pub mod operations;
 pub mod plugin;
+pub mod project;
 pub mod report;
 pub mod session;
 pub mod workshop;

@@ -6,8 +6,10 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 
 mod author;
+mod choose;
 
 pub use author::{CheckSettings, PluginBuild, PluginCase, PluginCheck, PluginNew};
+pub use choose::{Format, Ingest, OnDisagreement, Select};
 
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
 #[derive(Debug, Parser)]
@@ -45,6 +47,10 @@ pub enum Command {
     Resume(Resume),
     /// Write one HTML page about one or more runs
     Report(Report),
+    /// Choose which images of a folder to label next
+    Select(Select),
+    /// Read the labels of chosen images back
+    Ingest(Ingest),
     /// Train the representation of a config, judge it, store its features
     Represent(Represent),
     /// Judge a finished run with every label of its pool: maps, representations, pretexts

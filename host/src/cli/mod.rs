@@ -49,6 +49,8 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Run(run) => commands::run::run(args, run, console),
         Command::Resume(resume) => commands::run::resume(args, resume, console),
         Command::Report(report) => commands::report::report(report),
+        Command::Select(select) => commands::select::select(args, select, console),
+        Command::Ingest(ingest) => commands::ingest::ingest(ingest, console),
         Command::Represent(represent) => commands::represent::represent(args, represent, console),
         Command::Diagnose(diagnose) => commands::represent::diagnose(args, diagnose, console),
         Command::Cache(cache) => commands::cache::cache(args, cache),

@@ -6,6 +6,7 @@ use crate::engine::EngineError;
 use crate::experiment::RunError;
 use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
+use crate::project::ProjectError;
 use crate::report::ReportError;
 use crate::session::SessionError;
 use crate::workshop::WorkshopError;
@@ -122,6 +123,13 @@ impl From<EngineError> for Problem {
     }
 }
 
+impl From<ProjectError> for Problem {
+    fn from(error: ProjectError) -> Problem {
+        let exit = if error.is_usage() { USAGE } else { FAILED };
+        Problem::plain(exit, error.to_string(), error.source().map(chain), error.hint())
+    }
+}
+
 impl From<ReportError> for Problem {
     fn from(error: ReportError) -> Problem {
         Problem::failed(&error, None)
@@ -163,6 +171,11 @@ impl From<SessionError> for Problem {
             SessionError::Run(error) => error.into(),
             SessionError::Representation { .. } => {
                 let hint = "for example: [representation] with method = \"moco-v2\" and epochs = 20";
+                Problem::usage(error.to_string(), Some(hint.to_owned()))
+            }
+            SessionError::OneClass { .. } => {
+                let hint =
+                    "choose more with a strategy that looks at images alone, and label until there are two classes";
                 Problem::usage(error.to_string(), Some(hint.to_owned()))
             }
             SessionError::Operation(_) => Problem::failed(&error, None),

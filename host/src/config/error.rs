@@ -78,6 +78,12 @@ impl ConfigError {
         .into()
     }
 
+    /// An error of something that was typed, and stands in no file.
+    pub(super) fn in_argument(argument: &str, message: &str) -> ConfigError {
+        let message = format!("`{argument}`: {message}");
+        Mistake { message, hint: None, source_code: named(Path::new(argument), ""), span: None }.into()
+    }
+
     /// The same error with this hint.
     pub fn with_hint(mut self, hint: String) -> ConfigError {
         self.0.hint = Some(hint);

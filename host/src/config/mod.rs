@@ -6,12 +6,14 @@
 mod error;
 mod overrides;
 mod representation;
+mod select;
 mod strategies;
 mod sweep;
 
 pub use error::ConfigError;
 pub use overrides::Override;
 pub use representation::{Published, Representation, UNTRAINED};
+pub use select::{Choosing, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Stochastic};
 pub use sweep::{Axis, Cell, Sweep};
 
@@ -134,9 +136,13 @@ impl Config {
 
     /// The same for the text of a file that stands, or would stand, there.
     pub fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
+        Config::parse_in(file.parent().unwrap_or(Path::new(".")), file, text, overrides)
+    }
+
+    /// The same with a folder of its own at which relative paths begin.
+    pub fn parse_in(folder: &Path, file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
         let mut config = overrides::parse(file, text, overrides)?;
         config.check().map_err(|(key, message)| ConfigError::at_key(file, text, overrides, key, message))?;
-        let folder = file.parent().unwrap_or(Path::new("."));
         let from_here =
             |path: &Path| std::path::absolute(folder.join(path)).map_err(|error| ConfigError::unreadable(file, &error));
         for path in &mut config.plugins.path {

@@ -63,6 +63,20 @@ impl Override {
         key == self.key || key.strip_prefix(&self.key).is_some_and(|rest| rest.starts_with('.'))
     }
 
+    /// This key with a plain text.
+    pub(super) fn of(key: &str, value: &str) -> Override {
+        Override { key: key.to_owned(), value: Value::String(value.to_owned()), in_sweep: false }
+    }
+
+    /// The same key within a section, if it begins with one of these names.
+    pub(super) fn within(mut self, section: &str, names: &[&str]) -> Override {
+        let first = self.key.split('.').next().unwrap_or_default();
+        if names.contains(&first) {
+            self.key = format!("{section}.{}", self.key);
+        }
+        self
+    }
+
     pub(super) fn apply(&self, config: &mut Table) -> Result<(), String> {
         let (parents, last) = match self.key.rsplit_once('.') {
             Some((parents, last)) => (parents.split('.').collect(), last),

@@ -129,7 +129,8 @@ fn images_by_class(tree: &Tree, prefix: &str) -> Result<BTreeMap<String, Vec<Str
     }
 }
 
-fn is_image_name(path: &str) -> bool {
+/// Whether a file is named like an image.
+pub(super) fn is_image_name(path: &str) -> bool {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }

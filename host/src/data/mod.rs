@@ -21,6 +21,7 @@ mod split;
 mod synthetic;
 #[cfg(test)]
 mod tests;
+mod unlabelled;
 
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,9 @@ use sha2::{Digest, Sha256};
 
 pub use error::{DataError, Place};
 pub use features::{Features, SharedBytes, read_features};
-pub use sheet::{SHEET_COLUMNS, contact_sheet, tile_size};
+pub use sheet::{SHEET_COLUMNS, contact_sheet, sheet, tile_size};
 pub use spec::{Kind, Spec};
+pub use unlabelled::{Decoded, Listed, Skipped, decode_images, list_images, partly_labelled};
 
 /// Height, width and channels of every image of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

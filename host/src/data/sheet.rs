@@ -13,13 +13,21 @@ const LARGEST_TILE: usize = 64;
 /// A PNG of the images at these positions: tiles in the order given, ten in a row, the last row filled up with black.
 pub fn contact_sheet(split: &Split, shape: Shape, positions: &[usize]) -> Vec<u8> {
     let tile = tile_shape(shape);
-    let rows = positions.len().div_ceil(SHEET_COLUMNS).max(1);
+    let tiles = positions.iter().flat_map(|position| {
+        let pixels = &split.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
+        shrink(pixels, shape, tile)
+    });
+    sheet(&tiles.collect::<Vec<u8>>(), tile)
+}
+
+/// The same of images that have the size of a tile.
+pub fn sheet(pixels_nhwc: &[u8], tile: Shape) -> Vec<u8> {
+    let rows = (pixels_nhwc.len() / tile.bytes()).div_ceil(SHEET_COLUMNS).max(1);
     let (width, height) = (SHEET_COLUMNS * tile.width, rows * tile.height);
     let mut sheet = vec![0; width * height * tile.channels];
-    for (i, position) in positions.iter().enumerate() {
-        let pixels = &split.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
+    for (i, pixels) in pixels_nhwc.chunks_exact(tile.bytes()).enumerate() {
         let (top, left) = (i / SHEET_COLUMNS * tile.height, i % SHEET_COLUMNS * tile.width);
-        for (y, line) in shrink(pixels, shape, tile).chunks_exact(tile.width * tile.channels).enumerate() {
+        for (y, line) in pixels.chunks_exact(tile.width * tile.channels).enumerate() {
             sheet[((top + y) * width + left) * tile.channels..][..line.len()].copy_from_slice(line);
         }
     }

@@ -159,6 +159,28 @@ fn pixels(services: &Services, components: usize) -> Result<Features> {
     Ok(held(components, n_cols, ""))
 }
 
+/// A place in the plane for each image of the pool, two numbers each: the first principal components of the features if they are
+/// given, else of the pixels.
+pub fn plane(services: &Services, features: Option<&Representation>) -> Result<Vec<f32>> {
+    let features = match features {
+        Some(_) => of_pool(services, features)?.0,
+        None => Arc::new(pixels(services, PLANE)?),
+    };
+    let values: &[f32] = bytemuck::cast_slice((*features.bytes).as_ref());
+    let n = services.data.pool.len();
+    if n.min(features.n_cols) < PLANE {
+        // Too little to span a plane: a line, or a point.
+        return Ok((0..n).flat_map(|i| [values[i * features.n_cols], 0.0]).collect());
+    }
+    let points = Points::new(values, features.n_cols).map_err(of_kernel)?;
+    let go_on = || !services.cancelled.load(Ordering::Relaxed);
+    let mut rng = Rng::for_stream(key(0), "plane");
+    kernels::principal(&points, PLANE, false, &mut rng, &go_on).map_err(of_kernel)
+}
+
+/// Numbers of a place in the plane.
+const PLANE: usize = 2;
+
 fn handcrafted(services: &Services) -> Result<Features> {
     let (pool, shape) = (&services.data.pool, services.data.shape);
     let found = kernels::handcrafted(&pool.pixels_nhwc, shape.height, shape.width, shape.channels);

@@ -12,7 +12,7 @@ mod train;
 
 pub use cache::{Cache, Entry, Listed, hex, sha256_of};
 pub use call::{Asked, Call};
-pub use features::{Features, Representation, of_pool};
+pub use features::{Features, Representation, of_pool, plane};
 pub use map::write_map;
 pub use train::{About, Items, Training, load, records, train};
 

@@ -55,7 +55,7 @@
     const box = figure.querySelector(".peek");
     const tag = (name, text) => Object.assign(document.createElement(name), { textContent: text });
     const parts = [
-      tag("b", `image ${map.ids[i]}`), tag("span", `${map.group} ${map.group_names[map.groups[i]]}`),
+      tag("b", map.names[i] ?? `image ${map.ids[i]}`), tag("span", `${map.group} ${map.group_names[map.groups[i]]}`),
       tag("span", `${map.x_axis}: ${number(map.x[i])}`), tag("span", `${map.y_axis}: ${number(map.y[i])}`),
     ];
     if (map.rounds[i] !== null) parts.push(tag("span", `chosen in round ${map.rounds[i]}`));

@@ -8,6 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::chart::{colour, hex};
 use super::run::{Run, Sprite};
 
+/// What a map shows beside places: which round chose an image, and how groups and images are called.
+pub(super) struct Shown<'a> {
+    /// The round that chose each image that was chosen.
+    pub(super) round_of: HashMap<u64, usize>,
+    /// Every round.
+    pub(super) rounds: Vec<usize>,
+    /// The name of a group of this kind.
+    pub(super) group_name: &'a dyn Fn(&str, u64) -> String,
+    /// The name of an image, where it has one beside its id.
+    pub(super) image_name: &'a dyn Fn(u64) -> Option<String>,
+}
+
 /// The most points drawn of one map. Chosen images and those with a thumbnail are drawn even if they are more.
 const MOST_POINTS: usize = 8_000;
 /// The most points drawn of all maps of a page, which has to be sent around; each map may draw some.
@@ -151,6 +163,8 @@ pub(super) struct Points {
     round_colours: BTreeMap<usize, String>,
     /// Column and row of the image on the sheet.
     tiles: Vec<Option<[usize; 2]>>,
+    /// What the images are called; empty if they only have ids.
+    names: Vec<String>,
 }
 
 /// How a sheet of thumbnails is laid under the box that shows one.
@@ -166,7 +180,20 @@ pub(super) struct Thumbnails {
 impl<'a> MapView<'a> {
     /// Prepares a map of `run`, thinned out to about `most` points.
     pub(super) fn new(run: &Run, map: &'a ImageMap, most: usize) -> Self {
-        let points = Points::new(run, map, most);
+        let picks =
+            |round: &super::Round| round.selection.iter().map(|pick| (pick.id, round.number)).collect::<Vec<_>>();
+        let shown = Shown {
+            round_of: run.rounds.iter().flat_map(picks).collect(),
+            rounds: run.rounds.iter().map(|round| round.number).collect(),
+            group_name: &|kind, group| group_name(run, kind, group),
+            image_name: &|_| None,
+        };
+        MapView::of(&shown, map, most)
+    }
+
+    /// The same for images that were not chosen by a run.
+    pub(super) fn of(shown: &Shown<'_>, map: &'a ImageMap, most: usize) -> Self {
+        let points = Points::new(shown, map, most);
         let named = points.group_names.iter().cloned().zip(points.group_colours.iter().cloned());
         let few = points.group_names.len() <= MOST_GROUPS_IN_LEGEND;
         let chosen: BTreeSet<usize> = points.rounds.iter().flatten().copied().collect();
@@ -186,11 +213,8 @@ impl<'a> MapView<'a> {
 }
 
 impl Points {
-    fn new(run: &Run, map: &ImageMap, most: usize) -> Self {
-        let file = &map.file;
-        let picks =
-            |round: &super::Round| round.selection.iter().map(|pick| (pick.id, round.number)).collect::<Vec<_>>();
-        let rounds: HashMap<u64, usize> = run.rounds.iter().flat_map(picks).collect();
+    fn new(shown: &Shown<'_>, map: &ImageMap, most: usize) -> Self {
+        let (file, rounds) = (&map.file, &shown.round_of);
         let thumbs = file.thumbs.as_ref().filter(|_| map.sheet.is_some());
         let place = |thumbs: &Thumbs, i: usize| [i % thumbs.columns, i / thumbs.columns];
         let tiles: HashMap<u64, [usize; 2]> = thumbs
@@ -208,11 +232,12 @@ impl Points {
             y: drawn.iter().map(|i| file.y[*i]).collect(),
             // Every group of the file is in the list.
             groups: drawn.iter().map(|i| groups.binary_search(&file.groups[*i]).unwrap_or_default()).collect(),
-            group_names: groups.iter().map(|group| group_name(run, &file.group, *group)).collect(),
+            group_names: groups.iter().map(|group| (shown.group_name)(&file.group, *group)).collect(),
             group_colours: (0..groups.len()).map(|group| hex(colour(group))).collect(),
             rounds: ids.iter().map(|id| rounds.get(id).copied()).collect(),
-            round_colours: run.rounds.iter().map(|round| (round.number, hex(colour(round.number)))).collect(),
+            round_colours: shown.rounds.iter().map(|round| (*round, hex(colour(*round)))).collect(),
             tiles: ids.iter().map(|id| tiles.get(id).copied()).collect(),
+            names: ids.iter().map_while(|id| (shown.image_name)(*id)).collect(),
             ids,
         }
     }

@@ -12,6 +12,7 @@ mod files;
 mod fixture;
 mod maps;
 mod page;
+mod picks;
 mod png;
 mod run;
 mod tables;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use files::{Config, DatasetInfo, Environment, Event, LockedPlugin, Metrics, Pick, Shape, Timings};
 pub use maps::{ImageMap, MapFile, Thumbs};
+pub use picks::write_picks;
 pub use run::{Round, Run, Sprite, Status, read_run};
 pub use tables::{Diagnostics, Pretext, Representation, Task, Training};
 
@@ -56,6 +58,14 @@ pub enum ReportError {
         dir: PathBuf,
         /// The files looked for and not found.
         missing: String,
+    },
+    /// A file of a selection cannot be read.
+    #[error("cannot read `{path}`: {problem}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// A result could not be written.
     #[error("cannot write `{path}`: {source}", path = path.display())]

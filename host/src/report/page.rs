@@ -10,7 +10,7 @@ use super::chart::{self, charts, colour, hex};
 use super::curve::{Measure, mean_curve};
 use super::files::Timings;
 use super::maps::{self, MapView};
-use super::run::{Round, Run, SPRITE_COLUMNS, Status};
+use super::run::{Round, Run, SPRITE_COLUMNS, Sprite, Status};
 
 /// Fewer seeds than this support no claim that one arm beats another.
 const ENOUGH_SEEDS: usize = 5;
@@ -292,12 +292,12 @@ struct Gallery<'a> {
 }
 
 /// How a sprite sheet is laid under the tiles.
-struct Sheet {
-    base64: String,
+pub(super) struct Sheet {
+    pub(super) base64: String,
     /// Width by height of one tile, as CSS writes a ratio.
-    ratio: String,
+    pub(super) ratio: String,
     /// Height of the sheet in percent of a tile's.
-    height: usize,
+    pub(super) height: usize,
 }
 
 struct Tile<'a> {
@@ -311,23 +311,37 @@ struct Tile<'a> {
 
 impl<'a> Gallery<'a> {
     fn new(run: &'a Run, round: &'a Round) -> Self {
-        let rows = round.selection.len().div_ceil(SPRITE_COLUMNS).max(1);
-        let sheet = round.sprite.as_ref().map(|sprite| Sheet {
-            base64: base64::engine::general_purpose::STANDARD.encode(&sprite.png),
-            ratio: format!("{} / {}", sprite.width as usize * rows, sprite.height as usize * SPRITE_COLUMNS),
-            height: 100 * rows,
-        });
-        // Position p % puts p % of the sheet over p % of the tile, so that the last tile is at 100 %.
-        let share = |place: usize, of: usize| 100.0 * place as f64 / (of - 1).max(1) as f64;
+        let n = round.selection.len();
+        let sheet = round.sprite.as_ref().map(|sprite| Sheet::new(sprite, n));
         let tiles = round.selection.iter().enumerate().map(|(place, pick)| Tile {
-            x: share(place % SPRITE_COLUMNS, SPRITE_COLUMNS),
-            y: share(place / SPRITE_COLUMNS, rows),
+            x: offset(place, n)[0],
+            y: offset(place, n)[1],
             class: run.class_name(&pick.label),
             id: pick.id,
             score: pick.score,
         });
         Gallery { round: round.number, sheet, tiles: tiles.collect() }
     }
+}
+
+impl Sheet {
+    /// The sheet of `n` images.
+    pub(super) fn new(sprite: &Sprite, n: usize) -> Sheet {
+        let rows = n.div_ceil(SPRITE_COLUMNS).max(1);
+        Sheet {
+            base64: base64::engine::general_purpose::STANDARD.encode(&sprite.png),
+            ratio: format!("{} / {}", sprite.width as usize * rows, sprite.height as usize * SPRITE_COLUMNS),
+            height: 100 * rows,
+        }
+    }
+}
+
+/// Where the sheet of `n` images is shifted to for the one at `place`, in percent as `background-position` counts them.
+pub(super) fn offset(place: usize, n: usize) -> [f64; 2] {
+    // Position p % puts p % of the sheet over p % of the tile, so that the last tile is at 100 %.
+    let share = |place: usize, of: usize| 100.0 * place as f64 / (of - 1).max(1) as f64;
+    let rows = n.div_ceil(SPRITE_COLUMNS).max(1);
+    [share(place % SPRITE_COLUMNS, SPRITE_COLUMNS), share(place / SPRITE_COLUMNS, rows)]
 }
 
 const MISSING: &str = "–";
@@ -356,8 +370,8 @@ fn thousands(n: usize) -> String {
     groups.collect::<Vec<_>>().join("\u{202f}")
 }
 
-/// What the template calls to write numbers.
-mod filters {
+/// What templates call to write numbers.
+pub(super) mod filters {
     use askama::{Result, Values, filter_fn};
 
     /// A measure with three decimals, or a dash.

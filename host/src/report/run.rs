@@ -171,9 +171,9 @@ fn status(journal: &[Event]) -> Status {
 }
 
 /// Reads files of one run and collects what went wrong.
-struct Reader<'a> {
-    dir: &'a Path,
-    problems: Vec<String>,
+pub(super) struct Reader<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) problems: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -239,7 +239,7 @@ impl Reader<'_> {
         Some(Round { number, selection, metrics, timings, sprite })
     }
 
-    fn sprite(&mut self, name: &str) -> Option<Sprite> {
+    pub(super) fn sprite(&mut self, name: &str) -> Option<Sprite> {
         let png = fs::read(self.dir.join(name)).ok()?;
         let size = image::ImageReader::with_format(Cursor::new(&png), image::ImageFormat::Png).into_dimensions();
         match size {
@@ -262,7 +262,7 @@ impl Reader<'_> {
         made.then(|| self.note("diagnostics.json", parse_json)).flatten()
     }
 
-    fn maps(&mut self) -> Vec<ImageMap> {
+    pub(super) fn maps(&mut self) -> Vec<ImageMap> {
         let rounds = self.numbered("artifacts").into_iter().map(|(round, folder)| (Some(round), folder));
         let folders = rounds.chain([(None, "artifacts/diagnosis".to_owned())]);
         folders.flat_map(|(round, folder)| self.maps_in(round, &folder)).collect()

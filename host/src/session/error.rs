@@ -34,6 +34,14 @@ pub enum SessionError {
         /// What is wrong.
         problem: String,
     },
+    /// Every label so far is the same.
+    #[error("`{strategy}` asks a model that tells classes apart, but all labels so far are `{class}`")]
+    OneClass {
+        /// The one class.
+        class: String,
+        /// Who asks.
+        strategy: String,
+    },
     /// The host could not do what a plugin could ask of it, either.
     #[error("{0}")]
     Operation(String),

@@ -25,7 +25,7 @@ pub struct EngineLearner {
     seed: u64,
     services: Arc<Services>,
     device: Device,
-    test: Images,
+    test: Option<Images>,
     validation: Option<Images>,
     /// The network of the shared representation with its name, once something asked for it.
     network: Option<(String, Model)>,
@@ -35,12 +35,12 @@ pub struct EngineLearner {
 type Trained = Option<(Pretext, Duration)>;
 
 impl EngineLearner {
-    /// A learner without a model; `test` and `validation` are the data set's parts on the device.
+    /// A learner without a model; `test` and `validation` are the data set's parts on the device, where it has them.
     pub fn new(
         config: &Config,
         services: Arc<Services>,
         device: Device,
-        test: Images,
+        test: Option<Images>,
         validation: Option<Images>,
     ) -> Self {
         let (model, training) = (config.model.clone(), config.training.clone());
@@ -145,7 +145,7 @@ impl EngineLearner {
             if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let start = Instant::now();
-        for images in [&mut *pool, &mut self.test] {
+        for images in std::iter::once(&mut *pool).chain(&mut self.test) {
             engine::remember(images, &model, &mut look)?;
         }
         let looking = start.elapsed();
@@ -199,9 +199,10 @@ impl Learner for EngineLearner {
     fn test_probabilities(&mut self, _: u32) -> Result<Vec<f32>, Failure> {
         let task = self.services.task.lock();
         let model = task.model.as_ref().ok_or("there is no model to evaluate")?;
-        let rows: Vec<usize> = (0..self.test.n_images()).collect();
+        let test = self.test.as_ref().ok_or("there is no test part")?;
+        let rows: Vec<usize> = (0..test.n_images()).collect();
         let outputs = Outputs { probabilities: true, ..Outputs::default() };
-        let predicted = engine::predict(model, &self.test, &rows, outputs, &mut |progress| {
+        let predicted = engine::predict(model, test, &rows, outputs, &mut |progress| {
             self.tick("evaluating", progress.n_done, progress.n_images)
         })?;
         Ok(predicted.probs_nc.ok_or("the engine left out the probabilities")?.values)

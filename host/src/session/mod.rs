@@ -4,6 +4,7 @@
 //! the run directory is made and before anything is trained.
 
 mod around;
+mod choose;
 mod error;
 mod judge;
 mod learner;
@@ -12,12 +13,13 @@ mod record;
 mod selector;
 mod strategy;
 
+pub use choose::{Chooser, Chosen, Question};
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 
 use crate::config::{self, Config, ConfigError};
 use crate::data::{self, Dataset};
-use crate::engine::{self, Device, Images, Restart};
+use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, Watcher};
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
@@ -137,11 +139,7 @@ impl Session {
         let Session { config, data, reading, device, strategies } = self;
         let budget = budget(&config);
         budget.check(data.pool.len())?;
-        let shape = learner::image_shape(data.shape);
-        let pool = match config.model.is_script() {
-            true => Images::from_0_to_1(&data.pool.pixels_nhwc, shape, &device)?,
-            false => Images::new(&data.pool.pixels_nhwc, shape, &device)?,
-        };
+        let pool = pool_images(&config, &data, &device)?;
         let test = pool.beside(&data.test.pixels_nhwc)?;
         let validation = match data.validation.is_empty() {
             true => None,
@@ -149,35 +147,9 @@ impl Session {
         };
         let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
         let recorded = options.record || place.has_recordings();
-        let selector_of = |strategy: &Arc<Strategy>| {
-            let recorder = recorded.then(|| Recorder::new(strategy.head()));
-            let (own, around) = match strategy.seat.role {
-                Role::Initial => (&config.initial.representation, config.initial.around()),
-                Role::Query => (&config.query.representation, config.query.around()),
-            };
-            let seed = match strategy.seat.role {
-                Role::Initial => config.initial.seed.unwrap_or(config.seed),
-                Role::Query => config.seed,
-            };
-            let own = representation(own.as_ref(), &config, &data)?;
-            let features = own.or_else(|| services.representation.clone());
-            check_file(&services, features.as_ref())?;
-            let (strategy, services) = (strategy.clone(), services.clone());
-            PluginSelector::create(strategy, services, (seed, around, features), recorder)
-        };
-        let mixed = |role: Role, mix: &Option<config::Mix>| {
-            let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(selector_of);
-            let mut next = || of_role.next().expect("each seat has its strategy");
-            let first = next()?;
-            let other = match mix {
-                Some(mix) => Some((next()?, mix.weight)),
-                None => None,
-            };
-            Ok::<Mixed, SessionError>(Mixed { first, other })
-        };
-        let mut initial_selector = mixed(Role::Initial, &config.initial.mix)?;
-        let mut query_selector = mixed(Role::Query, &config.query.mix)?;
-        let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), test, validation);
+        let mut initial_selector = selector(Role::Initial, &config, &strategies, &services, recorded)?;
+        let mut query_selector = selector(Role::Query, &config, &strategies, &services, recorded)?;
+        let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), Some(test), validation);
         learner.check_weights()?;
 
         let dir = match place {
@@ -212,6 +184,48 @@ fn budget(config: &Config) -> Budget {
     let config::Query { size, rounds, until, .. } = config.query;
     let end = until.map_or(End::Rounds(rounds.unwrap_or(0)), End::Labels);
     Budget { initial: config.initial.size, query: size, end }
+}
+
+/// The pool on the device.
+fn pool_images(config: &Config, data: &Dataset, device: &Device) -> Result<Images, EngineError> {
+    let shape = learner::image_shape(data.shape);
+    match config.model.is_script() {
+        true => Images::from_0_to_1(&data.pool.pixels_nhwc, shape, device),
+        false => Images::new(&data.pool.pixels_nhwc, shape, device),
+    }
+}
+
+/// The selector of a role: the strategy in its seat, and the one that is mixed in.
+fn selector(
+    role: Role,
+    config: &Config,
+    strategies: &[Arc<Strategy>],
+    services: &Arc<Services>,
+    recorded: bool,
+) -> Result<Mixed, SessionError> {
+    let (own, around, mix) = match role {
+        Role::Initial => (&config.initial.representation, config.initial.around(), &config.initial.mix),
+        Role::Query => (&config.query.representation, config.query.around(), &config.query.mix),
+    };
+    let seed = match role {
+        Role::Initial => config.initial.seed.unwrap_or(config.seed),
+        Role::Query => config.seed,
+    };
+    let own = representation(own.as_ref(), config, &services.data)?;
+    let features = own.or_else(|| services.representation.clone());
+    check_file(services, features.as_ref())?;
+    let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(|strategy| {
+        let recorder = recorded.then(|| Recorder::new(strategy.head()));
+        let (strategy, services) = (strategy.clone(), services.clone());
+        PluginSelector::create(strategy, services, (seed, around, features.clone()), recorder)
+    });
+    let mut next = || of_role.next().expect("each seat has its strategy");
+    let first = next()?;
+    let other = match mix {
+        Some(mix) => Some((next()?, mix.weight)),
+        None => None,
+    };
+    Ok(Mixed { first, other })
 }
 
 /// What operations draw on, for a run of `config`.

@@ -88,6 +88,17 @@ impl Finder<'_> {
 }
 
 impl Strategy {
+    /// Has the strategy's own training take at most so many epochs, where its parameters name them and the config says nothing.
+    ///
+    /// The parameter is called `epochs`, by custom. Tells how many there would have been.
+    pub fn shorten(&mut self, config: &mut Config, most: u64) -> Option<u64> {
+        let (_, params) = config.strategy(self.seat);
+        let published = params.get("epochs")?.as_u64().filter(|epochs| *epochs > most)?;
+        params.insert("epochs".to_owned(), most.into());
+        self.params_json = as_json(params);
+        Some(published)
+    }
+
     /// The very file that the run began with, where it was or wherever the name leads now, run as it was then.
     ///
     /// Whoever began the run has allowed this very file: its trust is not asked for again.

@@ -4,10 +4,12 @@ pub mod bench;
 pub mod cache;
 pub mod data;
 pub mod doctor;
+pub mod ingest;
 pub mod plugin;
 pub mod report;
 pub mod represent;
 pub mod run;
+pub mod select;
 
 use super::args::Args;
 use super::problem::Problem;

@@ -1,0 +1,97 @@
+//! Arguments for whoever has images and no labels.
+
+use crate::config::Override;
+use clap::{ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// Arguments of `select`.
+#[derive(Debug, clap::Args)]
+pub struct Select {
+    /// Folder of JPEG and PNG files, at any depth; names of folders do not matter
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub images: PathBuf,
+    /// Who chooses: before the first label a strategy of the role `initial`, afterwards one of the role `query`
+    #[arg(long, value_name = "NAME")]
+    pub strategy: String,
+    /// How many images
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub size: usize,
+    /// Folder of the project [default: NAME-selection for a folder NAME]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Features for strategies that ask for them: handcrafted, pixels, random-network, file, moco-v2, ... [default:
+    /// handcrafted, or as in the round before]
+    #[arg(long, value_name = "METHOD")]
+    pub representation: Option<String>,
+    /// Set one key of the config, such as `params.clusters=20` or `training.epochs=100`; may be repeated
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<Override>,
+    /// Also write this; may be repeated. CSV and JSON are always written
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// What Label Studio puts before an image's path [default: its local files, with the folder above DIR as root]
+    #[arg(long, value_name = "URL")]
+    pub url_prefix: Option<String>,
+    /// Also write the ranked picks here as CSV; `-` prints them
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Where the model runs: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Print the picks as JSON
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+}
+
+/// Formats of picks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// picks.csv
+    Csv,
+    /// picks.json
+    Json,
+    /// label-studio.json: tasks to import
+    LabelStudio,
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, clap::Args)]
+pub struct Ingest {
+    /// The folder that `select` wrote
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub project: PathBuf,
+    /// CSV with the columns image and label, or an export of Label Studio (JSON, JSON-MIN or CSV)
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub labels: PathBuf,
+    /// The column, or the control of Label Studio, that holds the label [default: the only one there is]
+    #[arg(long, value_name = "NAME")]
+    pub field: Option<String>,
+    /// What becomes of an image with different labels
+    #[arg(long, value_name = "HOW", default_value = "refuse")]
+    pub disagreement: OnDisagreement,
+    /// Take new labels for images that had another one
+    #[arg(long)]
+    pub replace: bool,
+    /// Say in JSON what was read
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What becomes of an image with different labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnDisagreement {
+    /// Nothing is read
+    Refuse,
+    /// It stays without a label
+    Skip,
+    /// Most annotators win; without a label on a tie
+    Majority,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 image".to_owned()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(format!("{error}")),
+    }
+}

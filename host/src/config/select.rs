@@ -1,0 +1,155 @@
+//! The config of `coldstart select`: settings that suit a folder of photographs and two cores, and what one selection asks for.
+
+use super::{Config, ConfigError, Override};
+use coldstart_plugin_api::Role;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// What a project begins with.
+const BEGINNING: &str = r#"
+name = "selection"
+
+[dataset]
+kind = "folder"
+shape = [64, 64, 3]
+
+[model]
+backbone = "convnet"
+width = 16
+
+[representation]
+method = "handcrafted"
+"#;
+
+/// Keys that stand in the section of whoever chooses, and may be set without its name.
+const OF_CHOOSER: [&str; 5] = ["params", "subsample", "stochastic", "balance", "mix"];
+
+/// The config of a selection, and what its mistakes are shown with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The config.
+    pub config: Config,
+    role: Role,
+    strategy: String,
+    file: PathBuf,
+    text: String,
+    overrides: Vec<Override>,
+}
+
+impl Settings {
+    /// An error of one key's value: where it was typed, or in the project's config.
+    pub fn at_key(&self, key: &str, message: String) -> ConfigError {
+        let typed = key == format!("{}.strategy", self.role.name());
+        if typed && !self.overrides.iter().any(|set| set.covers(key)) {
+            let when = match self.role {
+                Role::Initial => "before the first label",
+                Role::Query => "now that there are labels",
+            };
+            return ConfigError::in_argument(&format!("--strategy {}", self.strategy), &format!("{message}, {when}"));
+        }
+        ConfigError::at_key(&self.file, &self.text, &self.overrides, key, message)
+    }
+}
+
+/// What one selection asks for.
+pub struct Choosing<'a> {
+    /// `initial` before the first label, `query` afterwards.
+    pub role: Role,
+    /// The strategy's name.
+    pub strategy: &'a str,
+    /// How many images.
+    pub size: usize,
+    /// The folder of images.
+    pub images: &'a Path,
+    /// The method of `[representation]`, if another one is asked for.
+    pub representation: Option<&'a str>,
+}
+
+impl Choosing<'_> {
+    /// The config for it, from that of the selection before if there was one.
+    ///
+    /// Settings stay from one selection to the next. Those of the strategy stay with its name: another one begins with its own
+    /// defaults. Relative paths in the overrides begin in the working directory.
+    pub fn config(&self, file: &Path, before: Option<&str>, overrides: &[Override]) -> Result<Settings, ConfigError> {
+        let mut table: Table =
+            toml::from_str(before.unwrap_or(BEGINNING)).map_err(|error| ConfigError::in_text(file, "", &error))?;
+        self.lay_over(&mut table);
+        let text = toml::to_string(&table).expect("it came from TOML");
+        let method = self.representation.map(|method| Override::of("representation.method", method));
+        let typed = overrides.iter().map(|set| set.clone().within(self.role.name(), &OF_CHOOSER));
+        let overrides: Vec<Override> = method.into_iter().chain(typed).collect();
+        let config = Config::parse_in(Path::new("."), file, &text, &overrides)?;
+        let (strategy, file) = (self.strategy.to_owned(), file.to_owned());
+        Ok(Settings { config, role: self.role, strategy, file, text, overrides })
+    }
+
+    fn lay_over(&self, table: &mut Table) {
+        let dataset = section(table, "dataset");
+        dataset.insert("path".to_owned(), Value::String(self.images.display().to_string()));
+        let stays = table.get(self.role.name()).and_then(|chooser| chooser.get("strategy")?.as_str());
+        if stays != Some(self.strategy) {
+            table.remove(self.role.name());
+        }
+        for role in [Role::Initial, Role::Query] {
+            // The other one is never asked, but a config names both.
+            if role == self.role || !table.contains_key(role.name()) {
+                let chooser = section(table, role.name());
+                chooser.insert("strategy".to_owned(), Value::String(self.strategy.to_owned()));
+                chooser.insert("size".to_owned(), Value::Integer(self.size as i64));
+            }
+        }
+        section(table, Role::Query.name()).entry("rounds").or_insert(Value::Integer(1));
+        if let Some(method) = self.representation {
+            let same = table.get("representation").and_then(|section| section.get("method")?.as_str()) == Some(method);
+            // Keys of another method do not go with this one.
+            if !same {
+                table.remove("representation");
+            }
+        }
+    }
+}
+
+fn section<'a>(table: &'a mut Table, name: &str) -> &'a mut Table {
+    let inner = table.entry(name).or_insert_with(|| Value::Table(Table::new()));
+    if !inner.is_table() {
+        *inner = Value::Table(Table::new());
+    }
+    inner.as_table_mut().expect("it is one now")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(before: Option<&str>, role: Role, strategy: &str, set: &[&str]) -> Config {
+        let overrides: Vec<Override> = set.iter().map(|set| set.parse().unwrap()).collect();
+        let choosing = Choosing { role, strategy, size: 7, images: Path::new("/photos"), representation: None };
+        choosing.config(Path::new("config.toml"), before, &overrides).unwrap().config
+    }
+
+    #[test]
+    fn settings_stay_and_parameters_stay_with_their_strategy() {
+        let first =
+            config(None, Role::Initial, "one", &["training.epochs=5", "params.k=3", "dataset.shape=[32, 32, 3]"]);
+        assert_eq!((first.initial.strategy.as_str(), first.initial.size), ("one", 7));
+        assert_eq!(first.initial.params["k"], 3);
+        let text = first.to_toml();
+        for (role, strategy, kept) in
+            [(Role::Initial, "one", true), (Role::Initial, "two", false), (Role::Query, "one", false)]
+        {
+            let next = config(Some(&text), role, strategy, &[]);
+            assert_eq!((next.training.epochs, next.dataset.shape), (5, Some([32, 32, 3])));
+            let (name, params) = match role {
+                Role::Initial => (next.initial.strategy, next.initial.params),
+                Role::Query => (next.query.strategy, next.query.params),
+            };
+            assert_eq!((name.as_str(), params.contains_key("k")), (strategy, kept), "{role:?} {strategy}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_chooser_needs_no_section() {
+        let query = config(None, Role::Query, "one", &["balance=true", "query.subsample=9", "seed=4"]);
+        assert_eq!((query.query.balance, query.query.subsample, query.seed), (true, Some(9), 4));
+    }
+}

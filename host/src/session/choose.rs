@@ -1,0 +1,203 @@
+//! One selection for a folder of images, apart from the loop: labels are those that people gave, and nothing is measured.
+
+use super::learner::EngineLearner;
+use super::strategy::{Finder, Strategy};
+use super::{Options, SessionError, pool_images, selector, services};
+use crate::config::{Config, ConfigError};
+use crate::data::Dataset;
+use crate::engine;
+use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed};
+use crate::operations::{self, Representation, Services, write_map};
+use crate::plugin::SearchPath;
+use crate::plugin::lock::Lock;
+use crate::plugin::trust::TrustStore;
+use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
+use coldstart_plugin_api::{Code, Role, Selection};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Images that a training may look at, every epoch counted, where nobody says how long it takes: minutes on two cores.
+const IMAGE_PASSES: u64 = 60_000;
+/// Fewer epochs than these teach nothing.
+const FEWEST_EPOCHS: u64 = 20;
+
+/// The operations that a trained task model answers begin so.
+const PREDICTIONS: &str = "model.predict/";
+
+/// Everything that takes part in a selection, found and checked, before anything is written.
+pub struct Chooser {
+    config: Config,
+    role: Role,
+    strategies: Vec<Arc<Strategy>>,
+    services: Arc<Services>,
+    learner: EngineLearner,
+}
+
+/// What a selection was asked.
+pub struct Question<'a> {
+    /// How many selections there were before.
+    pub round: u32,
+    /// Ids of the labelled images, ascending.
+    pub labelled: &'a [u64],
+    /// Ids of the images to choose from, ascending.
+    pub unlabelled: &'a [u64],
+    /// State of the same strategies after they chose before; empty if there is none.
+    pub state: &'a [u8],
+}
+
+/// What came of it.
+pub struct Chosen {
+    /// The images, the first the most wanted.
+    pub selection: Selection,
+    /// What the strategies want to be told the next time; empty if nothing.
+    pub state: Vec<u8>,
+}
+
+impl Chooser {
+    /// Finds and loads the strategies of `role`, and puts the images on the device. Of pretexts whose length the config leaves
+    /// open, the epochs are cut to what takes minutes.
+    ///
+    /// `data` has the labels that people gave. Errs with whatever can be known to be wrong before anything is trained.
+    pub fn new(
+        mut config: Config,
+        role: Role,
+        data: Dataset,
+        options: &Options,
+        at_key: &dyn Fn(&str, String) -> ConfigError,
+    ) -> Result<Chooser, SessionError> {
+        if config.plugins.oracles {
+            let message = "lets in strategies that read every label, and here nobody has them".to_owned();
+            return Err(SessionError::Config(at_key("plugins.oracles", message)));
+        }
+        let epochs = FEWEST_EPOCHS.max(IMAGE_PASSES / data.pool.len().max(1) as u64);
+        let search = SearchPath::new(&config.plugins.path);
+        let store = TrustStore::open()?;
+        let lock = options.lock.as_ref();
+        let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
+        let mut strategies = Vec::new();
+        for seat in config.seats().into_iter().filter(|seat| seat.role == role) {
+            let said = config.strategy(seat).1.contains_key("epochs");
+            let mut strategy = finder.find(&mut config, seat)?;
+            if let (false, Some(published)) = (said, strategy.shorten(&mut config, epochs)) {
+                let name = &strategy.manifest.name;
+                let line = format!("`{name}` learns for {epochs} epochs instead of {published}: `-s params.epochs=N`");
+                options.meter.step(&line);
+            }
+            strategies.push(Arc::new(strategy));
+        }
+        check_classes(&data.classes, &strategies)?;
+        if let Some(representation) = config.representation.as_mut().filter(|section| section.is_trained()) {
+            representation.epochs.get_or_insert(epochs as u32);
+        }
+        let data = Arc::new(data);
+        let device = engine::open(&options.device, config.threads)?;
+        let pool = pool_images(&config, &data, &device)?;
+        let services = Arc::new(services(&config, data, pool, &device, options)?);
+        let learner = EngineLearner::new(&config, services.clone(), device, None, None);
+        learner.check_weights()?;
+        Ok(Chooser { config, role, strategies, services, learner })
+    }
+
+    /// The config, every default written out.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Name and hash of each strategy that chooses.
+    pub fn strategies(&self) -> Vec<(String, String)> {
+        let strategies = self.strategies.iter();
+        strategies.map(|strategy| (strategy.manifest.name.clone(), strategy.locked.sha256.clone())).collect()
+    }
+
+    /// Trains the task model if a strategy asks it, has the images chosen, and leaves in `folder` the lock of the strategies and
+    /// what they put there; a map of the images in any case.
+    pub fn choose(mut self, question: &Question<'_>, folder: &Path) -> Result<Chosen, SessionError> {
+        let Question { round, labelled, unlabelled, state } = *question;
+        let dir = RunDir::create(folder)?;
+        let mut selector = selector(self.role, &self.config, &self.strategies, &self.services, false)?;
+        selector.record_in(&dir);
+        let failed = |step: &'static str| move |source: Failure| RunError::Step { round, step, source };
+        let of_failure = |step| {
+            let cancelled = self.services.cancelled.clone();
+            move |source| match cancelled.load(std::sync::atomic::Ordering::Relaxed) {
+                true => SessionError::Run(RunError::Cancelled),
+                false => SessionError::Run(failed(step)(source)),
+            }
+        };
+        if self.asks_model() {
+            let data = &self.services.data;
+            let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
+            let trained = self.learner.train(round, &positions, seed(self.config.seed, round, "training"), false);
+            trained.map_err(of_failure("training"))?;
+        }
+        if !state.is_empty() {
+            selector.load(state).map_err(of_failure("selection"))?;
+        }
+        let budget = match self.role {
+            Role::Initial => self.config.initial.size,
+            Role::Query => self.config.query.size,
+        };
+        let ask = Ask { round, budget, unlabelled, labelled };
+        let selected = selector.select(&ask).map_err(of_failure("selection"))?;
+        let state = selector.save().map_err(of_failure("selection"))?;
+        let lock = Lock::new(self.strategies.iter().map(|strategy| strategy.locked.clone()).collect());
+        crate::experiment::write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
+        self.draw_map(&dir, round, labelled)?;
+        Ok(Chosen { selection: selected.selection, state })
+    }
+
+    /// Whether a strategy, or what is done around it, asks the task model, and there are classes to tell apart.
+    fn asks_model(&self) -> bool {
+        let asked = self.config.query.balance || self.strategies.iter().any(|strategy| asks_model(strategy));
+        self.role == Role::Query && asked && self.services.data.classes.len() > 1
+    }
+
+    /// Draws the pool in the plane, unless a strategy has put a map of its own.
+    fn draw_map(&self, dir: &RunDir, round: u32, labelled: &[u64]) -> Result<(), SessionError> {
+        let folder = dir.artifacts(round);
+        let drawn = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        if drawn.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(".map.json")) {
+            return Ok(());
+        }
+        let failed = |error: coldstart_plugin_api::Error| match error.code {
+            Code::CANCELLED => SessionError::Run(RunError::Cancelled),
+            _ => SessionError::Operation(error.message),
+        };
+        // A training only for the map would be too much.
+        let features = self.services.representation.as_ref();
+        let features = features.filter(|features| !matches!(features, Representation::Trained(_)));
+        let places = operations::plane(&self.services, features).map_err(failed)?;
+        let of = if features.is_some() { "features" } else { "pixels" };
+        let args = MapArgs {
+            name: "pool".to_owned(),
+            title: format!("All images, by what differs most in their {of}"),
+            x_axis: "first principal component".to_owned(),
+            y_axis: "second principal component".to_owned(),
+            group: "label".to_owned(),
+        };
+        let pool = &self.services.data.pool;
+        let is_labelled = |id: &u64| labelled.binary_search(id).is_ok();
+        let group = |(id, label): (&u64, &u32)| if is_labelled(id) { u64::from(*label) + 1 } else { 0 };
+        let groups: Vec<u64> = pool.ids.iter().zip(&pool.labels).map(group).collect();
+        let positions: Vec<usize> = (0..pool.len()).collect();
+        write_map(&folder, &args, &self.services.data, &positions, &places, &groups, false)
+            .map_err(|error| SessionError::Operation(format!("the map of the pool: {error}")))
+    }
+}
+
+/// Whether a strategy cannot do without predictions.
+fn asks_model(strategy: &Strategy) -> bool {
+    strategy.manifest.needs.iter().any(|need| need.starts_with(PREDICTIONS))
+}
+
+/// A single class leaves a model nothing to learn. A strategy that has its own network trained may ask that one.
+fn check_classes(classes: &[String], strategies: &[Arc<Strategy>]) -> Result<(), SessionError> {
+    let trains = |strategy: &Strategy| strategy.manifest.needs.iter().any(|need| need == TRAIN_1.0);
+    let lost = strategies.iter().find(|strategy| asks_model(strategy) && !trains(strategy));
+    match (classes, lost.filter(|strategy| strategy.seat.role == Role::Query)) {
+        ([class], Some(strategy)) => {
+            Err(SessionError::OneClass { class: class.clone(), strategy: strategy.manifest.name.clone() })
+        }
+        _ => Ok(()),
+    }
+}

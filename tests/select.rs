@@ -1,0 +1,379 @@
+//! Images without labels in, ranked picks out; labels back in, more picks out.
+
+use coldstart_tests::{Lab, Ran, has_tool, repository};
+use image::{ImageFormat, Rgb, RgbImage};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+/// Images whose class shows in their colour, in two folders; sizes differ.
+const NAMES: [&str; 16] = [
+    "ants/1.png",
+    "ants/2.jpg",
+    "ants/3.png",
+    "ants/4.PNG",
+    "ants/deep/er/5.png",
+    "ants/6.png",
+    "ants/7.png",
+    "ants/8.png",
+    "bees/1.png",
+    "bees/2.jpeg",
+    "bees/3.png",
+    "bees/4.png",
+    "bees/5.png",
+    "bees/6.png",
+    "bees/7.png",
+    "bees/8.png",
+];
+
+/// The file of an image: a gradient in a colour of its own.
+fn photograph(number: usize, name: &str) -> Vec<u8> {
+    let base = if name.starts_with("ants") { [200, 40] } else { [40, 200] };
+    let (width, height) = (20 + number as u32, 30);
+    let pixel = |x: u32, y: u32| Rgb([base[0], base[1], (x * 5 + y * 2 + 7 * number as u32) as u8]);
+    let format = if name.to_lowercase().ends_with("png") { ImageFormat::Png } else { ImageFormat::Jpeg };
+    let mut bytes = Cursor::new(Vec::new());
+    RgbImage::from_fn(width, height, pixel).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// A lab with `photos` in it.
+fn lab_with(names: &[&str]) -> Lab {
+    let lab = Lab::new();
+    for (number, name) in names.iter().enumerate() {
+        lab.write(&format!("photos/{name}"), photograph(number, name));
+    }
+    lab
+}
+
+/// `coldstart select` on `photos`, small and on one core.
+fn select(lab: &Lab, strategy: &str, size: &str, more: &[&str]) -> Ran {
+    let args = ["select", "--images", "photos", "--strategy", strategy, "--size", size, "-s", "threads=1"];
+    let small = ["-s", "dataset.shape=[16, 16, 3]", "-s", "model.width=4", "-s", "training.min_steps=10"];
+    lab.coldstart(&[&args[..], &small, more].concat())
+}
+
+fn read(lab: &Lab, name: &str) -> String {
+    std::fs::read_to_string(lab.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn json(lab: &Lab, name: &str) -> Value {
+    serde_json::from_str(&read(lab, name)).unwrap()
+}
+
+/// The chosen images in order.
+fn picks(lab: &Lab, folder: &str) -> Vec<String> {
+    let picks = json(lab, &format!("{folder}/picks.json"));
+    picks["picks"].as_array().unwrap().iter().map(|pick| pick["image"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Labels for these images, each the first folder of its path, as CSV.
+fn labels(images: &[String]) -> String {
+    let row = |image: &String| format!("{image},{}\n", image.split('/').next().unwrap());
+    format!("image,label\n{}", images.iter().map(row).collect::<String>())
+}
+
+#[test]
+fn a_folder_goes_in_and_ranked_picks_come_out() {
+    for (strategy, more, map) in [
+        ("random", &[][..], "pool"),
+        ("typiclust", &[], "pool"),
+        ("typiclust", &["--representation", "pixels", "-s", "representation.components=4"], "pool"),
+        ("first-choice", &["-s", "params.epochs=2", "-s", "params.clusters=3"], "dataset-map"),
+    ] {
+        let lab = lab_with(&NAMES);
+        let more = [more, &["--format", "label-studio"]].concat();
+        let ran = select(&lab, strategy, "5", &more);
+        let written = ["picks.csv", "picks.json", "contact-sheet.png", "label-studio.json", "index.html"];
+        let expected: String = written.map(|name| format!("photos-selection/{name}\n")).concat();
+        assert_eq!(ran.exits(0).stdout, expected);
+        let images = picks(&lab, "photos-selection");
+        assert_eq!(images.iter().filter(|image| NAMES.contains(&image.as_str())).collect::<BTreeSet<_>>().len(), 5);
+        let table = read(&lab, "photos-selection/picks.csv");
+        let column: Vec<&str> = table.lines().map(|line| line.split(',').nth(1).unwrap()).collect();
+        assert_eq!((column[0], &column[1..]), ("image", &images.iter().map(String::as_str).collect::<Vec<_>>()[..]));
+
+        let sheet = image::open(lab.path("photos-selection/contact-sheet.png")).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (1280, 128));
+        let page = read(&lab, "photos-selection/index.html");
+        assert!(images.iter().all(|image| page.contains(image)), "{strategy}");
+        // The browser itself is told to fetch nothing.
+        assert!(page.contains("default-src 'none'") && !page.contains("src=\"http"));
+        assert!(lab.path(&format!("photos-selection/rounds/000/artifacts/000/{map}.map.json")).is_file(), "{strategy}");
+        let tasks = json(&lab, "photos-selection/label-studio.json");
+        assert_eq!(tasks[0]["data"]["image"], format!("/data/local-files/?d=photos/{}", images[0]));
+        assert_eq!(tasks[0]["data"]["coldstart_image"], images[0]);
+        // What it was chosen with is written out, defaults and all.
+        let config = read(&lab, "photos-selection/config.toml");
+        assert!(config.contains("shape = [16, 16, 3]") || config.contains("shape = [\n    16"), "{config}");
+        assert!(
+            config.contains("batch_size = 128") && config.contains(&format!("strategy = \"{strategy}\"")),
+            "{config}"
+        );
+    }
+}
+
+/// A folder that holds the classes says nothing to a strategy: with other names in the same order the same ids are chosen.
+#[test]
+fn names_of_folders_do_not_matter_and_the_same_question_has_the_same_answer() {
+    let other = NAMES.map(|name| name.replace("ants", "a").replace("bees", "b/c"));
+    let ids = |names: &[&str]| -> Vec<Value> {
+        let lab = Lab::new();
+        for (number, (name, original)) in names.iter().zip(NAMES).enumerate() {
+            lab.write(&format!("photos/{name}"), photograph(number, original));
+        }
+        let picks = select(&lab, "typiclust", "6", &["--json"]).exits(0).json();
+        picks["picks"].as_array().unwrap().iter().map(|pick| pick["id"].clone()).collect()
+    };
+    let first = ids(&NAMES);
+    assert_eq!(first, ids(&NAMES));
+    assert_eq!(first, ids(&other.each_ref().map(String::as_str)));
+}
+
+#[test]
+fn what_is_no_image_is_listed_and_counted() {
+    let lab = lab_with(&NAMES);
+    let whole = photograph(3, "x.jpg");
+    lab.write("photos/cut.jpg", &whole[..whole.len() / 2]);
+    lab.write("photos/text.jpg", "no picture");
+    lab.write("photos/nothing.png", "");
+    lab.write("photos/folder.jpg/readme.txt", "");
+    lab.write("photos/notes.txt", "not named like an image, and not counted");
+    select(&lab, "random", "16", &[]).exits(0).says("16 images in photos").says("skipped 4 that cannot be read");
+    let skipped = read(&lab, "photos-selection/skipped.csv");
+    for line in [
+        "cut.jpg,\"the JPEG is cut short",
+        "text.jpg,\"neither a JPEG nor a PNG",
+        "nothing.png,\"neither",
+        "folder.jpg,a folder",
+    ] {
+        assert!(skipped.contains(line), "{line} is not in\n{skipped}");
+    }
+    assert_eq!((skipped.lines().count(), json(&lab, "photos-selection/picks.json")["skipped"].as_u64()), (5, Some(4)));
+    lab.write("labels.csv", "image,label\ncut.jpg,ants\n");
+    let ran = lab.coldstart(&["ingest", "photos-selection", "labels.csv"]);
+    ran.exits(2).says_one_problem().says("`cut.jpg` (line 2) is no image that could be read: the JPEG is cut short");
+}
+
+#[test]
+fn labels_come_back_and_selection_goes_on() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "6", &["--out", "project"]).exits(0);
+    let first = picks(&lab, "project");
+    // Without labels there is nothing to go on with.
+    select(&lab, "margin", "3", &["--out", "project"]).exits(2).says_one_problem().says("coldstart ingest project");
+    lab.write("labels.csv", labels(&first[..5]));
+    let ran = lab.coldstart(&["ingest", "project", "labels.csv"]);
+    ran.exits(0).says("5 new labels, 0 known before").says("1 chosen images have no label yet");
+    // Once more changes nothing; what the project keeps can be read as it is.
+    let again = lab.coldstart(&["ingest", "project", "project/labels.csv", "--json"]).exits(0).json();
+    assert_eq!((&again["new"], &again["same"], &again["waiting"]), (&0.into(), &5.into(), &1.into()));
+
+    // New images may come; ids of old ones stay.
+    let before = read(&lab, "project/images.csv");
+    lab.write("photos/aaa.png", photograph(40, "bees"));
+    let ran = select(&lab, "margin", "4", &["--out", "project"]);
+    ran.exits(0)
+        .says("17 images in photos, 1 of them new")
+        .says("trained on 5 images")
+        .says("round 1: 5 labels, 4 of 11");
+    assert_eq!(read(&lab, "project/images.csv").strip_prefix(&before).unwrap().split(',').nth(1), Some("aaa.png"));
+    let second = picks(&lab, "project");
+    assert!(second.iter().all(|image| !first.contains(image)), "{second:?}");
+    assert_eq!(picks(&lab, "project/rounds/000"), first);
+    assert_eq!(picks(&lab, "project/rounds/001"), second);
+    assert_eq!(json(&lab, "project/picks.json")["role"], "query");
+
+    // A strategy that asks no model has none trained; settings stay as they were.
+    lab.write("labels.csv", labels(&second));
+    lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
+    let args =
+        ["select", "--images", "photos", "--strategy", "typiclust", "--size", "2", "--out", "project", "-o", "-"];
+    let ran = lab.coldstart(&args);
+    assert!(!ran.exits(0).stderr.contains("trained on"), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("rank,image,score,id\n1,"), "{}", ran.stdout);
+    assert_eq!(ran.stdout, read(&lab, "project/picks.csv"));
+    assert!(read(&lab, "project/config.toml").contains("min_steps = 10"));
+}
+
+/// With a single class there is nothing to tell apart: strategies that need no model go on.
+#[test]
+fn one_class_trains_no_model() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "3", &["--out", "project"]).exits(0);
+    let same: String = picks(&lab, "project").iter().map(|image| format!("{image},ants\n")).collect();
+    lab.write("labels.csv", format!("image,label\n{same}"));
+    lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
+    select(&lab, "margin", "3", &["--out", "project"]).exits(2).says_one_problem().says("all labels so far are `ants`");
+    select(&lab, "typiclust", "3", &["--out", "project"]).exits(0);
+}
+
+#[test]
+fn a_mistake_is_one_clear_error_and_changes_nothing() {
+    let lab = lab_with(&NAMES);
+    lab.write("full/of.txt", "something else");
+    lab.write("empty/notes.txt", "no image");
+    let select = |images: &str, strategy: &str, size: &str, out: &str, more: &[&str]| {
+        let args = ["select", "--images", images, "--strategy", strategy, "--size", size, "--out", out];
+        lab.coldstart(&[&args[..], more].concat())
+    };
+    for (images, strategy, size, out, more, exit, sentences) in [
+        ("nowhere", "random", "3", "new", &[][..], 2, ["nowhere", "--images"]),
+        ("empty", "random", "3", "new", &[], 2, ["there is no image in `empty`", "any depth"]),
+        ("photos", "random", "17", "new", &[], 2, ["17 images cannot be chosen: 16 are left", "at most 16"]),
+        ("photos", "random", "0", "new", &[], 2, ["at least 1 image", "--size"]),
+        ("photos", "randm", "3", "new", &[], 2, ["--strategy randm", "did you mean `random`?"]),
+        ("photos", "margin", "3", "new", &[], 2, ["before the first label", "plugin list"]),
+        ("photos", "random", "3", "full", &[], 2, ["`full` is not empty", "--out"]),
+        ("photos", "typiclust", "3", "new", &["--representation", "moco"], 2, ["representation.method", "moco-v2"]),
+        ("photos", "typiclust", "3", "new", &["-s", "params.cluster=3"], 2, ["'cluster'", "it takes"]),
+        ("photos", "random", "3", "new", &["-s", "trainig.epochs=3"], 2, ["trainig", "did you mean `training`?"]),
+        ("photos", "random", "3", "new", &["-s", "plugins.oracles=true"], 2, ["plugins.oracles", "nobody has them"]),
+        ("photos", "balanced-random", "3", "new", &[], 2, ["is an oracle", "--strategy"]),
+    ] {
+        let ran = select(images, strategy, size, out, more);
+        ran.exits(exit).says(sentences[0]).says(sentences[1]);
+        assert!(!lab.path("new").exists(), "{images} {strategy} {size}: {}", ran.stderr);
+    }
+
+    select("photos", "random", "4", "project", &[]).exits(0);
+    let chosen = picks(&lab, "project");
+    lab.write("good.csv", labels(&chosen));
+    let ingest = |labels: &str, more: &[&str]| {
+        lab.write("labels.csv", labels);
+        lab.coldstart(&[&["ingest", "project", "labels.csv"][..], more].concat())
+    };
+    for (labels, sentences) in [
+        ("image,label\nants/9.png,ants\n", ["`ants/9.png` (line 2) is no image of `project`", "did you mean"]),
+        (
+            "image,label\nants/1.png,ants\nants/1.png,bees\n",
+            ["`ants/1.png` has two labels: `ants` (line 2) and `bees` (line 3)", "--disagreement"],
+        ),
+        ("file,label\nants/1.png,ants\n", ["has no column `image`", "image,label"]),
+        ("image,a,b\nants/1.png,x,y\n", ["the label could be in any of a, b", "--field"]),
+        ("image,label\nants/1.png\n", ["2", "image,label"]),
+        ("image,label\n,ants\n", ["line 2 names no image", "image,label"]),
+        ("[{\"id\": 7, \"data\": {}}]", ["task 7", "coldstart_image"]),
+        ("[{\"id\": 7, \"data\": {\"image\": \"ants/1.png\"}}]", ["task 7", "no list of annotations"]),
+        ("[1]", ["entry 1 is no object", "Label Studio"]),
+        ("[{", ["EOF", "Label Studio"]),
+    ] {
+        ingest(labels, &[]).exits(2).says_one_problem().says(sentences[0]).says(sentences[1]);
+        assert!(!lab.path("project/labels.csv").exists(), "{labels}");
+    }
+    lab.coldstart(&["ingest", "photos", "good.csv"]).exits(2).says_one_problem().says("`photos` is no project");
+    lab.coldstart(&["ingest", "project", "lables.csv"])
+        .exits(2)
+        .says_one_problem()
+        .says("there is no file `lables.csv`");
+
+    lab.coldstart(&["ingest", "project", "good.csv"]).exits(0);
+    let other = format!("image,label\n{},wasps\n", chosen[0]);
+    ingest(&other, &[]).exits(2).says_one_problem().says("labelled").says("--replace");
+    ingest(&other, &["--replace"]).exits(0).says("1 replaced");
+    select("photos", "random", "13", "project", &[])
+        .exits(2)
+        .says_one_problem()
+        .says("12 are left of 16, 4 are labelled");
+    select("photos", "first-choice", "3", "project", &[])
+        .exits(2)
+        .says("--strategy first-choice")
+        .says("now that there are labels");
+    select("full", "random", "3", "project", &[])
+        .exits(2)
+        .says("16 of the 16 images that `project` knows are not in `full`");
+    lab.write("photos/ants/1.png", photograph(99, "ants"));
+    let changed = select("photos", "random", "3", "project", &[]);
+    changed.exits(2).says_one_problem().says("1 images in `photos` are not what they were").says("`ants/1.png`");
+    std::fs::remove_file(lab.path("photos/ants/1.png")).unwrap();
+    let gone = select("photos", "random", "3", "project", &[]);
+    gone.exits(2).says_one_problem().says("1 of the 16 images").says("`ants/1.png`");
+}
+
+/// What Label Studio itself exported: all three formats say the same. See `tests/golden/label-studio/README.md`.
+#[test]
+fn exports_of_label_studio_are_read() {
+    let names = [
+        "ants/1.png",
+        "ants/2.png",
+        "ants/grün 3.png",
+        "ants/50%.png",
+        "bees/1.png",
+        "bees/2.png",
+        "bees/a+b&c.png",
+        "bees/4.png",
+    ];
+    for (export, cancelled, unanswered) in [("export.json", 1, 1), ("export-min.json", 0, 1), ("export.csv", 0, 1)] {
+        let lab = lab_with(&names);
+        select(&lab, "random", "6", &["--out", "project"]).exits(0);
+        let file = repository().join("tests/golden/label-studio").join(export);
+        let ingest = |more: &[&str]| lab.coldstart(&[&["ingest", "project", file.to_str().unwrap()], more].concat());
+        ingest(&[]).exits(2).says_one_problem().says("`bees/a+b&c.png` has two labels");
+        let read_in = ingest(&["--disagreement", "majority", "--json"]).exits(0).json();
+        assert_eq!(read_in["disputed"], serde_json::json!(["bees/a+b&c.png"]), "{export}");
+        assert_eq!(
+            (&read_in["cancelled"], &read_in["unanswered"]),
+            (&cancelled.into(), &unanswered.into()),
+            "{export}"
+        );
+        let expected = "image,label\nants/2.png,ants\nants/grün 3.png,ants\nbees/1.png,bees\n";
+        assert_eq!(read(&lab, "project/labels.csv"), expected, "{export}");
+    }
+}
+
+/// An image is found by the end of an address, if all addresses of a file begin alike.
+#[test]
+fn labels_of_tasks_that_others_made_find_their_images() {
+    let task = |url: &str, label: &str| {
+        let choice =
+            format!("{{\"type\": \"choices\", \"from_name\": \"kind\", \"value\": {{\"choices\": [\"{label}\"]}}}}");
+        let stars = "{\"type\": \"rating\", \"from_name\": \"stars\", \"value\": {\"rating\": 3}}";
+        format!(
+            "{{\"id\": 1, \"data\": {{\"image\": \"{url}\"}}, \"annotations\": [{{\"result\": [{stars}, {choice}]}}]}}"
+        )
+    };
+    let lab = lab_with(&NAMES);
+    lab.write("photos/1.png", photograph(50, "ants"));
+    select(&lab, "random", "3", &["--out", "project"]).exits(0);
+    let ingest = |first: &str, second: &str| {
+        lab.write("tasks.json", format!("[{}, {}]", task(first, "ants"), task(second, "bees")));
+        lab.coldstart(&["ingest", "project", "tasks.json"])
+    };
+    let mixed = ingest("https://host/photos/ants/1.png", "https://host/photos/wasps/1.png");
+    mixed.exits(2).says_one_problem().says("but also below `https://host/photos/wasps/`");
+    ingest("s3://bucket/ants/2.jpg", "s3://bucket/bees/1.png").exits(0);
+    assert_eq!(read(&lab, "project/labels.csv"), "image,label\nants/2.jpg,ants\nbees/1.png,bees\n");
+}
+
+/// A killed selection leaves a round that does not count.
+#[test]
+fn what_an_interrupted_selection_left_is_no_round() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "3", &["--out", "undisturbed"]).exits(0);
+    lab.write("project/rounds/unfinished/picks.csv", "half");
+    lab.write("project/images.csv", "id,image,sha256\n0,ants/1.png,00\n");
+    select(&lab, "random", "3", &["--out", "project"]).exits(0);
+    for file in ["picks.csv", "images.csv", "rounds/000/picks.csv"] {
+        assert_eq!(read(&lab, &format!("project/{file}")), read(&lab, &format!("undisturbed/{file}")));
+    }
+    assert!(!lab.path("project/rounds/unfinished").exists());
+}
+
+/// The page in a browser: it shows every chosen image, and draws the map.
+#[test]
+fn a_browser_shows_images_and_map() {
+    let chromium = "chromium";
+    if !has_tool(chromium, &["--version"]) {
+        return;
+    }
+    let lab = lab_with(&NAMES);
+    select(&lab, "typiclust", "5", &["--out", "project"]).exits(0);
+    let page = format!("file://{}", lab.path("project/index.html").display());
+    let profile = format!("--user-data-dir={}", lab.path("profile").display());
+    let flags =
+        ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--window-size=1200,3000"];
+    let ran = std::process::Command::new(chromium).args(flags).args([&profile, "--dump-dom", &page]).output().unwrap();
+    let dom = String::from_utf8_lossy(&ran.stdout);
+    assert_eq!(dom.matches("background-position:").count(), 5, "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(dom.contains("class=\"main-svg\""), "the map was not drawn");
+}
