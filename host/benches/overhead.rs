@@ -123,9 +123,11 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
         allow_unsigned: true,
         record: false,
         lock: None,
+        threads: 0,
+        shelf: Arc::default(),
     };
     let at_key = |key: &str, message: String| ConfigError::at_key(&file, "", &[], key, message);
-    session::start(config, &folder.path().join("run"), &options, &mut Silent, &at_key)?;
+    session::start(config, (&folder.path().join("run"), None), &options, &mut Silent, &at_key)?;
     let timings: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("run/rounds/001/timings.json"))?)?;
     let seconds = |phase: &str| timings["seconds"][phase].as_f64().unwrap_or(0.0);

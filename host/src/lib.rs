@@ -14,4 +14,5 @@ pub mod plugin;
 pub mod project;
 pub mod report;
 pub mod session;
+pub mod study;
 pub mod workshop;

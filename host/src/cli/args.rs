@@ -45,6 +45,11 @@ pub enum Command {
     Run(Run),
     /// Go on with a run that was stopped or killed
     Resume(Resume),
+    /// Run a study: every combination of the lists in a config's table `[sweep]`; the same command goes on with it
+    Sweep(Sweep),
+    /// A worker of a study
+    #[command(hide = true)]
+    SweepWorker(SweepWorker),
     /// Write one HTML page about one or more runs
     Report(Report),
     /// Choose which images of a folder to label next
@@ -103,6 +108,65 @@ pub struct Run {
     /// Only with a lock beside the config, and only the strategies that it names
     #[arg(long)]
     pub locked: bool,
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, clap::Args)]
+pub struct Sweep {
+    #[command(flatten)]
+    pub experiment: Experiment,
+    /// Folder of the study [default: studies/NAME]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Runs side by side; they share the cores, unless the config says how many threads a run has [default: the number of GPUs, or 1]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pub jobs: Option<usize>,
+    /// Where models run: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Try runs again that have failed
+    #[arg(long)]
+    pub retry: bool,
+    /// Check everything and say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `sweep-worker`.
+#[derive(Debug, clap::Args)]
+pub struct SweepWorker {
+    /// The study's folder
+    pub study: PathBuf,
+    /// Where models run
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// CPU threads where the config leaves them open
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Stop when standard input ends
+    #[arg(long)]
+    pub tied: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number, at least 1".to_owned())
+}
+
+impl Args {
+    /// What is said beside the command, for another process of this program.
+    pub fn shared(&self) -> Vec<std::ffi::OsString> {
+        let mut shared: Vec<std::ffi::OsString> = Vec::new();
+        for (name, folder) in [("--data", &self.data), ("--cache", &self.cache)] {
+            if let Some(folder) = folder {
+                shared.extend([name.into(), folder.into()]);
+            }
+        }
+        shared.extend(["--cache-limit".into(), self.cache_limit.to_string().into()]);
+        if self.allow_unsigned {
+            shared.push("--allow-unsigned".into());
+        }
+        shared
+    }
 }
 
 /// Arguments of `resume`.

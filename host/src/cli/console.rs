@@ -1,6 +1,6 @@
 //! What the user sees while something runs: a bar on a terminal, a line per step otherwise.
 
-use super::args::Args;
+use super::args::{Args, Command};
 use crate::experiment::{Metrics, Watcher};
 use crate::operations::Meter;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -38,7 +38,7 @@ impl Console {
             cancelled: Arc::default(),
         };
         console.log_to_stderr(args);
-        console.watch_ctrl_c();
+        console.watch_ctrl_c(matches!(args.command, Command::SweepWorker(_)));
         console
     }
 
@@ -78,11 +78,12 @@ impl Console {
         let _ = log.with_writer(writer).with_ansi(self.bar.is_some()).try_init();
     }
 
-    /// The first Ctrl-C stops at a safe point, the second at once.
-    fn watch_ctrl_c(&self) {
+    /// The first Ctrl-C stops at a safe point, the second at once; a worker hears one from the terminal and one from whoever
+    /// started it, and is patient.
+    fn watch_ctrl_c(&self, patient: bool) {
         let (cancelled, console) = (self.cancelled.clone(), self.clone());
         let installed = ctrlc::set_handler(move || {
-            if cancelled.swap(true, Ordering::Relaxed) {
+            if cancelled.swap(true, Ordering::Relaxed) && !patient {
                 std::process::exit(130);
             }
             console.say("stopping at the next safe point; press Ctrl-C again to stop at once");

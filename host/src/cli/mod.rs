@@ -47,6 +47,8 @@ pub fn main() -> ExitCode {
 fn run(args: &Args, console: &Console) -> Result<(), Problem> {
     match &args.command {
         Command::Run(run) => commands::run::run(args, run, console),
+        Command::Sweep(sweep) => commands::sweep::sweep(args, sweep, console),
+        Command::SweepWorker(work) => commands::sweep::work(args, work, console),
         Command::Resume(resume) => commands::run::resume(args, resume, console),
         Command::Report(report) => commands::report::report(report),
         Command::Select(select) => commands::select::select(args, select, console),

@@ -58,6 +58,11 @@ struct Point {
 }
 
 impl Axis {
+    /// The names of its points.
+    pub fn labels(&self) -> Vec<&str> {
+        self.points.iter().map(|point| point.label.as_str()).collect()
+    }
+
     /// Whether it is a seed: runs that differ in nothing else belong to one arm.
     pub fn is_seed(&self) -> bool {
         self.name == "seed" || self.name.ends_with(".seed")

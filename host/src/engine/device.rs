@@ -99,6 +99,13 @@ pub fn open(wanted: &str, threads: usize) -> Result<Device, EngineError> {
     }
 }
 
+/// How many GPUs this program can use.
+pub fn n_gpus() -> usize {
+    let usable = open_cuda("cuda", 0, 1).is_ok();
+    let gpus = || Driver::open().and_then(|driver| driver.gpus());
+    if usable { gpus().map_or(0, |gpus| gpus.len()) } else { 0 }
+}
+
 fn cuda_index(wanted: &str) -> Result<usize, EngineError> {
     let index = match wanted.strip_prefix("cuda") {
         Some("") => Some(0),

@@ -132,6 +132,17 @@ pub(super) struct Features {
     pub(super) inverse_std_d: Tensor,
 }
 
+impl Features {
+    fn again(&self) -> Features {
+        Features {
+            of: self.of.clone(),
+            values_nd: self.values_nd.shallow_clone(),
+            mean_d: self.mean_d.shallow_clone(),
+            inverse_std_d: self.inverse_std_d.shallow_clone(),
+        }
+    }
+}
+
 impl Images {
     /// Puts the pool's images on `device`; they are normalised by their own mean and standard deviation.
     ///
@@ -157,6 +168,19 @@ impl Images {
         check(pixels_nhwc, self.shape)?;
         upload(pixels_nhwc, self.shape, self.normalisation.clone(), self.pixels_nhwc.device())
             .doing("putting the images on the device")
+    }
+
+    /// The same images on the same device, and what is kept of them, without a copy.
+    pub fn again(&self) -> Self {
+        Images {
+            pixels_nhwc: self.pixels_nhwc.shallow_clone(),
+            shape: self.shape,
+            n_images: self.n_images,
+            normalisation: self.normalisation.clone(),
+            mean_c: self.mean_c.shallow_clone(),
+            inverse_std_c: self.inverse_std_c.shallow_clone(),
+            features: self.features.as_ref().map(Features::again),
+        }
     }
 
     /// How many images there are.

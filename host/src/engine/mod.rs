@@ -34,7 +34,7 @@ mod views;
 pub use backbones::BACKBONES;
 pub use backbones::script::{script_file, script_name};
 pub use cluster::{Clustering, Neighbours, kmeans, knn};
-pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, open};
+pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, n_gpus, open};
 pub use error::EngineError;
 pub use frozen::{Fit, fit, remember};
 pub use images::{Augmentation, ImageShape, Images, MIN_SIDE, Normalisation};

@@ -29,6 +29,26 @@ pub fn create_folder(path: &Path) -> Result<(), RunError> {
     fs::create_dir_all(path).map_err(|source| RunError::File { action: "create", path: path.to_owned(), source })
 }
 
+/// Copy a folder with all that is in it, each file as [`write_atomically`] writes; one that is not there has nothing in it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<(), RunError> {
+    let failed = |source| RunError::File { action: "read", path: from.to_owned(), source };
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    create_folder(to)?;
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let (theirs, ours) = (entry.path(), to.join(entry.file_name()));
+        if theirs.is_dir() {
+            copy_folder(&theirs, &ours)?;
+        } else {
+            write_atomically(&ours, &read(&theirs)?)?;
+        }
+    }
+    Ok(())
+}
+
 /// The text of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     fs::read(path).map_err(|source| RunError::File { action: "read", path: path.to_owned(), source })

@@ -21,6 +21,11 @@ pub enum Event {
         /// The first round to do.
         round: u32,
     },
+    /// Round 0 was taken over from another run, whose events of it follow.
+    Round0Taken {
+        /// The other run's folder.
+        from: PathBuf,
+    },
     /// A round begins.
     RoundStarted {
         /// Which.
@@ -85,6 +90,22 @@ pub enum Event {
     Interrupted,
 }
 
+impl Event {
+    fn belongs_to_round_0(&self) -> bool {
+        match self {
+            Event::RoundStarted { round }
+            | Event::Selected { round, .. }
+            | Event::PretextTrained { round, .. }
+            | Event::AskedAgain { round, .. }
+            | Event::TrainedAgain { round, .. }
+            | Event::Trained { round }
+            | Event::Evaluated { round, .. }
+            | Event::RoundFinished { round } => *round == 0,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     time: String,
@@ -123,6 +144,21 @@ impl Journal {
         text.push('\n');
         let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|source| RunError::File { action: "write", path: self.path.clone(), source })
+    }
+
+    /// The text of a journal that begins with round 0 of another one, whose lines stay as they are.
+    pub fn beginning_with(from: &Path, run: &Path) -> Result<String, RunError> {
+        let events = Journal::read(from)?;
+        let bytes = files::read(from)?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let of_round_0 = lines.zip(&events).filter(|(_, event)| event.belongs_to_round_0());
+        let told = |event: Event| serde_json::to_string(&Line { time: now(), event }).expect("an event is plain data");
+        let mut text = format!("{}\n{}\n", told(Event::RunStarted), told(Event::Round0Taken { from: run.to_owned() }));
+        for (line, _) in of_round_0 {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        Ok(text)
     }
 
     /// The whole events of a journal; a torn last line is left out, any other line that is no event is an error.

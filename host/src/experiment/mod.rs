@@ -13,7 +13,7 @@ mod run_dir;
 mod seeds;
 
 pub use error::RunError;
-pub use files::write_atomically;
+pub use files::{create_folder, write_atomically};
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};
 pub use rounds::{Budget, End, Experiment, Outcome};

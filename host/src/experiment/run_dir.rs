@@ -77,6 +77,22 @@ impl RunDir {
         self.root.join(format!("checkpoints/{round:03}"))
     }
 
+    /// Take over round 0 of another run; `query` is the state of the query strategy before its first round.
+    ///
+    /// The round counts here once the journal is there, which is written last.
+    pub fn take_round_0(&self, from: &RunDir, query: &[u8]) -> Result<(), RunError> {
+        for (theirs, ours) in [
+            (from.round(0), self.round(0)),
+            (from.artifacts(0), self.artifacts(0)),
+            (from.checkpoint(0), self.checkpoint(0)),
+        ] {
+            files::copy_folder(&theirs, &ours)?;
+        }
+        write_atomically(&self.checkpoint(0).join("query.state"), query)?;
+        let journal = Journal::beginning_with(&from.path("journal.jsonl"), from.root())?;
+        write_atomically(&self.path("journal.jsonl"), journal.as_bytes())
+    }
+
     /// How many rounds count, from the journal.
     pub fn finished_rounds(&self) -> Result<u32, RunError> {
         let events = Journal::read(&self.path("journal.jsonl"))?;

@@ -39,6 +39,24 @@ pub enum Representation {
     File(PathBuf),
 }
 
+/// Features that were made, and how.
+pub struct Made {
+    of: Representation,
+    features: Arc<Features>,
+    training: Option<Training>,
+    /// Whether whoever asked first in this run was told of the training.
+    told: bool,
+}
+
+impl Made {
+    /// The same for another run: a training behind them is one that was found.
+    pub fn again(&self) -> Made {
+        let found = |training: &Training| Training { cached: true, seconds: 0.0, ..training.clone() };
+        let (of, features, training) = (self.of.clone(), self.features.clone(), self.training.as_ref().map(found));
+        Made { of, features, training, told: false }
+    }
+}
+
 /// The features of every pool image, held once for all who ask.
 pub struct Features {
     bytes: SharedBytes,
@@ -57,8 +75,9 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
     };
     let mut made = services.features.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, features)) = made.iter().find(|(of, _)| of == wanted) {
-        return Ok((features.clone(), None));
+    if let Some(made) = made.iter_mut().find(|made| made.of == *wanted) {
+        let training = made.training.clone().filter(|_| !std::mem::replace(&mut made.told, true));
+        return Ok((made.features.clone(), training));
     }
     let (features, training) = match wanted {
         Representation::Trained(spec) => {
@@ -79,8 +98,14 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         }
     };
     let features = Arc::new(features);
-    made.push((wanted.clone(), features.clone()));
+    made.push(Made { of: wanted.clone(), features: features.clone(), training: training.clone(), told: true });
     Ok((features, training))
+}
+
+/// All that features depend on beside their representation.
+pub fn key_of_features(services: &Services) -> String {
+    let Services { data, run_seed, model, precision, env, device, .. } = services;
+    format!("{} {run_seed} {model:?} {precision:?} {} {}", data.fingerprint, env.threads, device.id())
 }
 
 impl Features {

@@ -12,7 +12,7 @@ mod train;
 
 pub use cache::{Cache, Entry, Listed, hex, sha256_of};
 pub use call::{Asked, Call};
-pub use features::{Features, Representation, of_pool, plane};
+pub use features::{Features, Made, Representation, key_of_features, of_pool, plane};
 pub use map::write_map;
 pub use train::{About, Items, Training, load, records, train};
 
@@ -41,8 +41,8 @@ pub struct Services {
     pub run_seed: u64,
     /// Where the shared features of the pool come from, if the config says so.
     pub representation: Option<Representation>,
-    /// The features that were made, in this run.
-    pub features: Mutex<Vec<(Representation, Arc<Features>)>>,
+    /// The features that were made.
+    pub features: Mutex<Vec<Made>>,
     /// Whether an oracle may read the labels of unlabelled images.
     pub oracles: bool,
     /// How many bytes of tensors are kept for one call.

@@ -5,7 +5,6 @@ use super::strategy::{Finder, Strategy};
 use super::{Options, SessionError, pool_images, selector, services};
 use crate::config::{Config, ConfigError};
 use crate::data::Dataset;
-use crate::engine;
 use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed};
 use crate::operations::{self, Representation, Services, write_map};
 use crate::plugin::SearchPath;
@@ -90,7 +89,7 @@ impl Chooser {
             representation.epochs.get_or_insert(epochs as u32);
         }
         let data = Arc::new(data);
-        let device = engine::open(&options.device, config.threads)?;
+        let device = options.open_device(&config)?;
         let pool = pool_images(&config, &data, &device)?;
         let services = Arc::new(services(&config, data, pool, &device, options)?);
         let learner = EngineLearner::new(&config, services.clone(), device, None, None);

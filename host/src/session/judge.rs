@@ -2,7 +2,7 @@
 //! whether a pretext knows. None of it reaches a strategy.
 
 use super::record::Environment;
-use super::{Options, SessionError, learner, load_data, services};
+use super::{Options, SessionError, learner, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
@@ -83,7 +83,7 @@ pub struct TaskJudgement {
 /// Train the representation of `config`, or find it; judge it beside untrained weights and raw pixels; store its features in
 /// `out`, if given: `features.npy` and `test-features.npy`, rows in the order of `ids.npy`, and `representation.json`.
 pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Result<Vec<Judgement>, SessionError> {
-    let data = load_data(config, options.data_root.as_deref())?;
+    let data = options.shelf.data(config, options.data_root.as_deref())?;
     let court = Court::new(config, data, options)?;
     let Some(Representation::Trained(spec)) = court.services.representation.clone() else {
         let problem = "is missing, or nothing that is trained: this command trains it".to_owned();
@@ -112,7 +112,7 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     let environment = Environment::read(&dir)?;
     config.threads = environment.threads;
     let options = &Options { device: device.unwrap_or(&environment.device).to_owned(), ..options.clone() };
-    let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
+    let data = options.shelf.data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
@@ -198,7 +198,7 @@ struct Features {
 
 impl Court {
     fn new(config: &Config, data: Arc<Dataset>, options: &Options) -> Result<Court, SessionError> {
-        let device = engine::open(&options.device, config.threads)?;
+        let device = options.open_device(config)?;
         let pool = Images::new(&data.pool.pixels_nhwc, learner::image_shape(data.shape), &device)?;
         let test = pool.beside(&data.test.pixels_nhwc)?;
         let services = services(config, data, pool, &device, options)?;

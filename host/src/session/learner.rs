@@ -2,6 +2,7 @@
 
 use super::SessionError;
 use super::selector::pretext;
+use super::shelf::Parts;
 use crate::config::Config;
 use crate::data::{self, Split};
 use crate::engine::{
@@ -46,6 +47,12 @@ impl EngineLearner {
         let (model, training) = (config.model.clone(), config.training.clone());
         let seed = seed_of(config);
         EngineLearner { model, training, seed, services, device, test, validation, network: None }
+    }
+
+    /// All images on the device, with the pool's; none where there is no test part.
+    pub fn parts(&self, pool: Images) -> Option<Parts> {
+        let validation = self.validation.as_ref().map(Images::again);
+        Some(Parts { pool, test: self.test.as_ref()?.again(), validation })
     }
 
     /// A model with random weights.

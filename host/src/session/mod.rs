@@ -11,16 +11,18 @@ mod learner;
 mod mixed;
 mod record;
 mod selector;
+mod shelf;
 mod strategy;
 
 pub use choose::{Chooser, Chosen, Question};
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
+pub use shelf::Shelf;
 
 use crate::config::{self, Config, ConfigError};
-use crate::data::{self, Dataset};
+use crate::data::Dataset;
 use crate::engine::{self, Device, EngineError, Images, Restart};
-use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, Watcher};
+use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, RunError, Selector, Watcher};
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
@@ -31,9 +33,10 @@ use learner::EngineLearner;
 use mixed::Mixed;
 use record::Environment;
 use selector::PluginSelector;
+use shelf::Parts;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strategy::{Finder, Strategy, gib};
 
@@ -56,29 +59,56 @@ pub struct Options {
     pub record: bool,
     /// The only plugins that a new run may use; a run that is resumed has a lock of its own.
     pub lock: Option<Lock>,
+    /// CPU threads where the config leaves them open; 0 takes all cores.
+    pub threads: usize,
+    /// What runs of this process leave for the next.
+    pub shelf: Arc<Shelf>,
 }
 
-/// Run a config into a new folder.
+impl Options {
+    fn open_device(&self, config: &Config) -> Result<Device, EngineError> {
+        engine::open(&self.device, if config.threads == 0 { self.threads } else { config.threads })
+    }
+}
+
+/// Run a config into a new folder, from the beginning or from round 0 of another run.
 ///
-/// `file` and `at_key` only serve messages: the config's file, and how to point at a key in it.
+/// `from` must be a finished run whose config differs from this one in nothing that matters in round 0: all but its name and
+/// the section `[query]`. `at_key` only serves messages: how to point at a key in the config.
 pub fn start(
     mut config: Config,
-    out: &Path,
+    (out, from): (&Path, Option<&Path>),
     options: &Options,
     watcher: &mut dyn Watcher,
     at_key: &dyn Fn(&str, String) -> ConfigError,
 ) -> Result<Outcome, SessionError> {
+    let strategies = find(&mut config, options, at_key)?;
+    let start = Instant::now();
+    let data = options.shelf.data(&config, options.data_root.as_deref())?;
+    let reading = start.elapsed();
+    let device = options.open_device(&config)?;
+    let session = Session { config, data, reading, device, strategies };
+    session.run(Place::New { out, from }, options, watcher)
+}
+
+/// Find and load the strategies of a config, and no more: what [`start`] would say of them is said before any work.
+pub fn check(
+    mut config: Config,
+    options: &Options,
+    at_key: &dyn Fn(&str, String) -> ConfigError,
+) -> Result<(), SessionError> {
+    find(&mut config, options, at_key).map(drop)
+}
+
+fn find(
+    config: &mut Config,
+    options: &Options,
+    at_key: &dyn Fn(&str, String) -> ConfigError,
+) -> Result<Vec<Arc<Strategy>>, SessionError> {
     let search = SearchPath::new(&config.plugins.path);
     let (store, lock) = (TrustStore::open()?, options.lock.as_ref());
     let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
-    let found = config.seats().into_iter().map(|seat| Ok(Arc::new(finder.find(&mut config, seat)?)));
-    let strategies = found.collect::<Result<_, SessionError>>()?;
-    let start = Instant::now();
-    let data = load_data(&config, options.data_root.as_deref())?;
-    let reading = start.elapsed();
-    let device = engine::open(&options.device, config.threads)?;
-    let session = Session { config, data, reading, device, strategies };
-    session.run(Place::New(out), options, watcher)
+    config.seats().into_iter().map(|seat| Ok(Arc::new(finder.find(config, seat)?))).collect()
 }
 
 /// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
@@ -96,7 +126,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     });
     let strategies = found.collect::<Result<_, SessionError>>()?;
     let start = Instant::now();
-    let data = load_data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
+    let data = options.shelf.data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
     let reading = start.elapsed();
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
@@ -106,14 +136,9 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     session.run(Place::Old(dir), options, watcher)
 }
 
-fn load_data(config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, SessionError> {
-    tracing::info!("reading the data set `{}`", config.dataset.kind.name());
-    Ok(Arc::new(data::load(&config.dataset, root, config.seed)?))
-}
-
 /// A run's folder: one to be made, or one to go on in.
 enum Place<'a> {
-    New(&'a Path),
+    New { out: &'a Path, from: Option<&'a Path> },
     Old(RunDir),
 }
 
@@ -139,13 +164,10 @@ impl Session {
         let Session { config, data, reading, device, strategies } = self;
         let budget = budget(&config);
         budget.check(data.pool.len())?;
-        let pool = pool_images(&config, &data, &device)?;
-        let test = pool.beside(&data.test.pixels_nhwc)?;
-        let validation = match data.validation.is_empty() {
-            true => None,
-            false => Some(pool.beside(&data.validation.pixels_nhwc)?),
-        };
+        let Parts { pool, test, validation } = options.shelf.parts(&device, &config, &data)?;
         let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
+        let key_of_features = operations::key_of_features(&services);
+        *services.features.lock().unwrap_or_else(PoisonError::into_inner) = options.shelf.features(&key_of_features);
         let recorded = options.record || place.has_recordings();
         let mut initial_selector = selector(Role::Initial, &config, &strategies, &services, recorded)?;
         let mut query_selector = selector(Role::Query, &config, &strategies, &services, recorded)?;
@@ -154,10 +176,14 @@ impl Session {
 
         let dir = match place {
             Place::Old(dir) => dir,
-            Place::New(out) => {
+            Place::New { out, from } => {
                 let dir = RunDir::create(out)?;
                 let root = options.data_root.as_deref().unwrap_or(Path::new("."));
                 record::write(&dir, &config, (&data, root), &device, &strategies)?;
+                if let Some(from) = from {
+                    let failed = |source| RunError::Step { round: 0, step: "storing", source };
+                    dir.take_round_0(&RunDir::open(from)?, &query_selector.save().map_err(failed)?)?;
+                }
                 dir
             }
         };
@@ -175,7 +201,12 @@ impl Session {
             dir: &dir,
             watcher,
         };
-        Ok(experiment.run()?)
+        let outcome = experiment.run();
+        let made = services.features.lock().unwrap_or_else(PoisonError::into_inner);
+        options.shelf.keep_features(key_of_features, &made);
+        let pool = services.task.lock().pool.again();
+        options.shelf.put_back(learner.parts(pool));
+        Ok(outcome?)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod report;
 pub mod represent;
 pub mod run;
 pub mod select;
+pub mod sweep;
 
 use super::args::Args;
 use super::problem::Problem;

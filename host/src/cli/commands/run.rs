@@ -21,7 +21,7 @@ pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, set, key, message);
     let options = Options { lock: lock_of(run)?, record: run.record, ..options(args, console, &run.device) };
-    let outcome = session::start(config, &out, &options, &mut console.clone(), &at_key);
+    let outcome = session::start(config, (&out, None), &options, &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }
 
@@ -43,6 +43,8 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         allow_unsigned: args.allow_unsigned,
         record: false,
         lock: None,
+        threads: 0,
+        shelf: Arc::default(),
     }
 }
 

@@ -1,0 +1,137 @@
+//! `coldstart sweep`, and the workers that it starts.
+
+use super::run::options;
+use crate::cli::args::{Args, Sweep, SweepWorker};
+use crate::cli::console::Console;
+use crate::cli::problem::Problem;
+use crate::config::{self, ConfigError};
+use crate::engine;
+use crate::plugin::lock::Lock;
+use crate::session::{self, Options, SessionError};
+use crate::study::{self, Local, Machine, Overview, Progress, Study};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+/// `coldstart sweep CONFIG`.
+pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Problem> {
+    let file = &sweep.experiment.config;
+    let planned = config::Sweep::read(file, &sweep.experiment.set)?;
+    let root = sweep.out.clone().unwrap_or_else(|| PathBuf::from(format!("studies/{}", planned.name)));
+    let lock = Lock::beside(file)?;
+    let options = Options { lock, ..options(args, console, &sweep.device) };
+    check_strategies(file, &planned, &options)?;
+    if sweep.dry_run {
+        return Ok(say_plan(&planned));
+    }
+    let held = Study::hold(&root)?;
+    let study = Study::plan(&root, &planned)?;
+    if let Some(lock) = &options.lock {
+        lock.write_beside(&root.join("study.toml"))?;
+    }
+    if sweep.retry {
+        study.forget_failures()?;
+    }
+    let (before, _) = Overview::default().look(&study);
+    console.say(&beginning(&root, before));
+    let machine = machine(sweep)?;
+    let command = |device: Option<String>| worker(args, sweep, &root, machine, device);
+    let say = |line: &str| console.say(line);
+    let local = Local { study: &study, machine, command: &command, cancelled: console.cancelled(), say: &say };
+    let progress = local.run().map_err(|error| match error {
+        SessionError::Run(crate::experiment::RunError::Cancelled) => {
+            Problem::interrupted("the same command again goes on".to_owned())
+        }
+        error => error.into(),
+    })?;
+    drop(held);
+    console.clear();
+    finish(&root, progress)
+}
+
+/// What `coldstart sweep` starts, once for each job: does runs until none is left.
+pub fn work(args: &Args, work: &SweepWorker, console: &Console) -> Result<(), Problem> {
+    if work.tied {
+        let cancelled = console.cancelled();
+        // Whoever started this process holds the other end, and has ended when it closes.
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            cancelled.store(true, Ordering::Relaxed);
+        });
+    }
+    let study = Study::open(&work.study)?;
+    let lock = Lock::beside(&work.study.join("study.toml"))?;
+    let options = Options { lock, threads: work.threads, ..options(args, console, &work.device) };
+    Ok(study::work(&study, &options, &mut console.clone())?)
+}
+
+/// Errs at the first strategy that cannot be used: before any work, and not when its turn comes.
+fn check_strategies(file: &Path, planned: &config::Sweep, options: &Options) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    for cell in &planned.cells {
+        let mut config = cell.config.clone();
+        let named: Vec<String> =
+            config.seats().into_iter().map(|seat| format!("{seat:?} {:?}", config.strategy(seat))).collect();
+        if seen.insert(named) {
+            let at_key = |key: &str, message: String| ConfigError::at_key(file, &planned.text, &[], key, message);
+            session::check(config, options, &at_key)?;
+        }
+    }
+    Ok(())
+}
+
+/// How this machine is divided.
+fn machine(sweep: &Sweep) -> Result<Machine, Problem> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let gpus = if sweep.device == "auto" || sweep.device == "cuda" { engine::n_gpus() } else { 0 };
+    let jobs = match sweep.jobs {
+        Some(jobs) => jobs,
+        None if gpus > 0 => gpus,
+        None => 1,
+    };
+    Ok(Machine { jobs, threads: (cores / jobs).max(1), gpus })
+}
+
+/// The command of a worker: this program, with what the user said beside the config.
+fn worker(args: &Args, sweep: &Sweep, root: &Path, machine: Machine, device: Option<String>) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "coldstart".into()));
+    command.arg("sweep-worker").arg(root).arg("--tied");
+    command.arg("--threads").arg(machine.threads.to_string());
+    command.arg("--device").arg(device.as_deref().unwrap_or(&sweep.device));
+    command.args(args.shared());
+    command
+}
+
+fn say_plan(planned: &config::Sweep) {
+    for axis in &planned.axes {
+        outln!("{}: {}", axis.name, axis.labels().join(", "));
+    }
+    outln!("{} runs", planned.cells.len());
+}
+
+fn beginning(root: &Path, progress: Progress) -> String {
+    let Progress { runs, finished, failed, begun } = progress;
+    let mut said = vec![format!("{} runs in {}", runs, root.display())];
+    for (count, what) in [(finished, "done before"), (begun, "begun before"), (failed, "failed before")] {
+        if count > 0 {
+            said.push(format!("{count} {what}"));
+        }
+    }
+    said.join(", ")
+}
+
+fn finish(root: &Path, progress: Progress) -> Result<(), Problem> {
+    outln!("{}", root.display());
+    match progress.failed {
+        0 => Ok(()),
+        failed => {
+            let message = format!("{failed} of {} runs failed", progress.runs);
+            Err(Problem::outcome(
+                message,
+                Some("`--retry` tries them again; `failures/` in the study says why".to_owned()),
+            ))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What one run leaves for the next in the same process: the images, read and on the device, and their features.
+//!
+//! Runs of a study mostly look at the same images. The last set stays; whoever needs another takes its place.
+
+use super::{Config, SessionError, pool_images};
+use crate::data::{self, Dataset};
+use crate::engine::{Device, EngineError, Images};
+use crate::operations::Made;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is kept between runs; empty when made.
+#[derive(Default)]
+pub struct Shelf {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    data: Option<(String, Arc<Dataset>)>,
+    parts: Option<(String, Parts)>,
+    features: (String, Vec<Made>),
+}
+
+/// A data set on the device.
+pub struct Parts {
+    pub pool: Images,
+    pub test: Images,
+    pub validation: Option<Images>,
+}
+
+impl Parts {
+    /// The same images and what is kept of them, without a copy.
+    fn again(&self) -> Parts {
+        Parts {
+            pool: self.pool.again(),
+            test: self.test.again(),
+            validation: self.validation.as_ref().map(Images::again),
+        }
+    }
+
+    fn on(device: &Device, config: &Config, data: &Dataset) -> Result<Parts, EngineError> {
+        let pool = pool_images(config, data, device)?;
+        let test = pool.beside(&data.test.pixels_nhwc)?;
+        let validation = match data.validation.is_empty() {
+            true => None,
+            false => Some(pool.beside(&data.validation.pixels_nhwc)?),
+        };
+        Ok(Parts { pool, test, validation })
+    }
+}
+
+impl Shelf {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The config's data set.
+    pub fn data(&self, config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, SessionError> {
+        // All that `data::load` depends on.
+        let key = format!("{:?} {root:?} {}", config.dataset, config.seed);
+        let mut kept = self.kept();
+        if let Some((_, data)) = kept.data.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(data.clone());
+        }
+        tracing::info!("reading the data set `{}`", config.dataset.kind.name());
+        let data = Arc::new(data::load(&config.dataset, root, config.seed)?);
+        // The same images under another seed may stay on the device.
+        kept.data = Some((key, data.clone()));
+        Ok(data)
+    }
+
+    /// Its parts on the device.
+    pub fn parts(&self, device: &Device, config: &Config, data: &Dataset) -> Result<Parts, EngineError> {
+        let key = format!("{} {} {}", data.fingerprint, device.id(), config.model.is_script());
+        let mut kept = self.kept();
+        match &kept.parts {
+            Some((of, parts)) if *of == key => Ok(parts.again()),
+            _ => {
+                let parts = Parts::on(device, config, data)?;
+                kept.parts = Some((key, parts.again()));
+                Ok(parts)
+            }
+        }
+    }
+
+    /// Take back the parts, with what has been kept of their images since.
+    pub fn put_back(&self, parts: Option<Parts>) {
+        if let (Some((_, kept)), Some(parts)) = (&mut self.kept().parts, parts) {
+            *kept = parts;
+        }
+    }
+
+    /// Features that were made before, of the same images in the same way.
+    pub fn features(&self, key: &str) -> Vec<Made> {
+        let kept = self.kept();
+        if kept.features.0 == key { kept.features.1.iter().map(Made::again).collect() } else { Vec::new() }
+    }
+
+    /// Keep these for the next run.
+    pub fn keep_features(&self, key: String, made: &[Made]) {
+        self.kept().features = (key, made.iter().map(Made::again).collect());
+    }
+}

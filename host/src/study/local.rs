@@ -1,0 +1,224 @@
+//! Workers on this machine: processes, so that one that crashes takes no other along.
+
+use super::plan::Study;
+use super::{Overview, Progress, State};
+use crate::experiment::RunError;
+use crate::session::SessionError;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the workers are looked at.
+const NAP: Duration = Duration::from_millis(200);
+/// How often the runs are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// A worker is begun when so many times the memory that the largest one has taken is free.
+const ROOM: f64 = 1.25;
+/// When less than this share of the memory is free, a worker has to stop.
+const SCARCE: f64 = 0.05;
+/// How a worker ends that was asked to stop.
+const INTERRUPTED: i32 = 130;
+
+/// What workers run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Workers side by side.
+    pub jobs: usize,
+    /// CPU threads of each.
+    pub threads: usize,
+    /// GPUs that they are spread over; 0 where the device is named, or there are none.
+    pub gpus: usize,
+}
+
+/// The executor of this machine.
+pub struct Local<'a> {
+    /// What there is to do.
+    pub study: &'a Study,
+    /// With how many workers.
+    pub machine: Machine,
+    /// The command of a worker, for a device if there are several.
+    pub command: &'a dyn Fn(Option<String>) -> Command,
+    /// Set when the user wants to stop.
+    pub cancelled: Arc<AtomicBool>,
+    /// Hears a sentence now and then.
+    pub say: &'a dyn Fn(&str),
+}
+
+/// A process at work.
+struct Worker {
+    number: usize,
+    child: Child,
+    /// Whether it was asked to stop, because memory is short.
+    stopped: bool,
+}
+
+impl Local<'_> {
+    /// Have every run done that is not done yet.
+    ///
+    /// Errs when the user stops, and when a worker cannot go on at all; a run's own failure is no error.
+    pub fn run(&self) -> Result<Progress, SessionError> {
+        let mut overview = Overview::default();
+        let (mut progress, _) = overview.look(self.study);
+        let (begun, before) = (Instant::now(), progress.finished + progress.failed);
+        let (mut workers, mut idle): (Vec<Worker>, Vec<usize>) = (Vec::new(), (0..self.machine.jobs).rev().collect());
+        let (mut largest, mut looked, mut told) = (0, Instant::now(), false);
+        while progress.left() > 0 || !workers.is_empty() {
+            if self.cancelled.load(Ordering::Relaxed) {
+                return self.stop(workers);
+            }
+            largest = workers.iter().map(|worker| peak_bytes(worker.child.id())).fold(largest, u64::max);
+            let enough = free_bytes() as f64 > ROOM * largest as f64 || workers.is_empty();
+            // No more workers than runs that nobody has begun.
+            if enough
+                && workers.len() < progress.left()
+                && let Some(number) = idle.pop()
+            {
+                workers.push(self.begin(number)?);
+            }
+            if (free_bytes() as f64) < SCARCE * total_bytes() as f64
+                && workers.iter().filter(|w| !w.stopped).count() > 1
+            {
+                let youngest = workers.iter_mut().rev().find(|worker| !worker.stopped);
+                youngest.into_iter().for_each(Worker::stop);
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!("memory is short: a worker stops until there is more");
+                }
+            }
+            let mut i = 0;
+            while i < workers.len() {
+                match workers[i].child.try_wait() {
+                    Ok(Some(status)) => {
+                        let worker = workers.remove(i);
+                        idle.push(worker.number);
+                        if let Err(error) = self.ended(&worker, status) {
+                            return self.stop(workers).and(Err(error));
+                        }
+                    }
+                    _ => i += 1,
+                }
+            }
+            if looked.elapsed() >= LOOK || workers.is_empty() {
+                let (now, news) = overview.look(self.study);
+                progress = now;
+                let ended = progress.finished + progress.failed - before;
+                self.tell(&news, progress, begun.elapsed().div_f64(ended.max(1) as f64));
+                looked = Instant::now();
+            }
+            std::thread::sleep(NAP);
+        }
+        Ok(overview.look(self.study).0)
+    }
+
+    fn tell(&self, news: &[(String, State)], progress: Progress, each: Duration) {
+        for (run, state) in news {
+            if let State::Failed(error) = state {
+                (self.say)(&format!("{run} failed: {error}"));
+            }
+        }
+        if !news.is_empty() {
+            let Progress { runs, finished, failed, .. } = progress;
+            let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+            let left = each.as_secs_f64() * progress.left() as f64;
+            (self.say)(&format!("{finished} of {runs} runs are done{failed}; about {} left", in_words(left)));
+        }
+    }
+
+    fn begin(&self, number: usize) -> Result<Worker, RunError> {
+        let logs = self.study.root().join("logs");
+        let path = logs.join(format!("worker-{}.log", number + 1));
+        let failed = |source| RunError::File { action: "write", path: path.clone(), source };
+        std::fs::create_dir_all(&logs).map_err(failed)?;
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        let device = (self.machine.gpus > 0).then(|| format!("cuda:{}", number % self.machine.gpus));
+        let mut command = (self.command)(device);
+        // Its standard input ends with this process: then it stops too.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn();
+        let child = child.map_err(|source| RunError::File { action: "run", path: program(&command), source })?;
+        Ok(Worker { number, child, stopped: false })
+    }
+
+    /// What a worker's end means: nothing, a run that it took along, or the end of everything.
+    fn ended(&self, worker: &Worker, status: ExitStatus) -> Result<(), SessionError> {
+        match status.code() {
+            Some(0 | INTERRUPTED) => Ok(()),
+            // It could say why: every other one would end the same way.
+            Some(1..=3) => {
+                let log = self.study.root().join(format!("logs/worker-{}.log", worker.number + 1));
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = text.lines().rev().find(|line| line.contains('×')).unwrap_or_default();
+                let problem = last.trim_start_matches(['×', ' ']).to_owned();
+                Err(SessionError::Operation(format!("a worker stopped: {problem} (`{}`)", log.display())))
+            }
+            _ => {
+                let how = match status.signal() {
+                    Some(9) => "was killed (signal 9): was there too little memory?".to_owned(),
+                    Some(signal) => format!("crashed (signal {signal})"),
+                    None => format!("ended with {status}"),
+                };
+                for name in self.study.claimed_by(worker.child.id()) {
+                    let dir = self.study.run_dir(&name);
+                    let open = matches!(self.study.state(&name, &dir), State::Begun | State::Waiting);
+                    if open && self.study.rows.iter().any(|row| row.run == name) {
+                        self.study.record_failure(&name, &format!("the process that worked on it {how}"))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ask all workers to stop at a safe point, and wait for them.
+    fn stop(&self, mut workers: Vec<Worker>) -> Result<Progress, SessionError> {
+        workers.iter_mut().for_each(Worker::stop);
+        for worker in &mut workers {
+            let _ = worker.child.wait();
+        }
+        Err(SessionError::Run(RunError::Cancelled))
+    }
+}
+
+impl Worker {
+    fn stop(&mut self) {
+        self.stopped = true;
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // Gone already is as good.
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
+
+fn program(command: &Command) -> std::path::PathBuf {
+    command.get_program().into()
+}
+
+fn in_words(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// The most memory that a process has taken; 0 where the system does not say.
+fn peak_bytes(pid: u32) -> u64 {
+    kib(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+fn free_bytes() -> u64 {
+    kib("/proc/meminfo", "MemAvailable:")
+}
+
+fn total_bytes() -> u64 {
+    kib("/proc/meminfo", "MemTotal:")
+}
+
+fn kib(file: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}

@@ -1,0 +1,252 @@
+//! The plan of a study: a row for each run, named by the hash of its config, and the folder that holds it all.
+
+use crate::config::{Config, Query, Sweep};
+use crate::experiment::{Event, Journal, RunError, create_folder, now, write_atomically};
+use crate::session::SessionError;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Hexadecimal digits of a name.
+const DIGITS: usize = 12;
+
+/// A study's folder.
+///
+/// ```text
+/// STUDY/study.toml          the config with its table [sweep]
+/// STUDY/plan.csv            a row per run: its name, the key of its round 0, what each axis has
+/// STUDY/cells/RUN.toml      its config, every path absolute
+/// STUDY/runs/RUN/           the run
+/// STUDY/round0/KEY/         round 0, done once for all runs that begin alike
+/// STUDY/failures/RUN.json   why it failed
+/// STUDY/claims/RUN          locked while a process works on it
+/// STUDY/logs/               what workers said
+/// ```
+#[derive(Debug, Clone)]
+pub struct Study {
+    root: PathBuf,
+    /// The runs, in the order in which they are done.
+    pub rows: Vec<Row>,
+}
+
+/// A run of a study.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it is called: the hash of its config.
+    pub run: String,
+    /// The hash of all that matters in its round 0.
+    pub round0: String,
+    /// Whether other runs of the study begin alike.
+    pub shared: bool,
+}
+
+/// How far a run has come, by what lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is there.
+    Waiting,
+    /// It was begun.
+    Begun,
+    /// It is complete.
+    Finished,
+    /// It ended with this error.
+    Failed(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Failure {
+    time: String,
+    error: String,
+}
+
+impl Study {
+    /// Write the plan into a folder, which may hold the study already: rows that are there keep what was done.
+    ///
+    /// Errs when the folder holds something else, or cannot be written.
+    pub fn plan(root: &Path, sweep: &Sweep) -> Result<Study, RunError> {
+        let foreign = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if foreign && !root.join("study.toml").is_file() && !root.join("plan.lock").is_file() {
+            let problem = "is not empty, and holds no study".to_owned();
+            return Err(RunError::Directory { path: root.to_owned(), problem });
+        }
+        let names: Vec<(String, String)> =
+            sweep.cells.iter().map(|cell| (name_of(&cell.config), round_0_of(&cell.config))).collect();
+        for (cell, (run, _)) in sweep.cells.iter().zip(&names) {
+            create_folder(&root.join("cells"))?;
+            let file = root.join(format!("cells/{run}.toml"));
+            let text = cell.config.to_toml();
+            // What is there was written from the same config: its name says so.
+            if fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+                write_atomically(&file, text.as_bytes())?;
+            }
+        }
+        write_atomically(&root.join("study.toml"), sweep.text.as_bytes())?;
+        let axes = sweep.axes.iter().map(|axis| axis.name.as_str());
+        let mut plan = csv::Writer::from_writer(Vec::new());
+        let mut row = |fields: Vec<&str>| plan.write_record(fields).expect("rows of one length, in memory");
+        row(["run", "round0"].into_iter().chain(axes).collect());
+        for (cell, (run, round0)) in sweep.cells.iter().zip(&names) {
+            row([run, round0].into_iter().chain(&cell.labels).map(String::as_str).collect());
+        }
+        write_atomically(&root.join("plan.csv"), &plan.into_inner().expect("a vector takes everything"))?;
+        Ok(Study { root: root.to_owned(), rows: rows(names) })
+    }
+
+    /// Open a study that was planned.
+    pub fn open(root: &Path) -> Result<Study, RunError> {
+        let path = root.join("plan.csv");
+        let read = |source: std::io::Error| RunError::File { action: "read", path: path.clone(), source };
+        let bytes = fs::read(&path).map_err(read)?;
+        let mut table = csv::Reader::from_reader(bytes.as_slice());
+        let names = table.records().map(|record| {
+            let record = record.map_err(|error| error.to_string())?;
+            let field = |i: usize| record.get(i).map(str::to_owned).ok_or("a row is too short");
+            Ok((field(0)?, field(1)?))
+        });
+        let names = names.collect::<Result<Vec<_>, String>>();
+        let names = names.map_err(|problem| RunError::Damaged { path, problem })?;
+        Ok(Study { root: root.to_owned(), rows: rows(names) })
+    }
+
+    /// The study's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A run's folder.
+    pub fn run_dir(&self, run: &str) -> PathBuf {
+        self.root.join("runs").join(run)
+    }
+
+    /// The folder of a round 0 that runs begin with.
+    pub fn round_0_dir(&self, key: &str) -> PathBuf {
+        self.root.join("round0").join(key)
+    }
+
+    /// The file that a run's config is planned in.
+    pub fn cell(&self, run: &str) -> PathBuf {
+        self.root.join(format!("cells/{run}.toml"))
+    }
+
+    /// How far a run, or a shared round 0, has come that lies in `dir`.
+    pub fn state(&self, name: &str, dir: &Path) -> State {
+        if let Some(error) = self.failure(name) {
+            return State::Failed(error);
+        }
+        match Journal::read(&dir.join("journal.jsonl")) {
+            Ok(events) if events.last() == Some(&Event::RunFinished) => State::Finished,
+            _ if dir.join("config.toml").is_file() => State::Begun,
+            _ => State::Waiting,
+        }
+    }
+
+    fn failure_file(&self, name: &str) -> PathBuf {
+        self.root.join(format!("failures/{name}.json"))
+    }
+
+    /// Why a run, or a shared round 0, failed; none if it did not.
+    pub fn failure(&self, name: &str) -> Option<String> {
+        let bytes = fs::read(self.failure_file(name)).ok()?;
+        let unreadable = "it failed, and the record of it is unreadable".to_owned();
+        Some(serde_json::from_slice::<Failure>(&bytes).map_or(unreadable, |failure| failure.error))
+    }
+
+    /// Record that a run failed.
+    pub fn record_failure(&self, name: &str, error: &str) -> Result<(), RunError> {
+        create_folder(&self.root.join("failures"))?;
+        let failure = Failure { time: now(), error: error.to_owned() };
+        let text = serde_json::to_string_pretty(&failure).expect("plain data");
+        write_atomically(&self.failure_file(name), text.as_bytes())
+    }
+
+    /// Forget all failures, so that these runs are tried again.
+    pub fn forget_failures(&self) -> Result<(), RunError> {
+        let path = self.root.join("failures");
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(RunError::File { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Take hold of a run, or of a shared round 0; none if another process has it. Released when dropped, or with the process.
+    pub fn claim(&self, name: &str) -> Result<Option<File>, RunError> {
+        create_folder(&self.root.join("claims"))?;
+        lock(&self.root.join("claims").join(name))
+    }
+
+    /// Take hold of the study, so that nobody else plans it or starts workers.
+    pub fn hold(root: &Path) -> Result<File, RunError> {
+        create_folder(root)?;
+        lock(&root.join("plan.lock"))?.ok_or_else(|| {
+            let problem = "is in use: another sweep works in this folder".to_owned();
+            RunError::Directory { path: root.to_owned(), problem }
+        })
+    }
+
+    /// What a process that died had taken hold of.
+    pub fn claimed_by(&self, pid: u32) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("claims")).into_iter().flatten().flatten();
+        let of_it = entries.filter(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == pid.to_string()));
+        of_it.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// Read a run's config.
+    pub fn config(&self, run: &str) -> Result<Config, SessionError> {
+        Ok(Config::read_resolved(&self.cell(run))?)
+    }
+}
+
+/// Opens a file and locks it; the process's number is its content while it is held.
+fn lock(path: &Path) -> Result<Option<File>, RunError> {
+    let failed = |source| RunError::File { action: "write", path: path.to_owned(), source };
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let mut file = open.map_err(failed)?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    let told = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    told.map_err(failed)?;
+    Ok(Some(file))
+}
+
+fn rows(names: Vec<(String, String)>) -> Vec<Row> {
+    let mut times: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (run, round0) in &names {
+        times.entry(round0.clone()).or_default().insert(run.clone());
+    }
+    let shared = |round0: &String| times[round0].len() > 1;
+    names.into_iter().map(|(run, round0)| Row { shared: shared(&round0), run, round0 }).collect()
+}
+
+/// The name of a run: a hash of its config but for the study's name.
+fn name_of(config: &Config) -> String {
+    hash(&Config { name: "any".to_owned(), ..config.clone() })
+}
+
+/// The key of a run's round 0: of what comes later it does not depend.
+fn round_0_of(config: &Config) -> String {
+    let anything = Query {
+        strategy: "any".to_owned(),
+        size: 1,
+        rounds: Some(0),
+        until: None,
+        subsample: None,
+        stochastic: None,
+        balance: false,
+        params: serde_json::Map::new(),
+        representation: None,
+        mix: None,
+    };
+    hash(&Config { name: "any".to_owned(), query: anything, ..config.clone() })
+}
+
+fn hash(config: &Config) -> String {
+    let digest = Sha256::digest(config.to_toml().as_bytes());
+    crate::operations::hex(&digest)[..DIGITS].to_owned()
+}
