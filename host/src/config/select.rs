@@ -1,6 +1,7 @@
 //! The config of `coldstart select`: settings that suit a folder of photographs and two cores, and what one selection asks for.
 
 use super::{Config, ConfigError, Override};
+use crate::data::Kind;
 use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -80,7 +81,27 @@ impl Choosing<'_> {
         let overrides: Vec<Override> = method.into_iter().chain(typed).collect();
         let config = Config::parse_in(Path::new("."), file, &text, &overrides)?;
         let (strategy, file) = (self.strategy.to_owned(), file.to_owned());
-        Ok(Settings { config, role: self.role, strategy, file, text, overrides })
+        let settings = Settings { config, role: self.role, strategy, file, text, overrides };
+        self.check(&settings.config).map_err(|(key, rule)| settings.at_key(key, rule.to_owned()))?;
+        Ok(settings)
+    }
+
+    /// What would be passed over in silence is refused.
+    fn check(&self, config: &Config) -> Result<(), (&'static str, &'static str)> {
+        let dataset = &config.dataset;
+        let none_held_out = "must be left out: nothing is drawn from the images, or held out";
+        for (key, fits, rule) in [
+            ("dataset.kind", dataset.kind == Kind::Folder, "must be `folder`"),
+            ("dataset.path", dataset.path.as_deref() == Some(self.images), "must be left out: `--images` says it"),
+            ("dataset.imbalance", dataset.imbalance == 1.0, none_held_out),
+            ("dataset.validation", dataset.validation == 0, none_held_out),
+            ("dataset.tuning", dataset.tuning == 0, none_held_out),
+        ] {
+            if !fits {
+                return Err((key, rule));
+            }
+        }
+        Ok(())
     }
 
     fn lay_over(&self, table: &mut Table) {
@@ -144,6 +165,21 @@ mod tests {
                 Role::Query => (next.query.strategy, next.query.params),
             };
             assert_eq!((name.as_str(), params.contains_key("k")), (strategy, kept), "{role:?} {strategy}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_meaning_here_is_refused() {
+        let choosing = Choosing {
+            role: Role::Initial,
+            strategy: "one",
+            size: 7,
+            images: Path::new("/photos"),
+            representation: None,
+        };
+        for set in ["dataset.validation=3", "dataset.tuning=3", "dataset.imbalance=2", "dataset.path=/other"] {
+            let error = choosing.config(Path::new("config.toml"), None, &[set.parse().unwrap()]).unwrap_err();
+            assert!(error.to_string().contains(set.split('=').next().unwrap()), "{error}");
         }
     }
 
