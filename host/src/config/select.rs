@@ -104,11 +104,24 @@ impl Choosing<'_> {
         Ok(())
     }
 
+    fn is_named_in(&self, table: &Table, role: Role) -> bool {
+        let strategy = table.get(role.name()).and_then(|chooser| chooser.get("strategy")?.as_str());
+        strategy == Some(self.strategy)
+    }
+
+    /// The parameters that the strategy had before: in its role, or in the other one.
+    fn params_of(&self, table: &Table) -> Table {
+        let other = if self.role == Role::Query { Role::Initial } else { Role::Query };
+        let named = [self.role, other].into_iter().filter(|role| self.is_named_in(table, *role));
+        let mut params = named.filter_map(|role| table.get(role.name())?.get("params")?.as_table());
+        params.find(|params| !params.is_empty()).cloned().unwrap_or_default()
+    }
+
     fn lay_over(&self, table: &mut Table) {
         let dataset = section(table, "dataset");
         dataset.insert("path".to_owned(), Value::String(self.images.display().to_string()));
-        let stays = table.get(self.role.name()).and_then(|chooser| chooser.get("strategy")?.as_str());
-        if stays != Some(self.strategy) {
+        let params = self.params_of(table);
+        if !self.is_named_in(table, self.role) {
             table.remove(self.role.name());
         }
         for role in [Role::Initial, Role::Query] {
@@ -117,6 +130,7 @@ impl Choosing<'_> {
                 let chooser = section(table, role.name());
                 chooser.insert("strategy".to_owned(), Value::String(self.strategy.to_owned()));
                 chooser.insert("size".to_owned(), Value::Integer(self.size as i64));
+                chooser.insert("params".to_owned(), Value::Table(params.clone()));
             }
         }
         section(table, Role::Query.name()).entry("rounds").or_insert(Value::Integer(1));
@@ -155,9 +169,12 @@ mod tests {
         assert_eq!((first.initial.strategy.as_str(), first.initial.size), ("one", 7));
         assert_eq!(first.initial.params["k"], 3);
         let text = first.to_toml();
-        for (role, strategy, kept) in
-            [(Role::Initial, "one", true), (Role::Initial, "two", false), (Role::Query, "one", false)]
-        {
+        for (role, strategy, kept) in [
+            (Role::Initial, "one", true),
+            (Role::Initial, "two", false),
+            (Role::Query, "one", true),
+            (Role::Query, "two", false),
+        ] {
             let next = config(Some(&text), role, strategy, &[]);
             assert_eq!((next.training.epochs, next.dataset.shape), (5, Some([32, 32, 3])));
             let (name, params) = match role {

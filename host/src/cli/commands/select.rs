@@ -129,12 +129,10 @@ fn shape(config: &Config) -> Shape {
 }
 
 /// The images by id, their pixels, and what is none.
-fn read(
-    project: &Project,
-    folder: &Path,
-    shape: Shape,
-    console: &Console,
-) -> Result<(Vec<Known>, Vec<u8>, Vec<Skipped>), Problem> {
+type Images = (Vec<Known>, Vec<u8>, Vec<Skipped>);
+
+/// Reads the folder as the project knows it, and says what is in it.
+fn read(project: &Project, folder: &Path, shape: Shape, console: &Console) -> Result<Images, Problem> {
     let listed = list_images(folder).map_err(crate::project::ProjectError::from)?;
     let order = project.order(&listed, folder)?;
     let progress = |done: usize, all: usize| console.tick("reading", done as u64, all as u64);
