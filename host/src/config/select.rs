@@ -1,6 +1,7 @@
 //! The config of `coldstart select`: settings that suit a folder of photographs and two cores, and what one selection asks for.
 
 use super::{Config, ConfigError, Override};
+use crate::data::Kind;
 use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -80,14 +81,47 @@ impl Choosing<'_> {
         let overrides: Vec<Override> = method.into_iter().chain(typed).collect();
         let config = Config::parse_in(Path::new("."), file, &text, &overrides)?;
         let (strategy, file) = (self.strategy.to_owned(), file.to_owned());
-        Ok(Settings { config, role: self.role, strategy, file, text, overrides })
+        let settings = Settings { config, role: self.role, strategy, file, text, overrides };
+        self.check(&settings.config).map_err(|(key, rule)| settings.at_key(key, rule.to_owned()))?;
+        Ok(settings)
+    }
+
+    /// What would be passed over in silence is refused.
+    fn check(&self, config: &Config) -> Result<(), (&'static str, &'static str)> {
+        let dataset = &config.dataset;
+        let none_held_out = "must be left out: nothing is drawn from the images, or held out";
+        for (key, fits, rule) in [
+            ("dataset.kind", dataset.kind == Kind::Folder, "must be `folder`"),
+            ("dataset.path", dataset.path.as_deref() == Some(self.images), "must be left out: `--images` says it"),
+            ("dataset.imbalance", dataset.imbalance == 1.0, none_held_out),
+            ("dataset.validation", dataset.validation == 0, none_held_out),
+            ("dataset.tuning", dataset.tuning == 0, none_held_out),
+        ] {
+            if !fits {
+                return Err((key, rule));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_named_in(&self, table: &Table, role: Role) -> bool {
+        let strategy = table.get(role.name()).and_then(|chooser| chooser.get("strategy")?.as_str());
+        strategy == Some(self.strategy)
+    }
+
+    /// The parameters that the strategy had before: in its role, or in the other one.
+    fn params_of(&self, table: &Table) -> Table {
+        let other = if self.role == Role::Query { Role::Initial } else { Role::Query };
+        let named = [self.role, other].into_iter().filter(|role| self.is_named_in(table, *role));
+        let mut params = named.filter_map(|role| table.get(role.name())?.get("params")?.as_table());
+        params.find(|params| !params.is_empty()).cloned().unwrap_or_default()
     }
 
     fn lay_over(&self, table: &mut Table) {
         let dataset = section(table, "dataset");
         dataset.insert("path".to_owned(), Value::String(self.images.display().to_string()));
-        let stays = table.get(self.role.name()).and_then(|chooser| chooser.get("strategy")?.as_str());
-        if stays != Some(self.strategy) {
+        let params = self.params_of(table);
+        if !self.is_named_in(table, self.role) {
             table.remove(self.role.name());
         }
         for role in [Role::Initial, Role::Query] {
@@ -96,6 +130,7 @@ impl Choosing<'_> {
                 let chooser = section(table, role.name());
                 chooser.insert("strategy".to_owned(), Value::String(self.strategy.to_owned()));
                 chooser.insert("size".to_owned(), Value::Integer(self.size as i64));
+                chooser.insert("params".to_owned(), Value::Table(params.clone()));
             }
         }
         section(table, Role::Query.name()).entry("rounds").or_insert(Value::Integer(1));
@@ -134,9 +169,12 @@ mod tests {
         assert_eq!((first.initial.strategy.as_str(), first.initial.size), ("one", 7));
         assert_eq!(first.initial.params["k"], 3);
         let text = first.to_toml();
-        for (role, strategy, kept) in
-            [(Role::Initial, "one", true), (Role::Initial, "two", false), (Role::Query, "one", false)]
-        {
+        for (role, strategy, kept) in [
+            (Role::Initial, "one", true),
+            (Role::Initial, "two", false),
+            (Role::Query, "one", true),
+            (Role::Query, "two", false),
+        ] {
             let next = config(Some(&text), role, strategy, &[]);
             assert_eq!((next.training.epochs, next.dataset.shape), (5, Some([32, 32, 3])));
             let (name, params) = match role {
@@ -144,6 +182,21 @@ mod tests {
                 Role::Query => (next.query.strategy, next.query.params),
             };
             assert_eq!((name.as_str(), params.contains_key("k")), (strategy, kept), "{role:?} {strategy}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_meaning_here_is_refused() {
+        let choosing = Choosing {
+            role: Role::Initial,
+            strategy: "one",
+            size: 7,
+            images: Path::new("/photos"),
+            representation: None,
+        };
+        for set in ["dataset.validation=3", "dataset.tuning=3", "dataset.imbalance=2", "dataset.path=/other"] {
+            let error = choosing.config(Path::new("config.toml"), None, &[set.parse().unwrap()]).unwrap_err();
+            assert!(error.to_string().contains(set.split('=').next().unwrap()), "{error}");
         }
     }
 

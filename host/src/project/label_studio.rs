@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_answer_of_a_row_is_what_is_neither_data_nor_bookkeeping() {
-        let rows: [(&[&str], Option<&str>, Result<Option<&str>, &str>); 6] = [
+        type Row<'a> = (&'a [&'a str], Option<&'a str>, Result<Option<&'a str>, &'a str>);
+        let rows: [Row<'_>; 6] = [
             (&["image", "label", "notes"], None, Ok(Some("label"))),
             (
                 &["annotation_id", "annotator", "kind", "coldstart_image", "coldstart_rank", "id", "image"],

@@ -277,10 +277,8 @@ mod tests {
             label: label.into(),
             place: format!("line {line}"),
         };
-        let read = of_table(
-            "label , image,who\nant,a.png,me\n,b.png,me\n \"bee, wild\" ,\"c\n.png\",me\nant,d.png,me\n",
-            None,
-        );
+        let read =
+            of_table("label , image,who\nant,a.png,me\n,b.png,me\n\"bee, wild\",\"c\n.png\",me\nant,d.png,me\n", None);
         let read = read.unwrap();
         assert_eq!(read.given, [given("a.png", "ant", 2), given("c\n.png", "bee, wild", 4), given("d.png", "ant", 6)]);
         assert_eq!(read.unanswered, 1);

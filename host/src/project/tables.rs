@@ -17,7 +17,7 @@ pub fn rows<const N: usize>(path: &Path, header: [&str; N]) -> Result<Vec<[Strin
     let damaged = |problem: String| ProjectError::damaged(path, problem);
     let mut reader = csv::Reader::from_path(path).map_err(|error| damaged(error.to_string()))?;
     let found = reader.headers().map_err(|error| damaged(error.to_string()))?;
-    if found != &header[..] {
+    if found != header[..] {
         return Err(damaged(format!("its header is not `{}`", header.join(","))));
     }
     let row = |record: Result<csv::StringRecord, csv::Error>| {

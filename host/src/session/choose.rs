@@ -5,7 +5,7 @@ use super::strategy::{Finder, Strategy};
 use super::{Options, SessionError, pool_images, selector, services};
 use crate::config::{Config, ConfigError};
 use crate::data::Dataset;
-use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed};
+use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed, write_atomically};
 use crate::operations::{self, Representation, Services, write_map};
 use crate::plugin::SearchPath;
 use crate::plugin::lock::Lock;
@@ -14,6 +14,7 @@ use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
 use coldstart_plugin_api::{Code, Role, Selection};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Images that a training may look at, every epoch counted, where nobody says how long it takes: minutes on two cores.
 const IMAGE_PASSES: u64 = 60_000;
@@ -115,32 +116,29 @@ impl Chooser {
         let dir = RunDir::create(folder)?;
         let mut selector = selector(self.role, &self.config, &self.strategies, &self.services, false)?;
         selector.record_in(&dir);
-        let failed = |step: &'static str| move |source: Failure| RunError::Step { round, step, source };
-        let of_failure = |step| {
-            let cancelled = self.services.cancelled.clone();
-            move |source| match cancelled.load(std::sync::atomic::Ordering::Relaxed) {
-                true => SessionError::Run(RunError::Cancelled),
-                false => SessionError::Run(failed(step)(source)),
-            }
+        let cancelled = self.services.cancelled.clone();
+        let failed = |step: &'static str, source: Failure| match cancelled.load(Ordering::Relaxed) {
+            true => SessionError::Run(RunError::Cancelled),
+            false => SessionError::Run(RunError::Step { round, step, source }),
         };
         if self.asks_model() {
             let data = &self.services.data;
             let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
             let trained = self.learner.train(round, &positions, seed(self.config.seed, round, "training"), false);
-            trained.map_err(of_failure("training"))?;
+            trained.map_err(|source| failed("training", source))?;
         }
         if !state.is_empty() {
-            selector.load(state).map_err(of_failure("selection"))?;
+            selector.load(state).map_err(|source| failed("selection", source))?;
         }
         let budget = match self.role {
             Role::Initial => self.config.initial.size,
             Role::Query => self.config.query.size,
         };
         let ask = Ask { round, budget, unlabelled, labelled };
-        let selected = selector.select(&ask).map_err(of_failure("selection"))?;
-        let state = selector.save().map_err(of_failure("selection"))?;
+        let selected = selector.select(&ask).map_err(|source| failed("selection", source))?;
+        let state = selector.save().map_err(|source| failed("selection", source))?;
         let lock = Lock::new(self.strategies.iter().map(|strategy| strategy.locked.clone()).collect());
-        crate::experiment::write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
+        write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
         self.draw_map(&dir, round, labelled)?;
         Ok(Chosen { selection: selected.selection, state })
     }

@@ -12,7 +12,7 @@ use crate::operations::Meter;
 use crate::project::{Known, Pick, Picks, Pool, Project, tasks, url_prefix};
 use crate::report::write_picks;
 use crate::session::{Chooser, Chosen, Question};
-use coldstart_plugin_api::Role;
+use coldstart_plugin_api::{Role, Selection};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -54,12 +54,6 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     console.say(&format!("round {round}: {} labels, {} of {} images", labelled.len(), select.size, unlabelled.len()));
     let question = Question { round, labelled, unlabelled, state: &state };
     let Chosen { selection, state } = chooser.choose(&question, &folder)?;
-    let pick = |(i, id): (usize, &u64)| Pick {
-        rank: i + 1,
-        image: images[*id as usize].image.clone(),
-        score: selection.scores.get(i).copied(),
-        id: *id,
-    };
     let picks = Picks {
         format: 1,
         round,
@@ -74,7 +68,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         images: images.len(),
         skipped: skipped.len(),
         labels: pool.counts(),
-        picks: selection.ids.iter().enumerate().map(pick).collect(),
+        picks: ranked(&selection, &images),
     };
     write_round(select, &folder, &config, &picks, &state)?;
     let earlier: Vec<PathBuf> = (0..round).map(|round| project.round(round)).collect();
@@ -129,12 +123,10 @@ fn shape(config: &Config) -> Shape {
 }
 
 /// The images by id, their pixels, and what is none.
-fn read(
-    project: &Project,
-    folder: &Path,
-    shape: Shape,
-    console: &Console,
-) -> Result<(Vec<Known>, Vec<u8>, Vec<Skipped>), Problem> {
+type Images = (Vec<Known>, Vec<u8>, Vec<Skipped>);
+
+/// Reads the folder as the project knows it, and says what is in it.
+fn read(project: &Project, folder: &Path, shape: Shape, console: &Console) -> Result<Images, Problem> {
     let listed = list_images(folder).map_err(crate::project::ProjectError::from)?;
     let order = project.order(&listed, folder)?;
     let progress = |done: usize, all: usize| console.tick("reading", done as u64, all as u64);
@@ -161,6 +153,17 @@ fn state_before(project: &Project, rounds: &[Picks], strategies: &[(String, Stri
     };
     let last = rounds.iter().rev().find(same);
     Ok(last.and_then(|picks| std::fs::read(project.round(picks.round).join(STATE)).ok()).unwrap_or_default())
+}
+
+/// The chosen images by name.
+fn ranked(selection: &Selection, images: &[Known]) -> Vec<Pick> {
+    let pick = |(i, id): (usize, &u64)| Pick {
+        rank: i + 1,
+        image: images[*id as usize].image.clone(),
+        score: selection.scores.get(i).copied(),
+        id: *id,
+    };
+    selection.ids.iter().enumerate().map(pick).collect()
 }
 
 /// Everything of a round but its page.
