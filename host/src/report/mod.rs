@@ -7,6 +7,8 @@
 mod arms;
 mod chart;
 mod curve;
+mod facts;
+mod figure;
 mod files;
 #[cfg(test)]
 mod fixture;
@@ -14,6 +16,8 @@ mod maps;
 mod page;
 mod png;
 mod run;
+mod statistics;
+mod study;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -57,6 +61,14 @@ pub enum ReportError {
         /// The files looked for and not found.
         missing: String,
     },
+    /// The plan of a study is unreadable.
+    #[error("cannot read `{path}`: {reason} (hint: `coldstart sweep` writes it)", path = path.display())]
+    Plan {
+        /// The plan.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A result could not be written.
     #[error("cannot write `{path}`: {source}", path = path.display())]
     Write {
@@ -85,6 +97,11 @@ pub enum ReportError {
 pub fn write(run_dirs: &[PathBuf], html: &Path) -> Result<Report, ReportError> {
     if run_dirs.is_empty() {
         return Err(ReportError::NoRuns);
+    }
+    if let [dir] = run_dirs
+        && study::is_study(dir)
+    {
+        study::write(dir, html)?;
     }
     let runs = run_dirs.iter().map(|dir| read_run(dir)).collect::<Result<Vec<_>, _>>()?;
     let arms = arms::group(&runs);
