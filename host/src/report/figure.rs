@@ -26,7 +26,8 @@ const RULE: RGBColor = RGBColor(0xe3, 0xe5, 0xe8);
 
 type Area<DB> = DrawingArea<DB, Shift>;
 type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type DrawError = Box<dyn std::error::Error>;
+/// What the drawing library said.
+pub(super) type DrawError = Box<dyn std::error::Error>;
 
 /// Panels that share their axes, and a legend below them.
 #[derive(Debug, Default)]
@@ -101,7 +102,8 @@ impl Figure {
     pub(super) fn svg(&self) -> Result<String, DrawError> {
         register_fonts()?;
         let mut svg = String::new();
-        Painter { figure: self, scale: 1.0 }.paint(&SVGBackend::with_string(&mut svg, self.size()).into_drawing_area())?;
+        Painter { figure: self, scale: 1.0 }
+            .paint(&SVGBackend::with_string(&mut svg, self.size()).into_drawing_area())?;
         Ok(svg)
     }
 
@@ -214,7 +216,7 @@ impl Painter<'_> {
         DB::ErrorType: 'static,
     {
         let mut builder = ChartBuilder::on(area);
-        builder.margin(self.px(10.0)).margin_bottom(self.px(4.0)).x_label_area_size(self.px(38.0));
+        builder.margin(self.px(10.0)).margin_bottom(self.px(4.0)).x_label_area_size(self.px(35.0));
         builder.y_label_area_size(self.px(if first { 52.0 } else { 40.0 }));
         if !panel.title.is_empty() {
             builder.caption(&panel.title, self.text(TEXT + 1.0, &INK));
@@ -238,14 +240,21 @@ impl Painter<'_> {
         if panel.categories.is_empty() {
             mesh.x_labels(if self.figure.columns() == 1 { 9 } else { 5 }).x_label_formatter(&number).draw()?;
         } else {
-            mesh.x_labels(2 * panel.categories.len() + 1).x_label_formatter(&category).draw()?;
+            mesh.disable_x_mesh().x_labels(2 * panel.categories.len() + 1).x_label_formatter(&category).draw()?;
         }
         let offset = |place: usize| match (self.bands(panel), panel.lines.len()) {
             (true, _) | (_, 0 | 1) => 0.0,
             // Bars of lines that meet would hide each other.
-            (false, n) => (place as f64 / (n - 1) as f64 - 0.5) * if panel.categories.is_empty() { 0.015 * (x.end - x.start) } else { 0.2 },
+            (false, n) => {
+                (place as f64 / (n - 1) as f64 - 0.5)
+                    * if panel.categories.is_empty() { 0.015 * (x.end - x.start) } else { 0.2 }
+            }
         };
-        let moved = panel.lines.iter().enumerate().map(|(place, line)| Line { style: line.style, marks: line.at(offset(place), &y) });
+        let moved = panel
+            .lines
+            .iter()
+            .enumerate()
+            .map(|(place, line)| Line { style: line.style, marks: line.at(offset(place), &y) });
         let lines: Vec<Line> = moved.collect();
         for line in &lines {
             self.paint_intervals(line, self.bands(panel), &mut chart)?;
@@ -261,7 +270,12 @@ impl Painter<'_> {
         panel.lines.len() <= MOST_BANDS && panel.categories.is_empty()
     }
 
-    fn paint_intervals<DB: DrawingBackend>(&self, line: &Line, band: bool, chart: &mut Chart<DB>) -> Result<(), DrawError>
+    fn paint_intervals<DB: DrawingBackend>(
+        &self,
+        line: &Line,
+        band: bool,
+        chart: &mut Chart<DB>,
+    ) -> Result<(), DrawError>
     where
         DB::ErrorType: 'static,
     {
@@ -278,13 +292,19 @@ impl Painter<'_> {
         let cap = self.px(2.5);
         for (x, low, high) in spans {
             chart.draw_series([PathElement::new([(x, low), (x, high)], thin)])?;
-            let ends = [low, high].map(|end| EmptyElement::at((x, end)) + PathElement::new([(-cap, 0), (cap, 0)], thin));
+            let ends =
+                [low, high].map(|end| EmptyElement::at((x, end)) + PathElement::new([(-cap, 0), (cap, 0)], thin));
             chart.draw_series(ends)?;
         }
         Ok(())
     }
 
-    fn paint_line<DB: DrawingBackend>(&self, line: &Line, area: &Area<DB>, chart: &mut Chart<DB>) -> Result<(), DrawError>
+    fn paint_line<DB: DrawingBackend>(
+        &self,
+        line: &Line,
+        area: &Area<DB>,
+        chart: &mut Chart<DB>,
+    ) -> Result<(), DrawError>
     where
         DB::ErrorType: 'static,
     {
@@ -321,12 +341,26 @@ impl Painter<'_> {
             2 => &[(0.0, -1.25), (1.15, 0.85), (-1.15, 0.85)],
             3 => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
             4 => &[(0.0, 1.25), (1.15, -0.85), (-1.15, -0.85)],
-            _ => &[(-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)],
+            _ => &[
+                (-0.4, -1.2),
+                (0.4, -1.2),
+                (0.4, -0.4),
+                (1.2, -0.4),
+                (1.2, 0.4),
+                (0.4, 0.4),
+                (0.4, 1.2),
+                (-0.4, 1.2),
+                (-0.4, 0.4),
+                (-1.2, 0.4),
+                (-1.2, -0.4),
+                (-0.4, -0.4),
+            ],
         };
         if corners.is_empty() {
             area.draw(&Circle::new((x, y), r, hue.filled()))?;
         } else {
-            let at = |(u, v): &(f64, f64)| (x + (u * f64::from(r)).round() as i32, y + (v * f64::from(r)).round() as i32);
+            let at =
+                |(u, v): &(f64, f64)| (x + (u * f64::from(r)).round() as i32, y + (v * f64::from(r)).round() as i32);
             area.draw(&Polygon::new(corners.iter().map(at).collect::<Vec<_>>(), hue.filled()))?;
         }
         if best {
@@ -354,7 +388,11 @@ impl Painter<'_> {
                 Some((on, off)) => area.draw(&DashedPathElement::new(ends, self.px(on), self.px(off), stroke))?,
             }
             self.paint_marker(area, (self.px(x + 13.0), self.px(y)), *style, false)?;
-            area.draw(&Text::new(cut_short(name, most), (self.px(x + LEGEND_KEY), self.px(y)), self.text(TEXT, &INK).pos(anchor)))?;
+            area.draw(&Text::new(
+                cut_short(name, most),
+                (self.px(x + LEGEND_KEY), self.px(y)),
+                self.text(TEXT, &INK).pos(anchor),
+            ))?;
         }
         let below = (self.px(LEGEND_MARGIN), self.px(at(rows) + 2.0));
         area.draw(&Text::new(self.figure.caption.clone(), below, self.text(TEXT - 1.0, &SOFT).pos(anchor)))?;

@@ -35,7 +35,7 @@ pub use tables::{Diagnostics, Pretext, Representation, Task, Training};
 pub struct Report {
     /// The page, complete in one file.
     pub html: PathBuf,
-    /// The accuracy curve, beside the page and with the same stem.
+    /// The accuracy curve: beside the page and with the same stem, or the first of a study's figures.
     pub png: PathBuf,
     /// How many runs the page shows.
     pub runs: usize,
@@ -60,6 +60,12 @@ pub enum ReportError {
         dir: PathBuf,
         /// The files looked for and not found.
         missing: String,
+    },
+    /// A study stands among other folders.
+    #[error("`{dir}` is a study, and the page of a study shows nothing else (hint: report it alone)", dir = dir.display())]
+    StudyAmongOthers {
+        /// The study.
+        dir: PathBuf,
     },
     /// The plan of a study is unreadable.
     #[error("cannot read `{path}`: {reason} (hint: `coldstart sweep` writes it)", path = path.display())]
@@ -90,18 +96,22 @@ pub enum ReportError {
     Page(#[from] askama::Error),
 }
 
-/// Reads every run directory and writes the page to `html` and the curve to the same path with the ending `png`.
+/// Reads every run directory and writes the page to `html` and the curve to the same path with the ending `png`; or reads one
+/// study, a folder with `plan.csv`, and writes its page, tables and figures.
 ///
-/// Both files appear whole or not at all. Errs when a folder is not a run directory or a file cannot be written;
+/// Every file appears whole or not at all. Errs when a folder is not a run directory or a file cannot be written;
 /// unfinished and damaged runs are shown with what they have.
 pub fn write(run_dirs: &[PathBuf], html: &Path) -> Result<Report, ReportError> {
     if run_dirs.is_empty() {
         return Err(ReportError::NoRuns);
     }
-    if let [dir] = run_dirs
-        && study::is_study(dir)
-    {
-        study::write(dir, html)?;
+    match run_dirs {
+        [dir] if study::is_study(dir) => return study::write(dir, html),
+        _ => {
+            if let Some(dir) = run_dirs.iter().find(|dir| study::is_study(dir)) {
+                return Err(ReportError::StudyAmongOthers { dir: dir.clone() });
+            }
+        }
     }
     let runs = run_dirs.iter().map(|dir| read_run(dir)).collect::<Result<Vec<_>, _>>()?;
     let arms = arms::group(&runs);

@@ -8,7 +8,7 @@ use base64::Engine;
 use super::arms::Arm;
 use super::chart::{self, charts, colour, hex};
 use super::curve::{Measure, mean_curve};
-use super::facts::{self, count, distinct, thousands};
+use super::facts::{self, count, distinct};
 use super::files::Timings;
 use super::maps::{self, MapView};
 use super::run::{Round, Run, SPRITE_COLUMNS, Status};
@@ -38,7 +38,10 @@ pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error
         title: distinct(&all, |run| run.config.get("name").to_owned()),
         facts: facts::of(
             &all,
-            [("Runs", format!("{}, {}", count(runs.len(), "run"), count(arms.len(), "arm"))), ("Seeds", seeds(&all, arms))],
+            [
+                ("Runs", format!("{}, {}", count(runs.len(), "run"), count(arms.len(), "arm"))),
+                ("Seeds", seeds(&all, arms)),
+            ],
         ),
         seed_warning: seed_warning(arms),
         notes: runs.iter().flat_map(Run::notes).collect(),

@@ -112,8 +112,7 @@ mod tests {
     #[test]
     fn areas_per_round_weigh_rounds_alike() {
         let curve = [(10.0, 0.4), (20.0, 0.6), (40.0, 0.7), (80.0, 0.75)];
-        let rows =
-            [((10.0, 80.0), Some(0.625)), ((15.0, 40.0), Some(0.65)), ((21.0, 79.0), None), ((5.0, 80.0), None)];
+        let rows = [((10.0, 80.0), Some(0.625)), ((15.0, 40.0), Some(0.65)), ((21.0, 79.0), None), ((5.0, 80.0), None)];
         for (range, expected) in rows {
             let got = area_per_round(&curve, range);
             assert!(
@@ -135,7 +134,9 @@ mod tests {
         ];
         for (value, expected) in rows {
             match (first_reaching(&CURVE, value), expected) {
-                (Reached::With(got), Reached::With(expected)) => assert!((got - expected).abs() < 1e-12, "{value}: {got}"),
+                (Reached::With(got), Reached::With(expected)) => {
+                    assert!((got - expected).abs() < 1e-12, "{value}: {got}")
+                }
                 (got, expected) => assert_eq!(got, expected, "{value}"),
             }
         }

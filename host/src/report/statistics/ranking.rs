@@ -78,8 +78,11 @@ mod tests {
     /// Tolerance: 4 standard errors of a share of 20 000.
     #[test]
     fn shares_are_those_of_all_resamples() {
-        let values =
-            [vec![0.71, 0.69, 0.74, 0.70, 0.66], vec![0.68, 0.70, 0.69, 0.71, 0.65], vec![0.69, 0.68, 0.70, 0.69, 0.70]];
+        let values = [
+            vec![0.71, 0.69, 0.74, 0.70, 0.66],
+            vec![0.68, 0.70, 0.69, 0.71, 0.65],
+            vec![0.69, 0.68, 0.70, 0.69, 0.70],
+        ];
         let resamples = Resamples::draw(5, "test");
         let means = resamples.means(&values);
         let first = resamples.share(|i| winner(&means[i]) == Some(0));

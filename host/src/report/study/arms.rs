@@ -98,16 +98,21 @@ impl Design {
 
     /// The facets of a study, their arms and the arms' runs, all in the plan's order.
     pub(super) fn facets<'a>(&self, study: &'a Study) -> Vec<Facet<'a>> {
-        let pick = |axes: &[usize], cell: &'a Cell| axes.iter().map(|axis| cell.labels[*axis].as_str()).collect::<Vec<_>>();
+        let pick =
+            |axes: &[usize], cell: &'a Cell| axes.iter().map(|axis| cell.labels[*axis].as_str()).collect::<Vec<_>>();
         let keys = distinct(study.cells.iter().map(|cell| pick(&self.facet_axes, cell)));
         let facet = |key: &Vec<&str>| {
             let cells: Vec<&Cell> = study.cells.iter().filter(|cell| pick(&self.facet_axes, cell) == *key).collect();
             let seeds = distinct(cells.iter().map(|cell| self.seed(cell)));
             let arms = distinct(cells.iter().map(|cell| pick(&self.arm_axes, cell)));
             let arm = |labels: Vec<&'a str>| {
-                let cells: Vec<&Cell> = cells.iter().copied().filter(|cell| pick(&self.arm_axes, cell) == labels).collect();
-                let of_seed = |seed: &String| cells.iter().find(|cell| self.seed(cell) == *seed).and_then(|cell| curve(cell));
-                let size = self.size_axis(study).and_then(|axis| self.sizes.iter().position(|size| *size == cells[0].labels[axis]));
+                let cells: Vec<&Cell> =
+                    cells.iter().copied().filter(|cell| pick(&self.arm_axes, cell) == labels).collect();
+                let of_seed =
+                    |seed: &String| cells.iter().find(|cell| self.seed(cell) == *seed).and_then(|cell| curve(cell));
+                let size = self
+                    .size_axis(study)
+                    .and_then(|axis| self.sizes.iter().position(|size| *size == cells[0].labels[axis]));
                 let line = self.line(study, cells[0]);
                 Arm {
                     name: self.arm(study, cells[0]),
@@ -132,7 +137,8 @@ impl Design {
     /// Which arm each arm of a facet is compared with, if the study has a baseline: the one with the baseline's labels, and
     /// otherwise its own. None for an arm without one; an arm may be its own.
     pub(super) fn baselines(&self, study: &Study, facet: &Facet) -> Vec<Option<usize>> {
-        let label = |axis: usize| study.baseline.iter().find(|(name, _)| *name == study.axes[axis]).map(|(_, label)| label);
+        let label =
+            |axis: usize| study.baseline.iter().find(|(name, _)| *name == study.axes[axis]).map(|(_, label)| label);
         let set: Vec<Option<&String>> = self.arm_axes.iter().map(|axis| label(*axis)).collect();
         let baseline = |arm: &Arm| {
             set.iter().any(Option::is_some).then_some(())?;
@@ -154,7 +160,8 @@ impl Design {
 
 impl<'a> Facet<'a> {
     fn new(name: String, arms: Vec<Arm<'a>>, seeds: Vec<String>, compare_at: Option<f64>) -> Self {
-        let finished = || arms.iter().flat_map(|arm| &arm.cells).filter(|cell| cell.state == super::plan::State::Finished);
+        let finished =
+            || arms.iter().flat_map(|arm| &arm.cells).filter(|cell| cell.state == super::plan::State::Finished);
         let curves: Vec<Curve> = finished().filter_map(|cell| curve(cell)).collect();
         let low = curves.iter().map(|curve| curve[0].0).reduce(f64::max);
         let high = curves.iter().filter_map(|curve| Some(curve.last()?.0)).reduce(f64::min);
@@ -170,8 +177,10 @@ impl<'a> Facet<'a> {
     /// a round of every finished run ends.
     pub(super) fn budgets(&self) -> Vec<f64> {
         let ends = self.range.iter().flat_map(|(low, high)| [*low, *high]);
-        let finished = self.arms.iter().flat_map(|arm| &arm.cells).filter(|cell| cell.state == super::plan::State::Finished);
-        let rounds = finished.filter_map(|cell| curve(cell)).map(|curve| curve.iter().map(|(x, _)| *x as u64).collect());
+        let finished =
+            self.arms.iter().flat_map(|arm| &arm.cells).filter(|cell| cell.state == super::plan::State::Finished);
+        let rounds =
+            finished.filter_map(|cell| curve(cell)).map(|curve| curve.iter().map(|(x, _)| *x as u64).collect());
         let shared: BTreeSet<u64> = rounds.reduce(|all: BTreeSet<u64>, own| &all & &own).unwrap_or_default();
         let mut budgets: Vec<f64> =
             ends.chain(self.compare_at).chain(shared.into_iter().map(|labels| labels as f64)).collect();

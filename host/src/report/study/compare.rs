@@ -74,7 +74,8 @@ pub(super) fn all_pairs(arms: &[usize]) -> Vec<(usize, usize)> {
 
 /// Every arm that has a baseline other than itself, with it.
 pub(super) fn with_baseline(baselines: &[Option<usize>]) -> Vec<(usize, usize)> {
-    let pair = |(arm, baseline): (usize, &Option<usize>)| baseline.filter(|other| *other != arm).map(|other| (arm, other));
+    let pair =
+        |(arm, baseline): (usize, &Option<usize>)| baseline.filter(|other| *other != arm).map(|other| (arm, other));
     baselines.iter().enumerate().filter_map(pair).collect()
 }
 

@@ -62,11 +62,15 @@ fn rank_flip(analysed: &Analysed) -> Option<Figure> {
     let rankings = analysed.rankings.as_ref().filter(|_| !analysed.sizes.is_empty())?;
     let mark = |size: usize, line: usize| {
         let ranking = rankings.rankings.iter().find(|ranking| ranking.size == Some(size))?;
-        let (rank, place) = ranking.places.iter().enumerate().find(|(_, place)| analysed.facet.arms[place.arm].line == line)?;
+        let (rank, place) =
+            ranking.places.iter().enumerate().find(|(_, place)| analysed.facet.arms[place.arm].line == line)?;
         let interval = place.half_width.map(|half| ((place.mean - half).max(0.0), (place.mean + half).min(1.0)));
         Some(Mark { x: size as f64, mean: place.mean, interval, best: rank == 0 && ranking.places.len() > 1 })
     };
-    let line = |line: usize| Line { style: line, marks: (0..analysed.sizes.len()).filter_map(|size| mark(size, line)).collect() };
+    let line = |line: usize| Line {
+        style: line,
+        marks: (0..analysed.sizes.len()).filter_map(|size| mark(size, line)).collect(),
+    };
     let lines = (0..analysed.design.lines.len()).map(line).filter(|line| !line.marks.is_empty());
     let panel = Panel { lines: lines.collect(), categories: analysed.sizes.to_vec(), ..Panel::default() };
     let labels = analysed.facet.compare_at.map_or(String::new(), |labels| format!(" at {labels} labels"));

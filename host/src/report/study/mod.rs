@@ -5,7 +5,9 @@
 
 mod arms;
 mod compare;
+mod data;
 mod figures;
+mod page;
 mod plan;
 mod ranking;
 mod sentences;
@@ -16,7 +18,8 @@ mod tests;
 
 use std::path::Path;
 
-use super::{ReportError, write_whole};
+use super::figure::DrawError;
+use super::{Report, ReportError, write_whole};
 use arms::{Design, Facet};
 use plan::{Cell, Study};
 
@@ -53,7 +56,7 @@ impl<'a> Analysed<'a> {
 }
 
 /// Reads the study in `dir` and writes its page to `html`, its tables and figures into the study's own folders.
-pub(super) fn write(dir: &Path, html: &Path) -> Result<(usize, Vec<String>), ReportError> {
+pub(super) fn write(dir: &Path, html: &Path) -> Result<Report, ReportError> {
     let study = plan::read(dir)?;
     let design = Design::of(&study);
     let analysed = Analysed::all(&study, &design);
@@ -63,14 +66,18 @@ pub(super) fn write(dir: &Path, html: &Path) -> Result<(usize, Vec<String>), Rep
         write_whole(&path.with_extension("csv"), table.csv().as_bytes())?;
         write_whole(&path.with_extension("md"), table.markdown().as_bytes())?;
     }
-    for (stem, figure) in figures::all(&analysed) {
+    let figures = figures::all(&analysed);
+    for (stem, figure) in &figures {
         let path = dir.join("figures").join(stem);
         let (png, svg) = (path.with_extension("png"), path.with_extension("svg"));
-        let failed = |error: Box<dyn std::error::Error>| ReportError::Draw { path: png.clone(), reason: error.to_string() };
+        let failed = |error: DrawError| ReportError::Draw { path: path.clone(), reason: error.to_string() };
         write_whole(&png, &figure.png().map_err(failed)?)?;
         write_whole(&svg, figure.svg().map_err(failed)?.as_bytes())?;
     }
-    let _ = html;
-    for s in sentences::all(&study, &analysed) { println!("{s:#?}"); }
-    Ok((study.cells.len(), study.problems.clone()))
+    let findings = sentences::all(&study, &analysed);
+    write_whole(html, page::render(&study, &analysed, &tables, &findings, html)?.as_bytes())?;
+    let png = figures
+        .first()
+        .map_or_else(|| html.with_extension("png"), |(stem, _)| dir.join("figures").join(stem).with_extension("png"));
+    Ok(Report { html: html.to_owned(), png, runs: study.cells.len(), problems: study.notes() })
 }

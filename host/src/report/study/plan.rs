@@ -158,7 +158,14 @@ fn cell(dir: &Path, row: &csv::StringRecord) -> Option<Cell> {
         (None, _) => failure.map(|error| format!("failed: {error}")).or(unreadable),
     };
     let problem = problem.map(|text| without_place(&text, dir));
-    Some(Cell { id, round0: row[1].to_owned(), labels: row.iter().skip(2).map(str::to_owned).collect(), run, state, problem })
+    Some(Cell {
+        id,
+        round0: row[1].to_owned(),
+        labels: row.iter().skip(2).map(str::to_owned).collect(),
+        run,
+        state,
+        problem,
+    })
 }
 
 /// A run that finished after a failure has finished.
@@ -180,4 +187,20 @@ fn without_place(text: &str, dir: &Path) -> String {
         line = line.replace(&format!("{}/", place.trim_end_matches('/')), "");
     }
     line
+}
+
+impl Study {
+    /// What a reader must know before trusting the numbers: what was unreadable, oracles, runs that are not whole.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let unfinished = self.cells.iter().filter(|cell| cell.state != State::Finished || cell.problem.is_some());
+        let note = |cell: &Cell| match &cell.problem {
+            Some(problem) => format!("{}: {problem}", cell.id),
+            None => format!("{}: {}", cell.id, cell.state.name()),
+        };
+        let plugins = self.cells.iter().filter_map(|cell| cell.run.as_ref()).flat_map(|run| &run.plugins);
+        let oracles: BTreeSet<&str> =
+            plugins.filter(|plugin| plugin.oracle).map(|plugin| plugin.name.as_str()).collect();
+        let oracle = |name| format!("the strategy `{name}` is an oracle: it reads labels that nobody has paid for");
+        self.problems.iter().cloned().chain(oracles.into_iter().map(oracle)).chain(unfinished.map(note)).collect()
+    }
 }

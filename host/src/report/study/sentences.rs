@@ -27,7 +27,8 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
     let facet = &analysed.facet;
     let mut sentences = vec![spent(facet)];
     if let Some(labels) = facet.compare_at {
-        let stated = if study.compare_at.is_some() { "as the config says" } else { "the most that every finished run has" };
+        let stated =
+            if study.compare_at.is_some() { "as the config says" } else { "the most that every finished run has" };
         sentences.push(format!("Arms are compared at {labels} labels, validation labels included: {stated}."));
         sentences.extend(left_out(facet, labels));
     }
@@ -38,7 +39,9 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
             sentences.extend(flips(analysed, rankings));
         }
         Some(_) => {}
-        None => sentences.push("There is no seed for which every arm has a value there, so no ranking is shown.".to_owned()),
+        None => {
+            sentences.push("There is no seed for which every arm has a value there, so no ranking is shown.".to_owned())
+        }
     }
     sentences.extend(against_baseline(analysed));
     let warning = (facet.arms.len() > 1 && seeds < ENOUGH_SEEDS).then(|| few(seeds));
@@ -64,15 +67,24 @@ fn spent(facet: &Facet) -> String {
     let most = last.clone().map(|last| last.labels_bought()).max().unwrap_or_default();
     let validation = last.map(|last| last.labels_validation).max().unwrap_or_default();
     let finished = cells().filter(|cell| cell.state == State::Finished).count();
-    let held_out = if validation == 0 { "none of them for validation".to_owned() } else { format!("{validation} of them for validation") };
+    let held_out = if validation == 0 {
+        "none of them for validation".to_owned()
+    } else {
+        format!("{validation} of them for validation")
+    };
     format!("{finished} of {} runs have finished; a run spent up to {most} labels, {held_out}.", cells().count())
 }
 
 fn left_out(facet: &Facet, labels: f64) -> Option<String> {
-    let without = |arm: &Arm| arm.cells.len() - arm.values(|curve| statistics::at(curve, labels)).iter().flatten().count();
+    let without =
+        |arm: &Arm| arm.cells.len() - arm.values(|curve| statistics::at(curve, labels)).iter().flatten().count();
     let n: usize = facet.arms.iter().map(without).sum();
     let all: usize = facet.arms.iter().map(|arm| arm.cells.len()).sum();
-    let verb = if n == 1 { "does not reach them (or begins beyond them) and is" } else { "do not reach them (or begin beyond them) and are" };
+    let verb = if n == 1 {
+        "does not reach them (or begins beyond them) and is"
+    } else {
+        "do not reach them (or begin beyond them) and are"
+    };
     (n > 0).then(|| format!("{n} of {all} runs {verb} left out of the comparison."))
 }
 
@@ -93,7 +105,9 @@ fn best(analysed: &Analysed, ranking: &Ranking, seeds: usize) -> String {
     let open = ranking.not_told_apart();
     let resampled = format!("it is best in {:.0} % of the resamples", 100.0 * first.p_best);
     match open.len() {
-        0 => format!("{shown}. It wins: every other arm is below it with p < {LEVEL} after Holm's correction, and {resampled}."),
+        0 => format!(
+            "{shown}. It wins: every other arm is below it with p < {LEVEL} after Holm's correction, and {resampled}."
+        ),
         n if n == others.len() => {
             format!("{shown}. No difference between it and any other arm that these seeds support; {resampled}.")
         }

@@ -71,7 +71,11 @@ impl Table {
 
     /// The first `most` rows as a reader sees them: text, and the number to sort by.
     pub(super) fn shown(&self, most: usize) -> Vec<Vec<(String, Option<f64>)>> {
-        self.rows.iter().take(most).map(|row| row.iter().map(|value| (value.rounded(), value.number())).collect()).collect()
+        self.rows
+            .iter()
+            .take(most)
+            .map(|row| row.iter().map(|value| (value.rounded(), value.number())).collect())
+            .collect()
     }
 
     /// As CSV: one row of titles, numbers with 12 significant digits, nothing for what is missing.
@@ -174,7 +178,8 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new("t", "A table", "Read it.".to_owned(), &["facet", "arm", "accuracy ±", "p", "labels"]);
+        let mut table =
+            Table::new("t", "A table", "Read it.".to_owned(), &["facet", "arm", "accuracy ±", "p", "labels"]);
         let mean = Value::Mean(0.7123456789012345, Some(0.01), 5);
         table.push(vec![Value::text("x"), Value::text("a, \"b\""), mean, Value::P(0.00012345), Value::labels(60.0)]);
         table.push(vec![Value::text("x"), Value::text("c|d"), Value::Missing, Value::Missing, Value::labels(60.5)]);

@@ -51,7 +51,8 @@ fn at_budgets(analysed: &[Analysed]) -> Table {
 }
 
 fn rank_flip(analysed: &[Analysed]) -> Table {
-    let columns = ["facet", SIZE_AXIS, "rank", "arm", "labels", "accuracy ±", "P(best)", "P(whole order)", "not told apart"];
+    let columns =
+        ["facet", SIZE_AXIS, "rank", "arm", "labels", "accuracy ±", "P(best)", "P(whole order)", "against the best"];
     let caption = format!(
         "Who is best where arms are compared, over the seeds that every arm has. P: the share of {} resamples of the seeds, the \
          same seeds for all arms, in which this arm is best alone, or the whole order of a size is the one shown. Told apart: the \
@@ -66,8 +67,8 @@ fn rank_flip(analysed: &[Analysed]) -> Table {
             for (rank, place) in ranking.places.iter().enumerate() {
                 let verdict = match (rank, apart.contains(&place.arm)) {
                     (0, _) => Value::Missing,
-                    (_, true) => Value::text("not told apart from the best"),
-                    (_, false) => Value::text("below the best"),
+                    (_, true) => Value::text("not told apart"),
+                    (_, false) => Value::text("below"),
                 };
                 table.push(vec![
                     Value::text(&analysed.facet.name),
@@ -195,7 +196,10 @@ fn label_efficiency(analysed: &[Analysed]) -> Table {
                     (Value::Number(labels, 1), Value::Number(labels / row.labels, 2), String::new())
                 }
                 Reached::Before(first) => {
-                    let note = format!("the baseline is there with its first {first} labels: at most {:.2}", first / row.labels);
+                    let note = format!(
+                        "the baseline is there with its first {first} labels: at most {:.2}",
+                        first / row.labels
+                    );
                     (Value::Missing, Value::Missing, note)
                 }
                 Reached::Never => {
@@ -254,8 +258,16 @@ fn penalty_matrix(analysed: &[Analysed]) -> Table {
 }
 
 fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
-    let columns =
-        ["facet", "initial set", "sets", "labels", "validation", "class coverage ±", "fewest classes", "sets with every class"];
+    let columns = [
+        "facet",
+        "initial set",
+        "sets",
+        "labels",
+        "validation",
+        "class coverage ±",
+        "fewest classes",
+        "sets with every class",
+    ];
     let caption = "What round 0 chose: every different set counts once. Class coverage: the share of classes with a labelled image.";
     let mut table = Table::new("initial-sets", "Initial sets", caption.to_owned(), &columns);
     for Analysed { facet, design, .. } in analysed {
