@@ -5,6 +5,8 @@
 //! the arithmetic, `chart`, `maps`, `png` and `page` draw.
 
 mod arms;
+#[cfg(test)]
+mod browser;
 mod chart;
 mod curve;
 mod facts;

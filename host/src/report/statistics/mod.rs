@@ -13,9 +13,11 @@ pub(super) use curve::{Range, Reached, area_per_label, area_per_round, at, first
 pub(super) use mean::{half_width, mean};
 pub(super) use paired::{Paired, holm, paired};
 pub(super) use penalty::{checkpoints, penalties};
-pub(super) use ranking::{Resamples, order, winner};
+pub(super) use ranking::{Resamples, above, order, winner};
 
 /// Fewer seeds than this support no claim that one arm beats another.
 pub(super) const ENOUGH_SEEDS: usize = 5;
 /// A difference is supported where p, corrected, is below this.
 pub(super) const LEVEL: f64 = 0.05;
+/// Differences of accuracies below this are rounding.
+const ROUNDING: f64 = 1e-12;

@@ -2,6 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use super::ROUNDING;
 use super::mean::{half_width, mean, standard_error};
 
 /// Up to so many pairs every assignment of signs is tried: 32 768.
@@ -27,9 +28,10 @@ pub(in crate::report) struct Paired {
 
 /// The paired t-test and the exact sign-flip test of pairs (first, second); none for fewer than two pairs.
 ///
-/// Differences that are all 0 have p = 1, where SciPy has NaN.
+/// Differences that are all 0, but for rounding, have p = 1, where SciPy has NaN.
 pub(in crate::report) fn paired(pairs: &[(f64, f64)]) -> Option<Paired> {
-    let differences: Vec<f64> = pairs.iter().map(|(first, second)| first - second).collect();
+    let difference = |(first, second): &(f64, f64)| Some(first - second).filter(|d| d.abs() > ROUNDING).unwrap_or(0.0);
+    let differences: Vec<f64> = pairs.iter().map(difference).collect();
     let half_width = half_width(&differences)?;
     let (n, difference) = (differences.len(), mean(&differences));
     let t = if differences.iter().all(|d| *d == 0.0) { 0.0 } else { difference / standard_error(&differences) };
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn pairs_without_spread_have_an_answer() {
-        let same = paired(&[(0.5, 0.5), (0.25, 0.25), (0.1, 0.1)]).unwrap();
+        let same = paired(&[(0.5, 0.5), (0.25, 0.25), (0.1 + 0.2, 0.3)]).unwrap();
         assert_eq!((same.t, same.p, same.p_flips), (0.0, 1.0, Some(1.0)));
         let shifted = paired(&[(0.75, 0.5), (0.5, 0.25), (1.0, 0.75)]).unwrap();
         assert_eq!((shifted.t, shifted.p, shifted.p_flips), (f64::INFINITY, 0.0, Some(0.25)));

@@ -7,6 +7,8 @@ mod arms;
 mod compare;
 mod data;
 mod figures;
+#[cfg(test)]
+mod fixture;
 mod page;
 mod plan;
 mod ranking;

@@ -53,7 +53,7 @@ function curves() {
   const title = data.measures[measure][1];
   const traces = [];
   const visible = data.arms.map((arm, place) => [arm, place]).filter(([arm]) => shown(arm));
-  const bands = visible.length <= 12;
+  const bands = visible.length <= 6;
   for (const [arm] of visible) {
     const band = arm.means[measure].filter((point) => point[2] !== null);
     if (!bands || !band.length) continue;
@@ -90,7 +90,7 @@ function flip() {
   if (!$("flip")) return;
   const { ranked, compare_at, seeds } = data.facets[facet()];
   const places = ranked.filter(([arm]) => shown(data.arms[arm]));
-  const present = [...new Set(places.map(([arm]) => data.arms[arm].line))];
+  const present = [...new Set(places.map(([arm]) => data.arms[arm].line))].sort((a, b) => a - b);
   const aside = (line) => (present.length < 2 ? 0 : (present.indexOf(line) / (present.length - 1) - 0.5) * 0.3);
   const at = (arm) => arm.size + aside(arm.line);
   const traces = [];

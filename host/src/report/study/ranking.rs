@@ -2,7 +2,7 @@
 
 use super::arms::{Design, Facet};
 use super::compare::{self, Quantity, Test};
-use crate::report::statistics::{ENOUGH_SEEDS, LEVEL, Resamples, half_width, mean, order, winner};
+use crate::report::statistics::{ENOUGH_SEEDS, LEVEL, Resamples, above, half_width, mean, order, winner};
 
 /// The rankings of a facet, over the seeds for which every arm has a value.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ fn ranking(
     let resampled = resamples.means(values);
     let best: Vec<Option<usize>> = resampled.iter().map(|means| winner(means).map(|place| arms[place])).collect();
     let observed = order(&means);
-    let strictly = |i: usize| observed.windows(2).all(|next| resampled[i][next[0]] > resampled[i][next[1]]);
+    let strictly = |i: usize| observed.windows(2).all(|next| above(resampled[i][next[0]], resampled[i][next[1]]));
     let place = |place: &usize| Place {
         arm: arms[*place],
         mean: means[*place],
