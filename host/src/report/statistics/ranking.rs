@@ -50,10 +50,14 @@ impl Resamples {
         Resamples { counts: (0..Self::N).map(draw).collect() }
     }
 
-    /// `values[arm][seed]` to the means of the arms in each resample.
-    pub(in crate::report) fn means(&self, values: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        let mean = |arm: &Vec<f64>, counts: &Vec<f64>| {
-            arm.iter().zip(counts).map(|(value, count)| value * count).sum::<f64>() / counts.len() as f64
+    /// `values[arm][seed]` to the means of the arms in each resample, over the seeds that an arm has; below everything where it has
+    /// none of those drawn.
+    pub(in crate::report) fn means(&self, values: &[Vec<Option<f64>>]) -> Vec<Vec<f64>> {
+        let mean = |arm: &Vec<Option<f64>>, counts: &Vec<f64>| {
+            let there = || arm.iter().zip(counts).filter_map(|(value, count)| Some((value.as_ref()?, count)));
+            let n: f64 = there().map(|(_, count)| count).sum();
+            let sum: f64 = there().map(|(value, count)| value * count).sum();
+            if n == 0.0 { f64::NEG_INFINITY } else { sum / n }
         };
         self.counts.iter().map(|counts| values.iter().map(|arm| mean(arm, counts)).collect()).collect()
     }
@@ -92,6 +96,7 @@ mod tests {
             vec![0.68, 0.70, 0.69, 0.71, 0.65],
             vec![0.69, 0.68, 0.70, 0.69, 0.70],
         ];
+        let values = values.map(|arm| arm.into_iter().map(Some).collect::<Vec<_>>());
         let resamples = Resamples::draw(5, "test");
         let means = resamples.means(&values);
         let first = resamples.share(|i| winner(&means[i]) == Some(0));
@@ -102,10 +107,21 @@ mod tests {
         assert_eq!(Resamples::draw(5, "test").means(&values), means);
     }
 
+    /// An arm without one of two seeds: its mean is that of the other, where this was drawn at all.
+    #[test]
+    fn a_missing_value_weighs_nothing() {
+        let resamples = Resamples::draw(2, "missing");
+        let means = resamples.means(&[vec![Some(0.5), None], vec![Some(0.1), Some(0.3)]]);
+        for means in means {
+            let expected = if means[1] == 0.3 { f64::NEG_INFINITY } else { 0.5 };
+            assert_eq!(means[0], expected, "{means:?}");
+        }
+    }
+
     #[test]
     fn one_seed_is_drawn_again_and_again() {
         let resamples = Resamples::draw(1, "one");
-        assert_eq!(resamples.means(&[vec![0.25]]).len(), Resamples::N);
+        assert_eq!(resamples.means(&[vec![Some(0.25)], vec![None]])[7], [0.25, f64::NEG_INFINITY]);
         assert_eq!(resamples.share(|_| true), 1.0);
     }
 }

@@ -252,7 +252,7 @@ fn name(study: &Study, axes: &[usize], cell: &Cell) -> String {
     };
     let part = |axis: &usize| match speaks(*axis) {
         true => cell.labels[*axis].clone(),
-        false => format!("{} {}", study.axes[*axis], cell.labels[*axis]),
+        false => format!("{} {}", study.axes[*axis].trim_end_matches(".strategy"), cell.labels[*axis]),
     };
     varying.iter().map(part).collect::<Vec<_>>().join(", ")
 }

@@ -40,10 +40,8 @@ pub(super) struct Data {
 struct FacetData {
     name: String,
     compare_at: Option<f64>,
-    /// Seeds behind the ranking.
-    seeds: usize,
-    /// (arm, mean, low, high, whether it is the best of its size) for each arm that is ranked.
-    ranked: Vec<(usize, f64, Option<f64>, Option<f64>, bool)>,
+    /// (arm, mean, low, high, whether it is the best of its size, seeds) for each arm that is ranked.
+    ranked: Vec<(usize, f64, Option<f64>, Option<f64>, bool, usize)>,
 }
 
 #[derive(Serialize)]
@@ -123,14 +121,9 @@ fn facet_data(analysed: &Analysed, first_arm: usize) -> FacetData {
     let ranked = places.map(|(place, best)| {
         let ends = place.half_width.map(|half| ((place.mean - half).max(0.0), (place.mean + half).min(1.0)));
         let (low, high) = (ends.map(|(low, _)| short(low)), ends.map(|(_, high)| short(high)));
-        (first_arm + place.arm, short(place.mean), low, high, best)
+        (first_arm + place.arm, short(place.mean), low, high, best, place.seeds)
     });
-    FacetData {
-        name: analysed.facet.name.clone(),
-        compare_at: analysed.facet.compare_at,
-        seeds: rankings.map_or(0, |rankings| rankings.seeds),
-        ranked: ranked.collect(),
-    }
+    FacetData { name: analysed.facet.name.clone(), compare_at: analysed.facet.compare_at, ranked: ranked.collect() }
 }
 
 fn means(runs: &[&Run], measure: Measure) -> Vec<(f64, f64, Option<f64>, Option<f64>, usize)> {

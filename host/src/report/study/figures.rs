@@ -79,7 +79,10 @@ fn rank_flip(analysed: &Analysed) -> Option<Figure> {
         y_title: format!("accuracy{labels}"),
         panels: vec![panel],
         legend: legend(analysed),
-        caption: format!("mean with 95 % t-interval over {} seeds; a ring: highest mean of its size", rankings.seeds),
+        caption: format!(
+            "mean with 95 % t-interval over up to {} seeds; a ring: highest mean of its size",
+            rankings.seeds
+        ),
     })
 }
 

@@ -88,7 +88,7 @@ function curves() {
 // Lines stand side by side at each size, or their intervals would hide each other.
 function flip() {
   if (!$("flip")) return;
-  const { ranked, compare_at, seeds } = data.facets[facet()];
+  const { ranked, compare_at } = data.facets[facet()];
   const places = ranked.filter(([arm]) => shown(data.arms[arm]));
   const present = [...new Set(places.map(([arm]) => data.arms[arm].line))].sort((a, b) => a - b);
   const aside = (line) => (present.length < 2 ? 0 : (present.indexOf(line) / (present.length - 1) - 0.5) * 0.3);
@@ -115,13 +115,13 @@ function flip() {
         type: "data", symmetric: false, color: data.colours[line], thickness: 1.2, width: 3,
         array: own.map((p) => (p[3] ?? p[1]) - p[1]), arrayminus: own.map((p) => p[1] - (p[2] ?? p[1])),
       },
-      hovertext: own.map((p, i) => `<b>${escape(arms[i].name)}</b>${p[4] ? "<br>highest mean of this size" : ""}<br>mean over ${seeds} seeds<br>accuracy ${p[1].toFixed(4)}${interval(p[2], p[3])}`),
+      hovertext: own.map((p, i) => `<b>${escape(arms[i].name)}</b>${p[4] ? "<br>highest mean of this size" : ""}<br>mean over ${p[5]} seeds<br>accuracy ${p[1].toFixed(4)}${interval(p[2], p[3])}`),
     });
   }
   const made = layout("initial.size", `Accuracy with ${compare_at} labels`);
   Object.assign(made.xaxis, { tickvals: data.sizes.map((_, i) => i), ticktext: data.sizes.map(escape), range: [-0.5, data.sizes.length - 0.5] });
   Plotly.react("flip", traces, made, config);
-  $("flip-caption").textContent = `Mean over the ${seeds} seeds that every arm has, with its 95 % t-interval and each run as a dot. A large marker: the highest mean of its size.`;
+  $("flip-caption").textContent = `Mean over seeds with its 95 % t-interval, and each run as a dot. A large marker: the highest mean of its size.`;
 }
 
 // Tables follow the filter: a row about an arm or a comparison that is not shown is hidden.

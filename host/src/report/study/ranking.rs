@@ -4,14 +4,19 @@ use super::arms::{Design, Facet};
 use super::compare::{self, Quantity, Test};
 use crate::report::statistics::{ENOUGH_SEEDS, LEVEL, Resamples, above, half_width, mean, order, winner};
 
-/// The rankings of a facet, over the seeds for which every arm has a value.
+/// A seed counts where this share of the arms has a value for it: a seed that has just begun says nothing about the order.
+const ENOUGH_ARMS: f64 = 0.5;
+
+/// The rankings of a facet. An arm's mean is over those of the counting seeds that it has.
 #[derive(Debug)]
 pub(super) struct Rankings {
     /// The seeds that count.
     pub(super) seeds: usize,
+    /// Ranked arms that lack a value for one of them.
+    pub(super) incomplete: Vec<usize>,
     /// One for each size of the initial set, smallest first; one where size is no axis.
     pub(super) rankings: Vec<Ranking>,
-    /// Pairs of neighbouring sizes with different winners.
+    /// Pairs of neighbouring sizes with different winners, both of which are ranked at both.
     pub(super) flips: Vec<Flip>,
 }
 
@@ -35,6 +40,8 @@ pub(super) struct Place {
     pub(super) arm: usize,
     pub(super) mean: f64,
     pub(super) half_width: Option<f64>,
+    /// The seeds behind its mean.
+    pub(super) seeds: usize,
     /// The share of resamples in which it is the best alone.
     pub(super) p_best: f64,
 }
@@ -48,17 +55,21 @@ pub(super) struct Flip {
     pub(super) p: f64,
 }
 
-/// Ranks the arms of a facet; none where no seed has a value in every arm.
+/// Ranks the arms of a facet; none where no seed counts.
 pub(super) fn rankings(design: &Design, facet: &Facet) -> Option<Rankings> {
     let values: Vec<Vec<Option<f64>>> = facet.arms.iter().map(|arm| Quantity::AtLabels.of(facet, arm)).collect();
-    let ranked: Vec<usize> = (0..values.len()).filter(|arm| values[*arm].iter().any(Option::is_some)).collect();
-    let complete: Vec<usize> =
-        (0..facet.seeds.len()).filter(|seed| ranked.iter().all(|arm| values[*arm][*seed].is_some())).collect();
-    if ranked.is_empty() || complete.is_empty() {
+    let started: Vec<usize> = (0..values.len()).filter(|arm| values[*arm].iter().any(Option::is_some)).collect();
+    let enough = |seed: &usize| {
+        let there = started.iter().filter(|arm| values[**arm][*seed].is_some()).count();
+        there as f64 >= ENOUGH_ARMS * started.len() as f64
+    };
+    let seeds: Vec<usize> = (0..facet.seeds.len()).filter(enough).collect();
+    let of_arm = |arm: usize| seeds.iter().map(|seed| values[arm][*seed]).collect::<Vec<Option<f64>>>();
+    let ranked: Vec<usize> = started.into_iter().filter(|arm| of_arm(*arm).iter().any(Option::is_some)).collect();
+    if ranked.is_empty() {
         return None;
     }
-    let of_arm = |arm: usize| complete.iter().filter_map(|seed| values[arm][*seed]).collect::<Vec<f64>>();
-    let resamples = Resamples::draw(complete.len(), "report/ranking");
+    let resamples = Resamples::draw(seeds.len(), "report/ranking");
     let sizes: Vec<Option<usize>> =
         if design.sizes.is_empty() { vec![None] } else { (0..design.sizes.len()).map(Some).collect() };
     let mut rankings = Vec::new();
@@ -68,19 +79,23 @@ pub(super) fn rankings(design: &Design, facet: &Facet) -> Option<Rankings> {
         if arms.is_empty() {
             continue;
         }
-        let of_arms: Vec<Vec<f64>> = arms.iter().map(|arm| of_arm(*arm)).collect();
+        let of_arms: Vec<Vec<Option<f64>>> = arms.iter().map(|arm| of_arm(*arm)).collect();
         let (ranking, best) = ranking(facet, size, &arms, &of_arms, &resamples);
         rankings.push(ranking);
         winners.push(best);
     }
     let best = |ranking: usize| rankings[ranking].places[0].arm;
+    let has =
+        |ranking: usize, line: usize| rankings[ranking].places.iter().any(|place| facet.arms[place.arm].line == line);
     let flip = |later: usize| {
         let (a, b) = (later - 1, later);
         let p = resamples.share(|i| winners[a][i] == Some(best(a)) && winners[b][i] == Some(best(b)));
-        (facet.arms[best(a)].line != facet.arms[best(b)].line).then_some(Flip { rankings: (a, b), p })
+        let (first, second) = (facet.arms[best(a)].line, facet.arms[best(b)].line);
+        (first != second && has(a, second) && has(b, first)).then_some(Flip { rankings: (a, b), p })
     };
     let flips = (1..rankings.len()).filter_map(flip).collect();
-    Some(Rankings { seeds: complete.len(), rankings, flips })
+    let incomplete = ranked.into_iter().filter(|arm| of_arm(*arm).iter().any(Option::is_none)).collect();
+    Some(Rankings { seeds: seeds.len(), incomplete, rankings, flips })
 }
 
 /// The ranking of some arms, and the best of them in each resample.
@@ -88,10 +103,11 @@ fn ranking(
     facet: &Facet,
     size: Option<usize>,
     arms: &[usize],
-    values: &[Vec<f64>],
+    values: &[Vec<Option<f64>>],
     resamples: &Resamples,
 ) -> (Ranking, Vec<Option<usize>>) {
-    let means: Vec<f64> = values.iter().map(|values| mean(values)).collect();
+    let there: Vec<Vec<f64>> = values.iter().map(|values| values.iter().flatten().copied().collect()).collect();
+    let means: Vec<f64> = there.iter().map(|values| mean(values)).collect();
     let resampled = resamples.means(values);
     let best: Vec<Option<usize>> = resampled.iter().map(|means| winner(means).map(|place| arms[place])).collect();
     let observed = order(&means);
@@ -99,7 +115,8 @@ fn ranking(
     let place = |place: &usize| Place {
         arm: arms[*place],
         mean: means[*place],
-        half_width: half_width(&values[*place]),
+        half_width: half_width(&there[*place]),
+        seeds: there[*place].len(),
         p_best: resamples.share(|i| best[i] == Some(arms[*place])),
     };
     let ranking = Ranking {

@@ -37,11 +37,11 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
         Some(rankings) if facet.arms.len() > 1 => {
             sentences.extend(rankings.rankings.iter().map(|ranking| best(analysed, ranking, rankings.seeds)));
             sentences.extend(flips(analysed, rankings));
+            sentences.extend(incomplete(analysed, rankings));
         }
         Some(_) => {}
-        None => {
-            sentences.push("There is no seed for which every arm has a value there, so no ranking is shown.".to_owned())
-        }
+        None => sentences
+            .push("There is no seed for which enough arms have a value there, so no ranking is shown.".to_owned()),
     }
     sentences.extend(against_baseline(analysed));
     let warning = (facet.arms.len() > 1 && seeds < ENOUGH_SEEDS).then(|| few(seeds));
@@ -55,7 +55,7 @@ fn few(seeds: usize) -> String {
         n => format!("only {n} seeds"),
     };
     format!(
-        "The comparison rests on {seeds} that every arm has: what follows describes these runs, and no claim of a winner is supported \
+        "The comparison rests on {seeds}: what follows describes these runs, and no claim of a winner is supported \
          below {ENOUGH_SEEDS}."
     )
 }
@@ -112,15 +112,33 @@ fn best(analysed: &Analysed, ranking: &Ranking, seeds: usize) -> String {
             format!("{shown}. No difference between it and any other arm that these seeds support; {resampled}.")
         }
         n => {
-            let most = open.iter().take(4).map(|arm| name(*arm).as_str()).collect::<Vec<_>>().join("; ");
-            let more = if n > 4 { format!(" and {} more", n - 4) } else { String::new() };
+            let open = few_of(&open.iter().map(|arm| name(*arm).as_str()).collect::<Vec<_>>());
             format!(
-                "{shown}. These seeds tell it apart from {} of {} others, and support no difference from: {most}{more}; {resampled}.",
+                "{shown}. These seeds tell it apart from {} of {} others, and support no difference from: {open}; {resampled}.",
                 others.len() - n,
                 others.len()
             )
         }
     }
+}
+
+fn incomplete(analysed: &Analysed, rankings: &Rankings) -> Option<String> {
+    let arms: Vec<&str> = rankings.incomplete.iter().map(|arm| analysed.facet.arms[*arm].name.as_str()).collect();
+    let verb = if arms.len() == 1 { "arm lacks" } else { "arms lack" };
+    (!arms.is_empty()).then(|| {
+        format!(
+            "{} {verb} a value for some of the {} seeds, and their means are over the others: {}.",
+            arms.len(),
+            rankings.seeds,
+            few_of(&arms)
+        )
+    })
+}
+
+/// The first names of a list.
+fn few_of(names: &[&str]) -> String {
+    let more = if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(6)].join("; "))
 }
 
 fn flips(analysed: &Analysed, rankings: &Rankings) -> Vec<String> {
@@ -158,18 +176,14 @@ fn against_baseline(analysed: &Analysed) -> Option<String> {
         let holds = enough.iter().filter(|test| test.p_holm < LEVEL && (test.paired.difference > 0.0) == above);
         holds.map(|test| facet.arms[test.first].name.as_str()).collect()
     };
-    let list = |arms: Vec<&str>| match arms.len() {
-        0 => "none".to_owned(),
-        n if n > 6 => format!("{n} arms"),
-        _ => arms.join("; "),
-    };
+    let list = |arms: &[&str]| if arms.is_empty() { "none".to_owned() } else { few_of(arms) };
     let (above, below) = (supported(true), supported(false));
     let open = enough.len() - above.len() - below.len();
+    let open = if open == 0 { String::new() } else { format!("; no difference that these seeds support for {open}") };
     Some(format!(
-        "Against the baseline, with p < {LEVEL} after Holm's correction over {} arms: above it {}; below it {}; no difference that \
-         these seeds support for {open}.",
+        "Against the baseline, with p < {LEVEL} after Holm's correction over {} arms: above it {}; below it {}{open}.",
         enough.len(),
-        list(above),
-        list(below)
+        list(&above),
+        list(&below)
     ))
 }

@@ -10,6 +10,9 @@ use super::table::{Table, Value};
 use crate::report::Metrics;
 use crate::report::statistics::{self, Reached, Resamples, mean};
 
+/// With more arms in a facet their pairs are no longer tested: a correction for thousands of tests finds nothing.
+const MOST_PAIRED: usize = 32;
+
 /// Every table, in the order in which a reader wants them.
 pub(super) fn all(study: &Study, analysed: &[Analysed]) -> Vec<Table> {
     let mut tables = vec![
@@ -54,7 +57,7 @@ fn rank_flip(analysed: &[Analysed]) -> Table {
     let columns =
         ["facet", SIZE_AXIS, "rank", "arm", "labels", "accuracy ±", "P(best)", "P(whole order)", "against the best"];
     let caption = format!(
-        "Who is best where arms are compared, over the seeds that every arm has. P: the share of {} resamples of the seeds, the \
+        "Who is best where arms are compared, over the same seeds as far as an arm has them. P: the share of {} resamples of the seeds, the \
          same seeds for all arms, in which this arm is best alone, or the whole order of a size is the one shown. Told apart: the \
          paired t-test over at least five seeds has p < .05 after Holm's correction over all pairs of the size.",
         Resamples::N
@@ -76,7 +79,7 @@ fn rank_flip(analysed: &[Analysed]) -> Table {
                     Value::Count(rank + 1),
                     Value::text(&analysed.facet.arms[place.arm].name),
                     analysed.facet.compare_at.map_or(Value::Missing, Value::labels),
-                    Value::Mean(place.mean, place.half_width, rankings.seeds),
+                    Value::Mean(place.mean, place.half_width, place.seeds),
                     Value::Number(place.p_best, 2),
                     if rank == 0 { Value::Number(ranking.p_order, 2) } else { Value::Missing },
                     verdict,
@@ -136,9 +139,12 @@ fn tests(analysed: &[Analysed]) -> Table {
         "p, Holm",
         "p, sign flips",
     ];
-    let caption = "Paired by seed. p: two-sided t-test; Holm: corrected over the family, which is all rows with the same family and \
-                   quantity; sign flips: the exact permutation test, without correction. With five seeds its smallest p is .0625.";
-    let mut table = Table::new("tests", "Paired tests", caption.to_owned(), &columns);
+    let caption = format!(
+        "Paired by seed. p: two-sided t-test; Holm: corrected over the family, which is all rows with the same family and quantity; \
+         sign flips: the exact permutation test, without correction. With five seeds its smallest p is .0625. All pairs of arms are \
+         a family where there are at most {MOST_PAIRED} arms."
+    );
+    let mut table = Table::new("tests", "Paired tests", caption, &columns);
     for analysed in analysed {
         let facet = &analysed.facet;
         let mut push = |name: &str, tests: Vec<Test>| {
@@ -150,7 +156,7 @@ fn tests(analysed: &[Analysed]) -> Table {
         for quantity in Quantity::ALL {
             push("against the baseline", family(facet, quantity, &with_baseline(&analysed.baselines)));
         }
-        for quantity in Quantity::ALL {
+        for quantity in Quantity::ALL.into_iter().filter(|_| everyone.len() <= MOST_PAIRED) {
             push("all pairs", family(facet, quantity, &all_pairs(&everyone)));
         }
         for ranking in analysed.rankings.iter().flat_map(|rankings| &rankings.rankings) {
