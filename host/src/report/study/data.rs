@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Analysed;
 use super::plan::{Cell, Study};
-use crate::report::chart::{COLOURS, colour, hex};
+use crate::report::chart::{colour, hex};
 use crate::report::curve::{Measure, mean_curve, points};
 use crate::report::run::Run;
 use crate::report::statistics;
@@ -40,9 +40,24 @@ pub(super) struct Data {
 struct FacetData {
     name: String,
     compare_at: Option<f64>,
-    /// (arm, mean, low, high, whether it is the best of its size, seeds) for each arm that is ranked.
-    ranked: Vec<(usize, f64, Option<f64>, Option<f64>, bool, usize)>,
+    ranked: Vec<Ranked>,
 }
+
+/// An arm where arms are compared.
+#[derive(Serialize)]
+struct Ranked {
+    arm: usize,
+    mean: f64,
+    low: Option<f64>,
+    high: Option<f64>,
+    /// Whether it is the best of its size.
+    best: bool,
+    seeds: usize,
+}
+
+/// Labels, mean, both ends of its interval, runs: a list in JSON, as there are many.
+#[derive(Serialize)]
+struct Mean(f64, f64, Option<f64>, Option<f64>, usize);
 
 #[derive(Serialize)]
 struct ArmData {
@@ -51,8 +66,8 @@ struct ArmData {
     size: Option<usize>,
     name: String,
     runs: usize,
-    /// For each measure its (labels, mean, low, high, runs) after each round.
-    means: Vec<Vec<(f64, f64, Option<f64>, Option<f64>, usize)>>,
+    /// For each measure its mean after each round.
+    means: Vec<Vec<Mean>>,
 }
 
 #[derive(Serialize)]
@@ -92,14 +107,14 @@ pub(super) fn gather(study: &Study, analysed: &[Analysed], base: String) -> Data
         pictures: Vec::new(),
         base,
     };
-    data.colours = (0..data.lines.len()).map(|line| hex(colour(line % COLOURS))).collect();
+    data.colours = (0..data.lines.len()).map(|line| hex(colour(line))).collect();
     let mut album = Album::default();
     for (facet, of_facet) in analysed.iter().enumerate() {
         let first_arm = data.arms.len();
         data.facets.push(facet_data(of_facet, first_arm));
         for arm in &of_facet.facet.arms {
             let runs: Vec<&Run> = arm.cells.iter().filter_map(|cell| cell.run.as_ref()).collect();
-            let means = Measure::ALL.map(|measure| means(&runs, measure)).to_vec();
+            let means = Measure::ALL.map(|measure| means(&runs, measure)).into();
             let (line, size, name) = (arm.line, arm.size, arm.name.clone());
             for cell in &arm.cells {
                 let run = run_data(study, of_facet, cell, data.arms.len(), &data.common, &mut album);
@@ -120,17 +135,24 @@ fn facet_data(analysed: &Analysed, first_arm: usize) -> FacetData {
     });
     let ranked = places.map(|(place, best)| {
         let ends = place.half_width.map(|half| ((place.mean - half).max(0.0), (place.mean + half).min(1.0)));
-        let (low, high) = (ends.map(|(low, _)| short(low)), ends.map(|(_, high)| short(high)));
-        (first_arm + place.arm, short(place.mean), low, high, best, place.seeds)
+        let (low, high) = ends.unzip();
+        Ranked {
+            arm: first_arm + place.arm,
+            mean: short(place.mean),
+            low: low.map(short),
+            high: high.map(short),
+            best,
+            seeds: place.seeds,
+        }
     });
     FacetData { name: analysed.facet.name.clone(), compare_at: analysed.facet.compare_at, ranked: ranked.collect() }
 }
 
-fn means(runs: &[&Run], measure: Measure) -> Vec<(f64, f64, Option<f64>, Option<f64>, usize)> {
+fn means(runs: &[&Run], measure: Measure) -> Vec<Mean> {
     let points = mean_curve(runs, measure).into_iter();
     let point = |point: crate::report::curve::MeanPoint| {
         let (low, high) = point.interval.unzip();
-        (short(point.labels), short(point.mean), low.map(short), high.map(short), point.runs)
+        Mean(short(point.labels), short(point.mean), low.map(short), high.map(short), point.runs)
     };
     points.map(point).collect()
 }

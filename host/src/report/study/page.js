@@ -89,15 +89,15 @@ function curves() {
 function flip() {
   if (!$("flip")) return;
   const { ranked, compare_at } = data.facets[facet()];
-  const places = ranked.filter(([arm]) => shown(data.arms[arm]));
-  const present = [...new Set(places.map(([arm]) => data.arms[arm].line))].sort((a, b) => a - b);
+  const places = ranked.filter(({ arm }) => shown(data.arms[arm]));
+  const present = [...new Set(places.map(({ arm }) => data.arms[arm].line))].sort((a, b) => a - b);
   const aside = (line) => (present.length < 2 ? 0 : (present.indexOf(line) / (present.length - 1) - 0.5) * 0.3);
   const at = (arm) => arm.size + aside(arm.line);
   const traces = [];
   for (const line of present) {
-    const own = places.filter(([arm]) => data.arms[arm].line === line);
-    const arms = own.map(([arm]) => data.arms[arm]);
-    const runs = data.runs.filter((run) => run.compared !== null && own.some(([arm]) => arm === run.arm));
+    const own = places.filter(({ arm }) => data.arms[arm].line === line);
+    const arms = own.map(({ arm }) => data.arms[arm]);
+    const runs = data.runs.filter((run) => run.compared !== null && own.some(({ arm }) => arm === run.arm));
     traces.push({
       x: runs.map((run) => at(data.arms[run.arm])), y: runs.map((run) => run.compared), mode: "markers", opacity: 0.4,
       marker: { color: data.colours[line], size: 5, symbol: SYMBOLS[line % SYMBOLS.length] },
@@ -105,17 +105,17 @@ function flip() {
       hovertext: runs.map((run) => `${about(run)}<br>accuracy ${run.compared.toFixed(4)} with ${compare_at} labels`),
     });
     traces.push({
-      x: arms.map(at), y: own.map((p) => p[1]), mode: "lines+markers", hoverinfo: "text",
+      x: arms.map(at), y: own.map((p) => p.mean), mode: "lines+markers", hoverinfo: "text",
       line: { color: data.colours[line], width: 2.5 },
       marker: {
-        color: data.colours[line], symbol: SYMBOLS[line % SYMBOLS.length], size: own.map((p) => (p[4] ? 11 : 8)),
-        line: { color: "#808080", width: own.map((p) => (p[4] ? 2 : 0)) },
+        color: data.colours[line], symbol: SYMBOLS[line % SYMBOLS.length], size: own.map((p) => (p.best ? 11 : 8)),
+        line: { color: "#808080", width: own.map((p) => (p.best ? 2 : 0)) },
       },
       error_y: {
         type: "data", symmetric: false, color: data.colours[line], thickness: 1.2, width: 3,
-        array: own.map((p) => (p[3] ?? p[1]) - p[1]), arrayminus: own.map((p) => p[1] - (p[2] ?? p[1])),
+        array: own.map((p) => (p.high ?? p.mean) - p.mean), arrayminus: own.map((p) => p.mean - (p.low ?? p.mean)),
       },
-      hovertext: own.map((p, i) => `<b>${escape(arms[i].name)}</b>${p[4] ? "<br>highest mean of this size" : ""}<br>mean over ${p[5]} seeds<br>accuracy ${p[1].toFixed(4)}${interval(p[2], p[3])}`),
+      hovertext: own.map((p, i) => `<b>${escape(arms[i].name)}</b>${p.best ? "<br>highest mean of this size" : ""}<br>mean over ${p.seeds} seeds<br>accuracy ${p.mean.toFixed(4)}${interval(p.low, p.high)}`),
     });
   }
   const made = layout("initial.size", `Accuracy with ${compare_at} labels`);
