@@ -43,7 +43,7 @@ pub enum Command {
     Run(Run),
     /// Go on with a run that was stopped or killed
     Resume(Resume),
-    /// Write one HTML page about one or more runs
+    /// Write one HTML page about one or more runs, or about a study
     Report(Report),
     /// Train the representation of a config, judge it, store its features
     Represent(Represent),
@@ -176,10 +176,10 @@ pub enum Cache {
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct Report {
-    /// Run folders
+    /// Run folders, or the folder of one study
     #[arg(required = true, value_hint = ValueHint::DirPath)]
     pub runs: Vec<PathBuf>,
-    /// The page to write [default: report.html in the run, or here for several runs]
+    /// The page to write [default: report.html in the run or study, or here for several runs]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 }

@@ -91,7 +91,7 @@ function flip() {
   const { ranked, compare_at } = data.facets[facet()];
   const places = ranked.filter(({ arm }) => shown(data.arms[arm]));
   const present = [...new Set(places.map(({ arm }) => data.arms[arm].line))].sort((a, b) => a - b);
-  const aside = (line) => (present.length < 2 ? 0 : (present.indexOf(line) / (present.length - 1) - 0.5) * 0.3);
+  const aside = (line) => (present.length < 2 ? 0 : (present.indexOf(line) / (present.length - 1) - 0.5) * 0.2);
   const at = (arm) => arm.size + aside(arm.line);
   const traces = [];
   for (const line of present) {
