@@ -124,14 +124,10 @@ fn best(analysed: &Analysed, ranking: &Ranking, seeds: usize) -> String {
 
 fn incomplete(analysed: &Analysed, rankings: &Rankings) -> Option<String> {
     let arms: Vec<&str> = rankings.incomplete.iter().map(|arm| analysed.facet.arms[*arm].name.as_str()).collect();
-    let verb = if arms.len() == 1 { "arm lacks" } else { "arms lack" };
+    let (lack, means) = if arms.len() == 1 { ("arm lacks", "its mean is") } else { ("arms lack", "their means are") };
     (!arms.is_empty()).then(|| {
-        format!(
-            "{} {verb} a value for some of the {} seeds, and their means are over the others: {}.",
-            arms.len(),
-            rankings.seeds,
-            few_of(&arms)
-        )
+        let (n, seeds) = (arms.len(), rankings.seeds);
+        format!("{n} {lack} a value for some of the {seeds} seeds, and {means} over the others: {}.", few_of(&arms))
     })
 }
 

@@ -211,6 +211,24 @@ fn runs_that_are_not_whole_are_listed() {
     }
 }
 
+/// Four pairs are no five: what was a winner is one no longer, though every difference is as clear as before.
+#[test]
+fn an_arm_that_lacks_a_seed_is_ranked_and_wins_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = FLIP.write(folder.path());
+    stop_after(&dir.join("runs").join(id("", "margin", 20, 3)), 1);
+    report(&dir);
+    assert_eq!(row(&table(&dir, "ranking.csv"), "20|1|margin, initial.size 20")[6], "4");
+    let page = page(&dir);
+    for text in [
+        "1 arm lacks a value for some of the 5 seeds, and its mean is over the others: margin, initial.size 20.",
+        "random comes next with 0.584. No difference between it and any other arm that these seeds support",
+    ] {
+        assert!(page.contains(text), "the page lacks {text}");
+    }
+    assert_eq!(page.matches("It wins").count(), 1, "`entropy` still wins from 40");
+}
+
 /// Arms of one data set are best there and nowhere else; no row and no figure mixes the two.
 #[test]
 fn data_sets_are_never_mixed() {
