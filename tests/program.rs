@@ -110,6 +110,27 @@ fn stdout_holds_data_and_nothing_else() {
     assert_eq!(both.exits(0).stdout, "both.html\n");
 }
 
+/// A study made by hand of two runs; a third has not begun.
+#[test]
+fn a_folder_with_a_plan_is_reported_as_a_study() {
+    let lab = Lab::new();
+    for seed in ["1", "2"] {
+        lab.run(&format!("study/runs/{seed}"), &[&format!("seed={seed}")]).exits(0);
+    }
+    lab.write("study/plan.csv", "run,round0,seed\n1,a,1\n2,b,2\n3,c,3\n");
+    lab.write(
+        "study/study.toml",
+        std::fs::read_to_string(lab.path("tiny.toml")).unwrap() + "[sweep]\nseed = [1, 2, 3]\n",
+    );
+    assert_eq!(lab.coldstart(&["report", "study"]).exits(0).stdout, "study/report.html\n");
+    let runs = std::fs::read_to_string(lab.path("study/tables/runs.csv")).unwrap();
+    let states: Vec<&str> = runs.lines().skip(1).map(|row| row.split(',').nth(3).unwrap()).collect();
+    assert_eq!(states, ["finished", "finished", "missing"], "{runs}");
+    assert!(lab.path("study/figures/curves.svg").exists());
+    let mixed = lab.coldstart(&["report", "study", "study/runs/1"]);
+    mixed.exits(1).says_one_problem().says("`study` is a study").says("report it alone");
+}
+
 #[test]
 fn a_reader_that_stops_ends_the_program_quietly_and_a_full_disk_does_not() {
     let lab = Lab::new();

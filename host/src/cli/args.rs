@@ -50,7 +50,7 @@ pub enum Command {
     /// A worker of a study
     #[command(hide = true)]
     SweepWorker(SweepWorker),
-    /// Write one HTML page about one or more runs
+    /// Write one HTML page about one or more runs, or about a study
     Report(Report),
     /// Choose which images of a folder to label next
     Select(Select),
@@ -246,10 +246,10 @@ pub enum Cache {
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct Report {
-    /// Run folders
+    /// Run folders, or the folder of one study
     #[arg(required = true, value_hint = ValueHint::DirPath)]
     pub runs: Vec<PathBuf>,
-    /// The page to write [default: report.html in the run, or here for several runs]
+    /// The page to write [default: report.html in the run or study, or here for several runs]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 }

@@ -1,9 +1,8 @@
 //! Learning curves: measures against labels bought, with means and intervals over seeds.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use super::files::Metrics;
 use super::run::Run;
+use super::statistics::{half_width, mean};
 
 /// A measure that a learning curve can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,39 +120,9 @@ fn mean_point(points: &[Point], measure: Measure) -> MeanPoint {
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Half the width of the t-based 95 % interval of the mean; none for fewer than two values.
-fn half_width(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    let student = StudentsT::new(0.0, 1.0, n - 1.0).ok()?;
-    let mean = mean(values);
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Some(student.inverse_cdf(0.975) * (variance / n).sqrt())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Expected widths from the printed table of Student's t (4 decimals), hence the tolerance of 1e-4.
-    #[test]
-    fn intervals_follow_students_t() {
-        let rows: [(&[f64], Option<f64>); 4] = [
-            (&[0.5], None),
-            (&[0.4, 0.6], Some(12.7062 * 0.1)),
-            (&[1.0, 2.0, 3.0], Some(4.3027 / 3f64.sqrt())),
-            (&[1.0, 2.0, 3.0, 4.0, 5.0], Some(2.7764 * (2.5f64 / 5.0).sqrt())),
-        ];
-        for (values, expected) in rows {
-            match (half_width(values), expected) {
-                (Some(got), Some(expected)) => assert!((got - expected).abs() < 1e-4, "{values:?}: {got} {expected}"),
-                (got, expected) => assert_eq!(got, expected, "{values:?}"),
-            }
-        }
-    }
 
     #[test]
     fn an_interval_stays_within_the_measure() {

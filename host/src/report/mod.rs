@@ -5,8 +5,12 @@
 //! the arithmetic, `chart`, `maps`, `png` and `page` draw.
 
 mod arms;
+#[cfg(test)]
+mod browser;
 mod chart;
 mod curve;
+mod facts;
+mod figure;
 mod files;
 #[cfg(test)]
 mod fixture;
@@ -15,6 +19,8 @@ mod page;
 mod picks;
 mod png;
 mod run;
+mod statistics;
+mod study;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -33,7 +39,7 @@ pub use tables::{Diagnostics, Pretext, Representation, Task, Training};
 pub struct Report {
     /// The page, complete in one file.
     pub html: PathBuf,
-    /// The accuracy curve, beside the page and with the same stem.
+    /// The accuracy curve: beside the page and with the same stem, or the first of a study's figures.
     pub png: PathBuf,
     /// How many runs the page shows.
     pub runs: usize,
@@ -67,6 +73,20 @@ pub enum ReportError {
         /// What is wrong.
         problem: String,
     },
+    /// A study stands among other folders.
+    #[error("`{dir}` is a study, and the page of a study shows nothing else (hint: report it alone)", dir = dir.display())]
+    StudyAmongOthers {
+        /// The study.
+        dir: PathBuf,
+    },
+    /// The plan of a study is unreadable.
+    #[error("cannot read `{path}`: {reason} (hint: `coldstart sweep` writes it)", path = path.display())]
+    Plan {
+        /// The plan.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A result could not be written.
     #[error("cannot write `{path}`: {source}", path = path.display())]
     Write {
@@ -88,13 +108,22 @@ pub enum ReportError {
     Page(#[from] askama::Error),
 }
 
-/// Reads every run directory and writes the page to `html` and the curve to the same path with the ending `png`.
+/// Reads every run directory and writes the page to `html` and the curve to the same path with the ending `png`; or reads one
+/// study, a folder with `plan.csv`, and writes its page, tables and figures.
 ///
-/// Both files appear whole or not at all. Errs when a folder is not a run directory or a file cannot be written;
+/// Every file appears whole or not at all. Errs when a folder is not a run directory or a file cannot be written;
 /// unfinished and damaged runs are shown with what they have.
 pub fn write(run_dirs: &[PathBuf], html: &Path) -> Result<Report, ReportError> {
     if run_dirs.is_empty() {
         return Err(ReportError::NoRuns);
+    }
+    match run_dirs {
+        [dir] if study::is_study(dir) => return study::write(dir, html),
+        _ => {
+            if let Some(dir) = run_dirs.iter().find(|dir| study::is_study(dir)) {
+                return Err(ReportError::StudyAmongOthers { dir: dir.clone() });
+            }
+        }
     }
     let runs = run_dirs.iter().map(|dir| read_run(dir)).collect::<Result<Vec<_>, _>>()?;
     let arms = arms::group(&runs);

@@ -8,12 +8,11 @@ use base64::Engine;
 use super::arms::Arm;
 use super::chart::{self, charts, colour, hex};
 use super::curve::{Measure, mean_curve};
+use super::facts::{self, count, distinct};
 use super::files::Timings;
 use super::maps::{self, MapView};
 use super::run::{Round, Run, SPRITE_COLUMNS, Sprite, Status};
-
-/// Fewer seeds than this support no claim that one arm beats another.
-const ENOUGH_SEEDS: usize = 5;
+use super::statistics::ENOUGH_SEEDS;
 
 /// Phases in the order in which a round goes through them; others follow by name.
 const PHASES: [&str; 12] = [
@@ -34,9 +33,16 @@ const PHASES: [&str; 12] = [
 /// The whole page as HTML.
 pub(super) fn render(runs: &[Run], arms: &[Arm]) -> Result<String, askama::Error> {
     let most = maps::points_per_map(runs);
+    let all: Vec<&Run> = runs.iter().collect();
     let page = Page {
-        title: distinct(runs, |run| run.config.get("name").to_owned()),
-        facts: facts(runs, arms),
+        title: distinct(&all, |run| run.config.get("name").to_owned()),
+        facts: facts::of(
+            &all,
+            [
+                ("Runs", format!("{}, {}", count(runs.len(), "run"), count(arms.len(), "arm"))),
+                ("Seeds", seeds(&all, arms)),
+            ],
+        ),
         seed_warning: seed_warning(arms),
         notes: runs.iter().flat_map(Run::notes).collect(),
         measures: &Measure::ALL,
@@ -65,69 +71,11 @@ struct Page<'a> {
 impl Page<'_> {
     const CSS: &'static str = include_str!("page.css");
     const JS: &'static str = include_str!("page.js");
+    const SORT_JS: &'static str = include_str!("sort.js");
     const MAPS_JS: &'static str = include_str!("maps.js");
 }
 
-/// What ran on what, when and with which versions, as pairs of term and description.
-fn facts(runs: &[Run], arms: &[Arm]) -> Vec<(&'static str, String)> {
-    let unique = |of: fn(&Run) -> String| distinct(runs, of);
-    let facts = [
-        ("Data", unique(dataset)),
-        ("Model", unique(|run| words(&[run.config.get("model.backbone"), run.config.get("training.learner")]))),
-        ("Runs", format!("{}, {}", count(runs.len(), "run"), count(arms.len(), "arm"))),
-        ("Seeds", seeds(runs, arms)),
-        ("Started", started(runs)),
-        ("Device", unique(device)),
-        ("Versions", unique(versions)),
-    ];
-    facts.into_iter().filter(|(_, text)| !text.is_empty()).collect()
-}
-
-fn dataset(run: &Run) -> String {
-    let data = &run.environment.dataset;
-    if data.kind.is_empty() {
-        return run.config.get("dataset.kind").to_owned();
-    }
-    let (shape, classes) = (&data.shape, data.classes.len());
-    let tuning = !matches!(run.config.get("dataset.tuning"), "" | "0");
-    let test = if tuning { "held out of the training part to choose settings on" } else { "test" };
-    format!(
-        "{}: {} to choose from, {} {test}, {} validation; {}×{}×{}, {classes} classes",
-        data.kind,
-        thousands(data.pool),
-        thousands(data.test),
-        thousands(data.validation),
-        shape.height,
-        shape.width,
-        shape.channels
-    )
-}
-
-fn device(run: &Run) -> String {
-    let environment = &run.environment;
-    let threads = if environment.threads == 0 { String::new() } else { count(environment.threads, "thread") };
-    words(&[&environment.device, &threads, &environment.cpu])
-}
-
-fn versions(run: &Run) -> String {
-    let named = |name: &str, version: &str| match version {
-        "" => String::new(),
-        _ => format!("{name} {version}"),
-    };
-    let e = &run.environment;
-    words(&[&named("coldstart", &e.coldstart), &named("plugin API", &e.plugin_api), &named("PyTorch", &e.torch)])
-}
-
-fn started(runs: &[Run]) -> String {
-    let times: BTreeSet<&str> = runs.iter().map(|run| run.environment.started.as_str()).collect();
-    match (times.iter().find(|time| !time.is_empty()), times.last()) {
-        (Some(first), Some(last)) if first != last => format!("{first} to {last}"),
-        (Some(only), _) => (*only).to_owned(),
-        _ => String::new(),
-    }
-}
-
-fn seeds(runs: &[Run], arms: &[Arm]) -> String {
+fn seeds(runs: &[&Run], arms: &[Arm]) -> String {
     let per_arm: BTreeSet<usize> = arms.iter().map(Arm::seeds).collect();
     let per_arm = match (per_arm.first(), per_arm.last()) {
         (Some(low), Some(high)) if low != high => format!("{low} to {high} seeds per arm"),
@@ -346,30 +294,6 @@ pub(super) fn offset(place: usize, n: usize) -> [f64; 2] {
 
 const MISSING: &str = "–";
 
-fn distinct(runs: &[Run], of: impl Fn(&Run) -> String) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    for text in runs.iter().map(of).filter(|text| !text.is_empty()) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    texts.join(", ")
-}
-
-fn words(words: &[&str]) -> String {
-    words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(", ")
-}
-
-fn count(n: usize, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
-}
-
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
-    groups.collect::<Vec<_>>().join("\u{202f}")
-}
-
 /// What templates call to write numbers.
 pub(super) mod filters {
     use askama::{Result, Values, filter_fn};
@@ -390,7 +314,7 @@ pub(super) mod filters {
     /// A number with its digits in groups of three.
     #[filter_fn]
     pub fn grouped(n: &usize, _: &dyn Values) -> Result<String> {
-        Ok(super::thousands(*n))
+        Ok(crate::report::facts::thousands(*n))
     }
 
     /// Seconds, minutes or hours.

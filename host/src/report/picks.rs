@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::files::parse_json;
 use super::maps::{MapView, Shown};
 use super::page::{Sheet, filters, offset};
-use super::run::Reader;
+use super::run::{Depth, Reader};
 use super::{ReportError, chart, write_whole};
 
 /// The most points that a map draws.
@@ -59,7 +59,7 @@ pub fn write_picks(folder: &Path, earlier: &[impl AsRef<Path>], names: &[String]
     }
     round_of.extend(picks.picks.iter().map(|pick| (pick.id, picks.round)));
     rounds.push(picks.round);
-    let mut reader = Reader { dir: folder, problems: Vec::new() };
+    let mut reader = Reader { dir: folder, depth: Depth::Everything, problems: Vec::new() };
     let (maps, sheet) = (reader.maps(), reader.sprite("contact-sheet.png"));
     let classes: Vec<&String> = picks.labels.keys().collect();
     let group_name = |kind: &str, group: u64| match (kind, group) {

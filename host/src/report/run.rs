@@ -85,16 +85,29 @@ pub struct Sprite {
 /// Errs only when `dir` is not a run directory at all. Whatever else is missing or damaged is left out and named in
 /// [`Run::problems`].
 pub fn read_run(dir: &Path) -> Result<Run, ReportError> {
+    read(dir, Depth::Everything)
+}
+
+/// Reads what the tables of a study need: config, environment, lock, journal, selections and metrics.
+///
+/// Errs as [`read_run`] does. No picture, map, time or training is read, so that hundreds of runs fit into memory and a
+/// damaged picture is no problem of a table.
+pub(super) fn read_numbers(dir: &Path) -> Result<Run, ReportError> {
+    read(dir, Depth::Numbers)
+}
+
+fn read(dir: &Path, depth: Depth) -> Result<Run, ReportError> {
     check_is_run(dir)?;
-    let mut reader = Reader { dir, problems: Vec::new() };
+    let mut reader = Reader { dir, depth, problems: Vec::new() };
     let journal = reader.journal();
     let config = reader.note("config.toml", Config::parse).unwrap_or_else(|| reader.unparsed_config());
     let environment = reader.note("environment.json", parse_json).unwrap_or_default();
     let plugins = reader.note("plugins.lock", parse_lock).unwrap_or_default();
     let rounds = reader.rounds();
-    let trainings = reader.trainings(&journal);
-    let diagnostics = reader.diagnostics();
-    let maps = reader.maps();
+    let everything = depth == Depth::Everything;
+    let trainings = if everything { reader.trainings(&journal) } else { Vec::new() };
+    let diagnostics = if everything { reader.diagnostics() } else { None };
+    let maps = if everything { reader.maps() } else { Vec::new() };
     let (dir, status, problems) = (dir.to_owned(), status(&journal), reader.problems);
     Ok(Run { dir, config, environment, plugins, journal, rounds, trainings, diagnostics, maps, status, problems })
 }
@@ -170,9 +183,17 @@ fn status(journal: &[Event]) -> Status {
     })
 }
 
+/// How much of a run is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    Everything,
+    Numbers,
+}
+
 /// Reads files of one run and collects what went wrong.
 pub(super) struct Reader<'a> {
     pub(super) dir: &'a Path,
+    pub(super) depth: Depth,
     pub(super) problems: Vec<String>,
 }
 
@@ -234,6 +255,9 @@ impl Reader<'_> {
         let (selection, metrics) = whole
             .map_err(|problem| self.problems.push(format!("round {number} is unfinished and left out: {problem}")))
             .ok()?;
+        if self.depth == Depth::Numbers {
+            return Some(Round { number, selection, metrics, timings: None, sprite: None });
+        }
         let timings = self.note(&format!("{folder}/timings.json"), parse_json);
         let sprite = self.sprite(&format!("{folder}/picks.png"));
         Some(Round { number, selection, metrics, timings, sprite })

@@ -1,5 +1,6 @@
 //! `coldstart sweep`, and the workers that it starts.
 
+use super::report::write_report;
 use super::run::options;
 use crate::cli::args::{Args, Sweep, SweepWorker};
 use crate::cli::console::Console;
@@ -123,7 +124,7 @@ fn beginning(root: &Path, progress: Progress) -> String {
 }
 
 fn finish(root: &Path, progress: Progress) -> Result<(), Problem> {
-    outln!("{}", root.display());
+    write_report(&[root.to_owned()], &root.join("report.html"))?;
     match progress.failed {
         0 => Ok(()),
         failed => {

@@ -50,8 +50,7 @@ impl Steps {
         };
         let unlabelled = per_step.min(n_unlabelled);
         let per_epoch = match unlabelled {
-            // A last batch of one image is left out: batch-norm has no variance to learn from it.
-            0 => n_labelled / labelled + usize::from(n_labelled % labelled > 1),
+            0 => n_labelled.div_ceil(labelled),
             _ => n_unlabelled / unlabelled,
         };
         let n_epochs = settings.epochs.max(settings.min_steps.div_ceil(per_epoch));
@@ -62,13 +61,15 @@ impl Steps {
         self.per_epoch * self.n_epochs
     }
 
+    /// The batches of an epoch are as equal as whole images allow. Where others cut off full batches and leave the rest to the
+    /// last, 140 labels would be 128 and 12: batch-norm learns badly from so few, and every curve would fall at its 129th label.
     pub(super) fn part(&self, index: usize) -> Part {
-        let start = index * self.labelled;
+        let even = |i: usize| i * self.n_labelled / self.per_epoch;
         let labelled = match self.unlabelled {
-            0 => self.labelled.min(self.n_labelled - start),
-            _ => self.labelled,
+            0 => (even(index), even(index + 1) - even(index)),
+            _ => (index * self.labelled, self.labelled),
         };
-        Part { labelled: (start, labelled), unlabelled: (index * self.unlabelled, self.unlabelled) }
+        Part { labelled, unlabelled: (index * self.unlabelled, self.unlabelled) }
     }
 
     /// Draws for an epoch. Beside unlabelled images the labelled ones come round as often as they have to.

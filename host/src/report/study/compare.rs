@@ -1,0 +1,144 @@
+//! The comparisons of one facet: paired tests, areas, label efficiency, penalties.
+
+use super::arms::{Arm, Curve, Facet};
+use crate::report::statistics::{self, Paired, Range, Reached};
+
+/// A number that each run of a facet gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantity {
+    /// Accuracy where arms are compared, interpolated between rounds of the run.
+    AtLabels,
+    /// Mean accuracy over the common range of labels.
+    AreaPerLabel,
+    /// The same over its low-budget part.
+    LowBudgetArea,
+    /// Mean accuracy over the rounds within the common range.
+    AreaPerRound,
+}
+
+impl Quantity {
+    pub(super) const ALL: [Quantity; 4] =
+        [Quantity::AtLabels, Quantity::AreaPerLabel, Quantity::LowBudgetArea, Quantity::AreaPerRound];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Quantity::AtLabels => "accuracy",
+            Quantity::AreaPerLabel => "area per label",
+            Quantity::LowBudgetArea => "low-budget area per label",
+            Quantity::AreaPerRound => "area per round",
+        }
+    }
+
+    /// The number for each seed of an arm.
+    pub(super) fn of(self, facet: &Facet, arm: &Arm) -> Vec<Option<f64>> {
+        arm.values(|curve| match self {
+            Quantity::AtLabels => statistics::at(curve, facet.compare_at?),
+            Quantity::AreaPerLabel => statistics::area_per_label(curve, facet.range?),
+            Quantity::LowBudgetArea => statistics::area_per_label(curve, facet.low_range?),
+            Quantity::AreaPerRound => statistics::area_per_round(curve, facet.range?),
+        })
+    }
+}
+
+/// One paired comparison within a family of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Test {
+    pub(super) quantity: Quantity,
+    /// Places among the facet's arms.
+    pub(super) first: usize,
+    pub(super) second: usize,
+    pub(super) paired: Paired,
+    /// p of the t-test after Holm's correction over the family.
+    pub(super) p_holm: f64,
+}
+
+/// The paired tests of pairs of arms as one family; pairs with fewer than two common seeds are left out.
+pub(super) fn family(facet: &Facet, quantity: Quantity, pairs: &[(usize, usize)]) -> Vec<Test> {
+    let values: Vec<Vec<Option<f64>>> = facet.arms.iter().map(|arm| quantity.of(facet, arm)).collect();
+    let tests: Vec<(usize, usize, Paired)> = pairs
+        .iter()
+        .filter_map(|&(first, second)| {
+            let common = values[first].iter().zip(&values[second]).filter_map(|(a, b)| a.zip(*b));
+            Some((first, second, statistics::paired(&common.collect::<Vec<_>>())?))
+        })
+        .collect();
+    let p_holm = statistics::holm(&tests.iter().map(|(_, _, paired)| paired.p).collect::<Vec<_>>());
+    let test = |((first, second, paired), p_holm)| Test { quantity, first, second, paired, p_holm };
+    tests.into_iter().zip(p_holm).map(test).collect()
+}
+
+/// Every pair of `arms`, each once.
+pub(super) fn all_pairs(arms: &[usize]) -> Vec<(usize, usize)> {
+    arms.iter().enumerate().flat_map(|(i, a)| arms[i + 1..].iter().map(move |b| (*a, *b))).collect()
+}
+
+/// Every arm that has a baseline other than itself, with it.
+pub(super) fn with_baseline(baselines: &[Option<usize>]) -> Vec<(usize, usize)> {
+    let pair =
+        |(arm, baseline): (usize, &Option<usize>)| baseline.filter(|other| *other != arm).map(|other| (arm, other));
+    baselines.iter().enumerate().filter_map(pair).collect()
+}
+
+/// How many labels the baseline needs for what an arm reaches with a budget.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Efficiency {
+    pub(super) arm: usize,
+    pub(super) baseline: usize,
+    pub(super) labels: f64,
+    /// Mean accuracy of the arm with these labels.
+    pub(super) accuracy: f64,
+    /// Labels with which the baseline's mean curve gets there.
+    pub(super) baseline_needs: Reached,
+    /// Where the baseline's curve ends.
+    pub(super) baseline_ends: f64,
+}
+
+/// Label efficiency at every budget, over the mean curves of the runs that cover the common range.
+pub(super) fn efficiencies(facet: &Facet, baselines: &[Option<usize>]) -> Vec<Efficiency> {
+    let Some(range) = facet.range else { return Vec::new() };
+    let curves: Vec<Curve> = facet.arms.iter().map(|arm| arm.mean_curve(range)).collect();
+    let budgets = facet.budgets();
+    let rows = with_baseline(baselines).into_iter().flat_map(|(arm, baseline)| {
+        let (own, other) = (&curves[arm], &curves[baseline]);
+        budgets.iter().filter_map(move |&labels| {
+            let accuracy = statistics::at(own, labels)?;
+            let baseline_needs = statistics::first_reaching(other, accuracy);
+            Some(Efficiency { arm, baseline, labels, accuracy, baseline_needs, baseline_ends: other.last()?.0 })
+        })
+    });
+    rows.collect()
+}
+
+/// The penalty matrix and the numbers of labels at which it was made.
+#[derive(Debug, PartialEq)]
+pub(super) struct Penalties {
+    pub(super) checkpoints: Vec<f64>,
+    /// `[winner][loser]`, places of arms.
+    pub(super) matrix: Vec<Vec<f64>>,
+}
+
+/// BADGE's penalties: checkpoints from the start of the common range, the distance doubled from the smallest step of any run, up
+/// to where the baselines have reached 99 % of their final accuracy; to the end of the range without one.
+pub(super) fn penalties(facet: &Facet, baselines: &[Option<usize>]) -> Option<Penalties> {
+    let range = facet.range?;
+    let curves = || facet.arms.iter().flat_map(|arm| arm.curves.iter().flatten());
+    let batch = curves().flat_map(|curve| curve.windows(2).map(|ends| ends[1].0 - ends[0].0)).reduce(f64::min)?;
+    let own = baselines.iter().enumerate().filter(|(arm, baseline)| **baseline == Some(*arm)).map(|(arm, _)| arm);
+    let last = own.filter_map(|arm| nearly_done(&facet.arms[arm], range)).reduce(f64::max).unwrap_or(range.1);
+    let checkpoints = statistics::checkpoints(range.0, batch, last);
+    let values_at = |labels: &f64| -> Vec<Vec<Option<f64>>> {
+        facet.arms.iter().map(|arm| arm.values(|curve| statistics::at(curve, *labels))).collect()
+    };
+    let matrix = statistics::penalties(&checkpoints.iter().map(values_at).collect::<Vec<_>>());
+    Some(Penalties { checkpoints, matrix })
+}
+
+/// Labels with which an arm has 99 % of its accuracy at the end of the range.
+fn nearly_done(arm: &Arm, range: Range) -> Option<f64> {
+    let curve = arm.mean_curve(range);
+    match statistics::first_reaching(&curve, 0.99 * statistics::at(&curve, range.1)?) {
+        Reached::With(labels) => Some(labels.clamp(range.0, range.1)),
+        Reached::Before(_) => Some(range.0),
+        Reached::Never => None,
+    }
+}
