@@ -10,7 +10,7 @@ use std::process::Command;
 const PLAIN_MATHS: [&str; 6] = ["libm", "nalgebra", "ndarray", "num-traits", "ordered-float", "statrs"];
 
 /// A room of the host and the words that its code must not hold.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     (
         "data",
         &[
@@ -65,6 +65,20 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "crate::engine",
             "crate::operations",
             "crate::session",
+            "crate::cli",
+        ],
+    ),
+    (
+        "study",
+        &[
+            "tch",
+            "libloading",
+            "dlopen",
+            "crate::data",
+            "crate::engine",
+            "crate::plugin",
+            "crate::project",
+            "crate::report",
             "crate::cli",
         ],
     ),

@@ -66,13 +66,8 @@ struct Failure {
 impl Study {
     /// Write the plan into a folder, which may hold the study already: rows that are there keep what was done.
     ///
-    /// Errs when the folder holds something else, or cannot be written.
+    /// Errs when it cannot be written. Only who [holds](Study::hold) the study may plan it.
     pub fn plan(root: &Path, sweep: &Sweep) -> Result<Study, RunError> {
-        let foreign = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        if foreign && !root.join("study.toml").is_file() && !root.join("plan.lock").is_file() {
-            let problem = "is not empty, and holds no study".to_owned();
-            return Err(RunError::Directory { path: root.to_owned(), problem });
-        }
         let names: Vec<(String, String)> =
             sweep.cells.iter().map(|cell| (name_of(&cell.config), round_0_of(&cell.config))).collect();
         for (cell, (run, _)) in sweep.cells.iter().zip(&names) {
@@ -181,7 +176,14 @@ impl Study {
     }
 
     /// Take hold of the study, so that nobody else plans it or starts workers.
+    ///
+    /// Errs when somebody has it, and when the folder holds something else.
     pub fn hold(root: &Path) -> Result<File, RunError> {
+        let foreign = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if foreign && !root.join("study.toml").is_file() && !root.join("plan.lock").is_file() {
+            let problem = "is not empty, and holds no study".to_owned();
+            return Err(RunError::Directory { path: root.to_owned(), problem });
+        }
         create_folder(root)?;
         lock(&root.join("plan.lock"))?.ok_or_else(|| {
             let problem = "is in use: another sweep works in this folder".to_owned();

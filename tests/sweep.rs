@@ -1,0 +1,207 @@
+//! Studies from outside: every combination once, work shared without a trace in the numbers, whatever is killed.
+
+use coldstart_plugin_api::Rng;
+use coldstart_tests::{Lab, Ran, TINY, events, files_under, results};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const CROSSED: &str = r#"
+[sweep]
+"initial.size" = [8, 10]
+"query.strategy" = ["random", "entropy"]
+seed = [1, 2]
+baseline = { "query.strategy" = "random" }
+"#;
+
+/// A laboratory with `sweep.toml`: the smallest experiment, and this table.
+fn lab(sweep: &str) -> Lab {
+    let lab = Lab::new();
+    lab.write("sweep.toml", format!("{TINY}{sweep}"));
+    lab
+}
+
+fn sweep(lab: &Lab, args: &[&str]) -> Ran {
+    lab.coldstart(&[&["sweep", "sweep.toml", "--out", "study"], args].concat())
+}
+
+/// The rows of the plan: the run's name, and what the axes have.
+fn plan(lab: &Lab) -> Vec<(String, Vec<String>)> {
+    let text = std::fs::read_to_string(lab.path("study/plan.csv")).unwrap();
+    let row = |line: &str| {
+        let mut fields = line.split(',').map(str::to_owned);
+        let run = fields.next().unwrap();
+        (run, fields.skip(1).collect())
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+/// What must not depend on how the study came about: the tables, and the numbers of every run.
+fn outcome(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
+    let study = lab.path("study");
+    let tables = files_under(&study.join("tables")).into_iter();
+    let mut all: BTreeMap<String, Vec<u8>> = tables
+        .map(|file| (file.strip_prefix(&study).unwrap().display().to_string(), std::fs::read(&file).unwrap()))
+        .collect();
+    for (run, _) in plan(lab) {
+        all.extend(
+            results(&study.join("runs").join(&run)).into_iter().map(|(file, bytes)| (format!("{run}/{file}"), bytes)),
+        );
+    }
+    all
+}
+
+fn journal(lab: &Lab, run: &str) -> Vec<u8> {
+    std::fs::read(lab.path("study/runs").join(run).join("journal.jsonl")).unwrap()
+}
+
+#[test]
+fn every_combination_is_run_and_shared_work_leaves_no_trace_in_the_numbers() {
+    let lab = lab(CROSSED);
+    let ran = sweep(&lab, &["--jobs", "2"]);
+    ran.exits(0).says("8 of 8 runs are done");
+    assert_eq!(ran.stdout.trim(), "study/report.html");
+    let rows = plan(&lab);
+    assert_eq!(rows.len(), 8);
+    assert_eq!(files_under(&lab.path("study/round0")).iter().filter(|file| file.ends_with("journal.jsonl")).count(), 4);
+    for (i, (run, labels)) in rows.iter().enumerate() {
+        let [size, strategy, seed] = labels.as_slice() else { panic!("{labels:?}") };
+        let set = [format!("initial.size={size}"), format!("query.strategy={strategy}"), format!("seed={seed}")];
+        let alone = format!("alone-{i}");
+        lab.run(&alone, &set.each_ref().map(String::as_str)).exits(0);
+        let run = lab.path("study/runs").join(run);
+        assert_eq!(events(&run)[1], "round0-taken");
+        assert_eq!(results(&run), results(&lab.path(&alone)), "{labels:?}");
+    }
+}
+
+#[test]
+fn what_is_done_stays_and_a_longer_list_adds_to_it() {
+    let lab = lab(CROSSED);
+    sweep(&lab, &[]).exits(0);
+    let before: Vec<_> = plan(&lab).iter().map(|(run, _)| (run.clone(), journal(&lab, run))).collect();
+    sweep(&lab, &[]).exits(0).says("8 done before");
+    sweep(&lab, &["-s", "sweep.seed=[1, 2, 3]"]).exits(0).says("12 runs").says("8 done before");
+    assert_eq!(plan(&lab).len(), 12);
+    for (run, old) in before {
+        assert_eq!(journal(&lab, &run), old);
+    }
+}
+
+#[test]
+fn a_killed_study_ends_as_if_nothing_had_happened() {
+    let reference = lab(CROSSED);
+    let start = Instant::now();
+    sweep(&reference, &["--jobs", "2"]).exits(0);
+    let usual = start.elapsed();
+    let expected = outcome(&reference);
+    assert!(expected.keys().any(|file| file.starts_with("tables/")), "{:?}", expected.keys());
+    let lab = lab(CROSSED);
+    let mut rng = Rng::from_seed([11; 32]);
+    for _ in 0..10 {
+        let mut command = lab.command(&["sweep", "sweep.toml", "--out", "study", "--jobs", "2"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300) + usual.mul_f64(0.4 * rng.uniform()));
+        // Workers belong to the group of the process that began them.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        child.wait().unwrap();
+    }
+    sweep(&lab, &["--jobs", "2"]).exits(0);
+    assert_eq!(outcome(&lab), expected);
+}
+
+#[test]
+fn ctrl_c_stops_and_says_how_to_go_on() {
+    let lab = lab(&CROSSED.replace("[1, 2]", "[1, 2, 3, 4, 5]"));
+    let mut command = lab.command(&["sweep", "sweep.toml", "--out", "study"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&lab.path("study/runs"));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    ran.exits(130).says("the same command again goes on");
+    sweep(&lab, &[]).exits(0).says("20 of 20 runs are done");
+}
+
+fn wait_for(folder: &Path) {
+    let start = Instant::now();
+    while !folder.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing in {}", folder.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_second_sweep_in_the_same_folder_is_refused() {
+    let lab = lab(CROSSED);
+    let mut command = lab.command(&["sweep", "sweep.toml", "--out", "study"]);
+    let first = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&lab.path("study/runs"));
+    sweep(&lab, &[]).exits(2).says_one_problem().says("another sweep works in this folder");
+    Ran::of(first.wait_with_output().unwrap()).exits(0);
+    assert!(
+        plan(&lab).iter().all(|(run, _)| events(&lab.path("study/runs").join(run)).last().unwrap() == "run-finished")
+    );
+}
+
+#[test]
+fn a_failed_run_is_recorded_and_the_others_go_on() {
+    let lab = lab(r#"
+[sweep]
+query = [{ strategy = "random" }, { strategy = "hostile", params = { behaviour = "fail", from_round = 2 }, as = "bad" }]
+seed = [1, 2]
+"#);
+    sweep(&lab, &[]).exits(1).says("2 of 4 runs failed").says("--retry");
+    let ended = |label: &str| -> Vec<String> {
+        let rows = plan(&lab).into_iter().filter(|(_, labels)| labels[0] == label);
+        rows.map(|(run, _)| events(&lab.path("study/runs").join(run)).pop().unwrap()).collect()
+    };
+    assert_eq!((ended("bad"), ended("random")), (vec!["run-failed".to_owned(); 2], vec!["run-finished".to_owned(); 2]));
+    let failures = files_under(&lab.path("study/failures"));
+    assert_eq!(failures.len(), 2);
+    assert!(std::fs::read_to_string(&failures[0]).unwrap().contains("round 2"));
+    let (bad, _) = plan(&lab).into_iter().find(|(_, labels)| labels[0] == "bad").unwrap();
+    let before = journal(&lab, &bad);
+    sweep(&lab, &[]).exits(1).says("2 failed before");
+    assert_eq!(journal(&lab, &bad), before);
+    sweep(&lab, &["--retry"]).exits(1);
+    assert!(journal(&lab, &bad).len() > before.len());
+}
+
+#[test]
+fn a_damaged_run_fails_alone_and_goes_on_once_it_is_mended() {
+    let lab = lab(CROSSED);
+    sweep(&lab, &[]).exits(0);
+    let expected = outcome(&lab);
+    let (run, _) = &plan(&lab)[0];
+    let file = lab.path("study/runs").join(run).join("journal.jsonl");
+    let whole = journal(&lab, run);
+    std::fs::write(&file, [b"nonsense\n", whole.as_slice()].concat()).unwrap();
+    sweep(&lab, &[]).exits(1).says("1 of 8 runs failed").says("is damaged: line 1");
+    // As if the process had been killed just before its last word.
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+    std::fs::write(&file, &whole[..=last]).unwrap();
+    sweep(&lab, &["--retry"]).exits(0);
+    assert_eq!(outcome(&lab), expected);
+}
+
+#[test]
+fn mistakes_are_found_before_any_work() {
+    for (table, says) in [
+        ("", "`sweep` is missing"),
+        ("[sweep]\n\"query.strategy\" = [\"random\", \"entropi\"]", "entropi"),
+        ("[sweep]\n\"query.size\" = [5, 0]", "`query.size` must be at least 1"),
+        ("[sweep]\nseed = 3", "`sweep.seed` must be a list"),
+    ] {
+        let lab = lab(table);
+        sweep(&lab, &[]).exits(2).says_one_problem().says(says);
+        assert!(!lab.path("study").exists(), "{table}");
+    }
+    let lab = lab(CROSSED);
+    lab.write("study/thesis.tex", "precious");
+    sweep(&lab, &[]).exits(2).says_one_problem().says("holds no study");
+    let ran = sweep(&lab, &["--dry-run"]);
+    assert!(ran.exits(0).stdout.contains("8 runs"), "{}", ran.stdout);
+}
