@@ -25,7 +25,8 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
     let options = Options { lock, ..options(args, console, &sweep.device) };
     check_strategies(file, &planned, &options)?;
     if sweep.dry_run {
-        return Ok(say_plan(&planned));
+        say_plan(&planned);
+        return Ok(());
     }
     let held = Study::hold(&root)?;
     let study = Study::plan(&root, &planned)?;
