@@ -72,7 +72,9 @@ impl Shelf {
 
     /// Its parts on the device.
     pub fn parts(&self, device: &Device, config: &Config, data: &Dataset) -> Result<Parts, EngineError> {
-        let key = format!("{} {} {}", data.fingerprint, device.id(), config.model.is_script());
+        // Features of a script are kept by its name alone, so that what else they depend on is here.
+        let (script, precision) = (config.model.is_script(), config.training.precision);
+        let key = format!("{} {} {} {script} {precision:?}", data.fingerprint, device.id(), device.threads());
         let mut kept = self.kept();
         match &kept.parts {
             Some((of, parts)) if *of == key => Ok(parts.again()),
