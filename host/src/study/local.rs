@@ -160,12 +160,18 @@ impl Local<'_> {
                     Some(signal) => format!("crashed (signal {signal})"),
                     None => format!("ended with {status}"),
                 };
-                for name in self.study.claimed_by(worker.child.id()) {
-                    let dir = self.study.run_dir(&name);
-                    let open = matches!(self.study.state(&name, &dir), State::Begun | State::Waiting);
-                    if open && self.study.rows.iter().any(|row| row.run == name) {
-                        self.study.record_failure(&name, &format!("the process that worked on it {how}"))?;
-                    }
+                let is_open = |name: &String| {
+                    let state = self.study.state(name, &self.study.run_dir(name));
+                    matches!(state, State::Begun | State::Waiting) && self.study.rows.iter().any(|row| row.run == *name)
+                };
+                let taken = self.study.claimed_by(worker.child.id());
+                let lost: Vec<&String> = taken.iter().filter(|name| is_open(name)).collect();
+                if lost.is_empty() {
+                    // The next one would end the same way.
+                    return Err(SessionError::Operation(format!("a worker {how} before it had begun a run")));
+                }
+                for name in lost {
+                    self.study.record_failure(name, &format!("the process that worked on it {how}"))?;
                 }
                 Ok(())
             }
