@@ -323,11 +323,10 @@ fn bf16_predicts_too() {
         let difference = difference(&rounded, &exact);
         // 8 bits of mantissa round by 2^-9; some 20 layers deep, errors of either sign add up to a few hundredths.
         assert!(difference > 0.0 && difference < 0.05, "{backbone}: {difference}");
-        let mut first: Vec<u32> = rounded.logits_nc.unwrap().values.chunks(2).map(|row| row[0].to_bits()).collect();
-        let n = first.len();
-        first.sort_unstable();
-        first.dedup();
-        assert_eq!(first.len(), n, "{backbone}: images share a logit");
+        // The classifier sums in f32: rounded to bf16, the lower half of every logit would be zeros.
+        let logits = rounded.logits_nc.unwrap().values;
+        let in_full = logits.iter().filter(|logit| logit.to_bits() & 0xffff != 0).count();
+        assert!(2 * in_full > logits.len(), "{backbone}: {in_full} of {}", logits.len());
     }
 }
 
@@ -408,11 +407,11 @@ fn small_sets_are_trained_for_min_steps() {
         (record.epochs.len(), record.n_steps)
     };
     let training = Training { epochs: 2, min_steps: 7, batch_size: 4, ..quick() };
-    // Five images in batches of four: the last batch would be one image, and is left out.
-    assert_eq!(count(5, &training), (7, 7));
+    // Five images in batches of four at most: three and two. In batches of two: two and three, as one alone teaches nothing.
+    assert_eq!(count(5, &training), (4, 8));
     assert_eq!(count(4, &training), (7, 7));
     assert_eq!(count(5, &Training { batch_size: 2, ..training.clone() }), (4, 8));
-    assert_eq!(count(5, &Training { min_steps: 0, ..training }), (2, 2));
+    assert_eq!(count(5, &Training { min_steps: 0, ..training }), (2, 4));
 }
 
 #[test]

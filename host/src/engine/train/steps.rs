@@ -50,7 +50,11 @@ impl Steps {
         };
         let unlabelled = per_step.min(n_unlabelled);
         let per_epoch = match unlabelled {
-            0 => n_labelled.div_ceil(labelled),
+            // A batch of one image teaches batch-norm nothing: then there is one batch less.
+            0 => match n_labelled.div_ceil(labelled) {
+                n if n_labelled / n > 1 || labelled == 1 => n,
+                _ => n_labelled / labelled,
+            },
             _ => n_unlabelled / unlabelled,
         };
         let n_epochs = settings.epochs.max(settings.min_steps.div_ceil(per_epoch));
