@@ -187,6 +187,40 @@ fn a_damaged_run_fails_alone_and_goes_on_once_it_is_mended() {
     assert_eq!(outcome(&lab), expected);
 }
 
+/// The images of round 0, and how the last round ended.
+fn first_and_last(lab: &Lab, run: &str, seeds: &[&str]) -> (Vec<u8>, String) {
+    let until = [seeds, &["query.strategy=random"]].concat();
+    lab.run(run, &until).exits(0);
+    let results = results(&lab.path(run));
+    let table = String::from_utf8(results["results.csv"].clone()).unwrap();
+    (results["rounds/000/selection.csv"].clone(), table)
+}
+
+#[test]
+fn seeds_of_the_initial_set_and_of_training_are_set_apart() {
+    let lab = Lab::new();
+    let (images, table) = first_and_last(&lab, "both", &["seed=1"]);
+    let (same_images, other_table) = first_and_last(&lab, "initial", &["seed=2", "initial.seed=1"]);
+    assert_eq!(images, same_images);
+    assert_ne!(table, other_table);
+    let (same_images, other_table) = first_and_last(&lab, "training", &["seed=1", "training.seed=2"]);
+    assert_eq!(images, same_images);
+    assert_ne!(table, other_table);
+    let (other_images, _) = first_and_last(&lab, "neither", &["seed=2"]);
+    assert_ne!(images, other_images);
+}
+
+#[test]
+fn a_study_can_be_locked_and_runs_by_its_lock() {
+    let lab = lab(CROSSED);
+    lab.coldstart(&["plugin", "lock", "sweep.toml"]).exits(0);
+    let lock = std::fs::read_to_string(lab.path("coldstart-plugins.lock")).unwrap();
+    assert!(lock.contains("\"random\"") && lock.contains("\"entropy\""), "{lock}");
+    sweep(&lab, &[]).exits(0);
+    assert!(lab.path("study/coldstart-plugins.lock").is_file());
+    sweep(&lab, &["-s", "sweep.query.strategy=[\"margin\"]"]).exits(3).says_one_problem().says("margin");
+}
+
 #[test]
 fn mistakes_are_found_before_any_work() {
     for (table, says) in [
@@ -203,5 +237,5 @@ fn mistakes_are_found_before_any_work() {
     lab.write("study/thesis.tex", "precious");
     sweep(&lab, &[]).exits(2).says_one_problem().says("holds no study");
     let ran = sweep(&lab, &["--dry-run"]);
-    assert!(ran.exits(0).stdout.contains("8 runs"), "{}", ran.stdout);
+    assert!(ran.exits(0).stdout.contains("8 runs in study"), "{}", ran.stdout);
 }

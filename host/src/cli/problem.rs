@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::engine::EngineError;
-use crate::experiment::RunError;
+use crate::experiment::{RunError, chain};
 use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
 use crate::project::ProjectError;
@@ -37,45 +37,33 @@ impl Problem {
 
     /// A mistake in what was typed.
     pub fn usage(message: impl Into<String>, hint: Option<String>) -> Problem {
-        Problem::plain(USAGE, message.into(), None, hint)
+        Problem::plain(USAGE, message.into(), hint)
     }
 
     /// A plugin that does not do what it must.
     pub fn plugin(message: impl Into<String>, hint: Option<String>) -> Problem {
-        Problem::plain(PLUGIN, message.into(), None, hint)
+        Problem::plain(PLUGIN, message.into(), hint)
     }
 
     /// The run was stopped on purpose; the hint is how to go on.
     pub fn interrupted(hint: String) -> Problem {
-        Problem::plain(INTERRUPTED, "interrupted".to_owned(), None, Some(hint))
+        Problem::plain(INTERRUPTED, "interrupted".to_owned(), Some(hint))
     }
 
     /// Any other failure.
     pub fn failed(error: &(dyn Error + 'static), hint: Option<String>) -> Problem {
-        Problem::plain(FAILED, error.to_string(), error.source().map(chain), hint)
+        Problem::plain(FAILED, chain(error), hint)
     }
 
     /// What was asked for was done, and came out badly.
     pub fn outcome(message: impl Into<String>, hint: Option<String>) -> Problem {
-        Problem::plain(FAILED, message.into(), None, hint)
+        Problem::plain(FAILED, message.into(), hint)
     }
 
-    fn plain(exit: u8, message: String, cause: Option<String>, hint: Option<String>) -> Problem {
-        // Some errors say their cause themselves, because they also stand alone.
-        let message = match cause {
-            Some(cause) if !message.ends_with(&cause) => format!("{message}: {cause}"),
-            _ => message,
-        };
+    fn plain(exit: u8, message: String, hint: Option<String>) -> Problem {
         let mut diagnostic = miette::MietteDiagnostic::new(message);
         diagnostic.help = hint;
         Problem { exit, report: diagnostic.into() }
-    }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
     }
 }
 
@@ -87,7 +75,7 @@ impl From<ConfigError> for Problem {
 
 impl From<PluginError> for Problem {
     fn from(error: PluginError) -> Problem {
-        Problem::plain(PLUGIN, error.to_string(), None, Some(error.hint))
+        Problem::plain(PLUGIN, error.to_string(), Some(error.hint))
     }
 }
 
@@ -107,7 +95,7 @@ impl From<WorkshopError> for Problem {
             WorkshopError::Failed(..) => FAILED,
             WorkshopError::Plugin(_) => PLUGIN,
         };
-        Problem::plain(exit, error.to_string(), None, Some(error.hint().to_owned()))
+        Problem::plain(exit, error.to_string(), Some(error.hint().to_owned()))
     }
 }
 
@@ -126,7 +114,7 @@ impl From<EngineError> for Problem {
 impl From<ProjectError> for Problem {
     fn from(error: ProjectError) -> Problem {
         let exit = if error.is_usage() { USAGE } else { FAILED };
-        Problem::plain(exit, error.to_string(), error.source().map(chain), error.hint())
+        Problem::plain(exit, chain(&error), error.hint())
     }
 }
 
@@ -153,7 +141,7 @@ impl From<RunError> for Problem {
             }
             _ => (None, FAILED),
         };
-        Problem::plain(exit, error.to_string(), error.source().map(chain), hint)
+        Problem::plain(exit, chain(&error), hint)
     }
 }
 

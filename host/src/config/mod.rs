@@ -15,7 +15,7 @@ pub use overrides::Override;
 pub use representation::{Published, Representation, UNTRAINED};
 pub use select::{Choosing, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Stochastic};
-pub use sweep::{Axis, Cell, Sweep};
+pub use sweep::{Axis, Cell, Sweep, configs};
 
 use crate::data;
 use crate::engine;

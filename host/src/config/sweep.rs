@@ -12,6 +12,7 @@
 
 use super::{Config, ConfigError, Override};
 use crate::nearest::nearest;
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -100,10 +101,22 @@ impl Sweep {
             Ok(Cell { labels: points.iter().map(|point| point.label.clone()).collect(), config })
         });
         let cells = cells.collect::<Result<Vec<Cell>, ConfigError>>()?;
+        check_distinct(&cells).map_err(|message| at_key("sweep", message))?;
         table.insert("sweep".to_owned(), Value::Table(sweep));
         let text = if overrides.is_empty() { text } else { table.to_string() };
         let name = cells.first().map(|cell| cell.config.name.clone()).unwrap_or_default();
         Ok(Sweep { name, text, axes, cells })
+    }
+}
+
+/// The config of a file, or every config of its table `[sweep]`.
+pub fn configs(file: &Path) -> Result<Vec<Config>, ConfigError> {
+    let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+    match text.parse::<Table>() {
+        Ok(table) if table.contains_key("sweep") => {
+            Ok(Sweep::read(file, &[])?.cells.into_iter().map(|cell| cell.config).collect())
+        }
+        _ => Ok(vec![Config::read(file, &[])?]),
     }
 }
 
@@ -236,6 +249,18 @@ fn check_baseline(sweep: &Table, axes: &[Axis]) -> Result<(), String> {
     Ok(())
 }
 
+/// No two combinations may be the same run under two names.
+fn check_distinct(cells: &[Cell]) -> Result<(), String> {
+    let mut seen: BTreeMap<String, &Cell> = BTreeMap::new();
+    for cell in cells {
+        if let Some(other) = seen.insert(cell.config.to_toml(), cell) {
+            let [first, second] = [other, cell].map(|cell| cell.labels.join(", "));
+            return Err(format!("has one run twice: `{first}` and `{second}` set the same"));
+        }
+    }
+    Ok(())
+}
+
 /// Every combination of a point of each axis; the last axis changes slowest.
 fn crossed(axes: &[Axis]) -> impl Iterator<Item = Vec<&Point>> {
     let n = axes.iter().map(|axis| axis.points.len()).product();
@@ -337,6 +362,11 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
             (with("compare_at = 0"), vec![], "`sweep.compare_at` must be a number of labels"),
             (with("baseline = { \"initial.strategi\" = \"random\" }"), vec![], "did you mean `initial.strategy`?"),
             (with("baseline = { \"initial.strategy\" = \"margn\" }"), vec![], "did you mean `margin`?"),
+            (
+                with("\"query.size\" = [5, 6]\narm = [{ \"training.epochs\" = 60, as = \"a\" }, { as = \"b\" }]"),
+                vec![],
+                "has one run twice",
+            ),
             (seeds.to_owned(), vec!["seed=3"], "`seed` is an axis of `[sweep]`"),
             (seeds.to_owned(), vec!["initial={}"], "`initial` is an axis of `[sweep]`"),
         ] {

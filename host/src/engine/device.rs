@@ -184,7 +184,7 @@ fn open_cuda(wanted: &str, index: usize, threads: usize) -> Result<Device, Engin
             format!("{CUDA_LIBRARY} is loaded and the driver knows `{}`, but libtorch cannot use it", gpu.name);
         return Err(missing(wanted, problem, "the driver may be too old for this PyTorch's CUDA; see `nvidia-smi`"));
     }
-    // All batches but the last of an epoch have one shape, so searching for the best algorithm pays.
+    // The batches of an epoch have one shape or two, so searching for the best algorithm pays.
     tch::Cuda::cudnn_set_benchmark(true);
     let has_bf16 = gpu.compute_capability_major >= 8;
     Ok(Device { torch: tch::Device::Cuda(index), name: gpu.name.clone(), threads, has_bf16 })

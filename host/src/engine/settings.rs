@@ -71,7 +71,7 @@ pub struct Training {
     /// The default is where Fashion-MNIST stops gaining (convnet, width 32, mean of three draws of 100 labels): 60 steps
     /// reach 64.4 % on test images, 100 reach 66.3 %, 200 reach 67.8 %, 400 reach 67.4 %.
     pub min_steps: usize,
-    /// Labelled images per optimizer step; fewer when fewer are labelled.
+    /// Labelled images per optimizer step at most; the batches of an epoch are as equal as whole images allow.
     pub batch_size: usize,
     /// The update rule and its peak learning rate.
     pub optimizer: Optimizer,

@@ -61,3 +61,13 @@ pub enum RunError {
     #[error("interrupted")]
     Cancelled,
 }
+
+/// An error with its causes, in one line. Some errors say their cause themselves, because they also stand alone: it is not said
+/// twice.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    match error.source().map(chain) {
+        Some(cause) if !text.ends_with(&cause) => format!("{text}: {cause}"),
+        _ => text,
+    }
+}

@@ -12,7 +12,7 @@ mod rounds;
 mod run_dir;
 mod seeds;
 
-pub use error::RunError;
+pub use error::{RunError, chain};
 pub use files::{create_folder, write_atomically};
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};

@@ -5,7 +5,7 @@ use super::files::{create_folder, read, write_atomically};
 use super::journal::{Event, Journal};
 use super::metrics::{Metrics, metrics};
 use super::run_dir::RunDir;
-use super::{Ask, Failure, Learner, Selected, Selector, Training, Watcher, seed};
+use super::{Ask, Failure, Learner, Selected, Selector, Training, Watcher, chain, seed};
 use crate::data::{Dataset, contact_sheet};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -335,14 +335,25 @@ fn peak_memory_bytes() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_after_so_many_rounds_or_with_so_many_labels() {
+        for (initial, query, end, sizes) in [
+            (5, 10, End::Rounds(2), vec![5, 10, 10]),
+            (5, 10, End::Rounds(0), vec![5]),
+            (5, 10, End::Labels(25), vec![5, 10, 10]),
+            (5, 10, End::Labels(27), vec![5, 10, 10, 2]),
+            (5, 10, End::Labels(8), vec![5, 3]),
+            (5, 10, End::Labels(5), vec![5]),
+        ] {
+            let budget = Budget { initial, query, end };
+            let rounds: Vec<usize> = (0..=budget.rounds()).map(|round| budget.of(round)).collect();
+            assert_eq!(rounds, sizes, "{budget:?}");
+            let needed: usize = sizes.iter().sum();
+            assert!(budget.check(needed).is_ok() && budget.check(needed - 1).is_err(), "{budget:?}");
+        }
     }
-    text
 }

@@ -69,6 +69,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    const KIND: &'static str = "Coldstart report";
     const CSS: &'static str = include_str!("page.css");
     const JS: &'static str = include_str!("page.js");
     const SORT_JS: &'static str = include_str!("sort.js");

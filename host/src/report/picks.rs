@@ -133,6 +133,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    const KIND: &'static str = "Coldstart selection";
     const CSS: &'static str = include_str!("page.css");
     const MAPS_JS: &'static str = include_str!("maps.js");
 }

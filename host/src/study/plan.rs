@@ -25,6 +25,7 @@ const DIGITS: usize = 12;
 /// STUDY/failures/RUN.json   why it failed
 /// STUDY/claims/RUN          locked while a process works on it
 /// STUDY/logs/               what workers said
+/// STUDY/plan.lock           locked while a sweep plans it and watches workers
 /// ```
 #[derive(Debug, Clone)]
 pub struct Study {
@@ -64,31 +65,31 @@ struct Failure {
 }
 
 impl Study {
-    /// Write the plan into a folder, which may hold the study already: rows that are there keep what was done.
+    /// The study that comes of a config, in a folder that may hold it already: rows that are there keep what was done.
+    pub fn new(root: &Path, sweep: &Sweep) -> Study {
+        let names = sweep.cells.iter().map(|cell| (name_of(&cell.config), round_0_of(&cell.config)));
+        Study { root: root.to_owned(), rows: rows(names.collect()) }
+    }
+
+    /// Write the plan of the config that the study came from.
     ///
     /// Errs when it cannot be written. Only who [holds](Study::hold) the study may plan it.
-    pub fn plan(root: &Path, sweep: &Sweep) -> Result<Study, RunError> {
-        let names: Vec<(String, String)> =
-            sweep.cells.iter().map(|cell| (name_of(&cell.config), round_0_of(&cell.config))).collect();
-        for (cell, (run, _)) in sweep.cells.iter().zip(&names) {
-            create_folder(&root.join("cells"))?;
-            let file = root.join(format!("cells/{run}.toml"));
-            let text = cell.config.to_toml();
+    pub fn plan(&self, sweep: &Sweep) -> Result<(), RunError> {
+        create_folder(&self.root.join("cells"))?;
+        let axes = sweep.axes.iter().map(|axis| axis.name.as_str());
+        let mut plan = csv::Writer::from_writer(Vec::new());
+        let mut line = |fields: Vec<&str>| plan.write_record(fields).expect("rows of one length, in memory");
+        line(["run", "round0"].into_iter().chain(axes).collect());
+        for (cell, Row { run, round0, .. }) in sweep.cells.iter().zip(&self.rows) {
+            let (file, text) = (self.cell(run), cell.config.to_toml());
             // What is there was written from the same config: its name says so.
             if fs::read_to_string(&file).ok().as_ref() != Some(&text) {
                 write_atomically(&file, text.as_bytes())?;
             }
+            line([run, round0].into_iter().chain(&cell.labels).map(String::as_str).collect());
         }
-        write_atomically(&root.join("study.toml"), sweep.text.as_bytes())?;
-        let axes = sweep.axes.iter().map(|axis| axis.name.as_str());
-        let mut plan = csv::Writer::from_writer(Vec::new());
-        let mut row = |fields: Vec<&str>| plan.write_record(fields).expect("rows of one length, in memory");
-        row(["run", "round0"].into_iter().chain(axes).collect());
-        for (cell, (run, round0)) in sweep.cells.iter().zip(&names) {
-            row([run, round0].into_iter().chain(&cell.labels).map(String::as_str).collect());
-        }
-        write_atomically(&root.join("plan.csv"), &plan.into_inner().expect("a vector takes everything"))?;
-        Ok(Study { root: root.to_owned(), rows: rows(names) })
+        write_atomically(&self.root.join("study.toml"), sweep.text.as_bytes())?;
+        write_atomically(&self.root.join("plan.csv"), &plan.into_inner().expect("a vector takes everything"))
     }
 
     /// Open a study that was planned.

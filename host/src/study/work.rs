@@ -5,7 +5,7 @@
 
 use super::plan::{Row, State, Study};
 use crate::config::{Config, ConfigError};
-use crate::experiment::{RunError, Watcher};
+use crate::experiment::{RunError, Watcher, chain};
 use crate::session::{self, Options, SessionError};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn go_on(
         Ok(_) => Ok(()),
         Err(error) if ends_the_work(&error) => Err(error),
         Err(error) => {
-            let text = with_causes(&error);
+            let text = chain(&error);
             tracing::error!("{name}: {text}");
             Ok(study.record_failure(name, &text)?)
         }
@@ -121,13 +121,5 @@ fn ends_the_work(error: &SessionError) -> bool {
                 | ErrorKind::PermissionDenied
         ),
         _ => false,
-    }
-}
-
-/// An error with its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) if !error.to_string().ends_with(&with_causes(cause)) => format!("{error}: {}", with_causes(cause)),
-        _ => error.to_string(),
     }
 }

@@ -24,19 +24,20 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
     let lock = Lock::beside(file)?;
     let options = Options { lock, ..options(args, console, &sweep.device) };
     check_strategies(file, &planned, &options)?;
+    let study = Study::new(&root, &planned);
+    let (before, _) = Overview::default().look(&study);
     if sweep.dry_run {
-        say_plan(&planned);
+        say_plan(&planned, &beginning(&root, before));
         return Ok(());
     }
     let held = Study::hold(&root)?;
-    let study = Study::plan(&root, &planned)?;
+    study.plan(&planned)?;
     if let Some(lock) = &options.lock {
         lock.write_beside(&root.join("study.toml"))?;
     }
     if sweep.retry {
         study.forget_failures()?;
     }
-    let (before, _) = Overview::default().look(&study);
     console.say(&beginning(&root, before));
     let machine = machine(sweep)?;
     let command = |device: Option<String>| worker(args, sweep, &root, machine, device);
@@ -106,11 +107,11 @@ fn worker(args: &Args, sweep: &Sweep, root: &Path, machine: Machine, device: Opt
     command
 }
 
-fn say_plan(planned: &config::Sweep) {
+fn say_plan(planned: &config::Sweep, beginning: &str) {
     for axis in &planned.axes {
         outln!("{}: {}", axis.name, axis.labels().join(", "));
     }
-    outln!("{} runs", planned.cells.len());
+    outln!("{beginning}");
 }
 
 fn beginning(root: &Path, progress: Progress) -> String {

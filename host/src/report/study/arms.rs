@@ -231,7 +231,7 @@ enum Kind {
 fn kind_of(axis: &str) -> Kind {
     match axis {
         "seed" => Kind::Seed,
-        _ if axis.ends_with(".seed") || axis.ends_with("_seed") => Kind::Seed,
+        _ if axis.ends_with(".seed") => Kind::Seed,
         _ if axis.starts_with("dataset") => Kind::Facet,
         _ => Kind::Arm,
     }

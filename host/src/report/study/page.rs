@@ -59,6 +59,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    const KIND: &'static str = "Coldstart study";
     const CSS: &'static str = include_str!("../page.css");
     const STUDY_CSS: &'static str = include_str!("page.css");
     const SORT_JS: &'static str = include_str!("../sort.js");

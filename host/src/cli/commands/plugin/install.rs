@@ -1,7 +1,7 @@
 //! `coldstart plugin install`, `uninstall` and `lock`.
 
 use crate::cli::problem::Problem;
-use crate::config::Config;
+use crate::config;
 use crate::plugin::install::{self, Installed};
 use crate::plugin::lock::{LOCK, Lock, LockedPlugin, Use};
 use crate::plugin::package::{Package, PackageError, native_triple};
@@ -59,8 +59,11 @@ pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
     }
     let store = TrustStore::open()?;
     let mut lock = Lock::beside(first)?.unwrap_or_else(|| Lock::new(Vec::new()));
+    let mut all = Vec::new();
     for file in configs {
-        let mut config = Config::read(file, &[])?;
+        all.extend(config::configs(file)?);
+    }
+    for mut config in all {
         let search = SearchPath::new(&config.plugins.path);
         for seat in config.seats() {
             let (role, (name, _)) = (seat.role, config.strategy(seat));
