@@ -218,7 +218,7 @@ fn a_study_can_be_locked_and_runs_by_its_lock() {
     assert!(lock.contains("\"random\"") && lock.contains("\"entropy\""), "{lock}");
     sweep(&lab, &[]).exits(0);
     assert!(lab.path("study/coldstart-plugins.lock").is_file());
-    sweep(&lab, &["-s", "sweep.query.strategy=[\"margin\"]"]).exits(3).says_one_problem().says("margin");
+    sweep(&lab, &["-s", "sweep.query.strategy=[\"random\", \"margin\"]"]).exits(3).says_one_problem().says("margin");
 }
 
 #[test]
