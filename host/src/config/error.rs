@@ -46,6 +46,17 @@ impl ConfigError {
         .into()
     }
 
+    /// An error of the file that shows only with the overrides, at the place of its key.
+    pub(super) fn at_place(file: &Path, text: &str, key: &str, sentence: &str) -> ConfigError {
+        Mistake {
+            message: format!("{sentence} in `{}`, key `{key}`", file.display()),
+            hint: suggestion(sentence),
+            source_code: named(file, text),
+            span: span_of(text, key).map(SourceSpan::from),
+        }
+        .into()
+    }
+
     /// An error that an override brings in.
     pub(super) fn in_override(file: &Path, culprit: &Override, error: &str) -> ConfigError {
         Mistake {

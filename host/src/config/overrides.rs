@@ -92,26 +92,39 @@ impl Override {
     }
 }
 
-/// The config of a file with overrides. An error in the file is shown at its place; one that only an override brings in
-/// names the override.
+/// The config of a file with overrides. An error in the file is shown at its place; one that an override brings in names the
+/// override.
 pub(super) fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
     let in_text = |error| ConfigError::in_text(file, text, &error);
+    let alone = toml::from_str::<Config>(text);
     if overrides.is_empty() {
-        return toml::from_str(text).map_err(in_text);
+        return alone.map_err(in_text);
     }
     let mut table: Table = toml::from_str(text).map_err(in_text)?;
-    let mut wrong = toml::from_str::<Config>(text).err().map(in_text);
     for set in overrides {
-        let in_override = |error: String| ConfigError::in_override(file, set, &error);
-        set.apply(&mut table).map_err(in_override)?;
-        // What one override breaks, or the file, a later one may put right; until then the first to break it is named.
-        wrong =
-            table.clone().try_into::<Config>().err().map(|error| {
-                wrong.unwrap_or_else(|| in_override(error.message().lines().collect::<Vec<_>>().join(", ")))
-            });
+        set.apply(&mut table).map_err(|error| ConfigError::in_override(file, set, &error))?;
     }
-    match wrong {
-        Some(wrong) => Err(wrong),
-        None => table.try_into().map_err(in_text),
+    // What one override breaks, or the file, another may have put right: only what is left is wrong.
+    let error = match table.try_into::<Config>() {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let (sentence, key) = (error.message().lines().collect::<Vec<_>>().join(", "), key_of(&error));
+    let meets = |set: &&Override| !key.is_empty() && (set.covers(&key) || set.key.starts_with(&format!("{key}.")));
+    let culprit = overrides.iter().rev().find(meets);
+    match (alone, culprit) {
+        (Err(same), _) if same.message() == error.message() => Err(in_text(same)),
+        (_, Some(set)) => Err(ConfigError::in_override(file, set, &sentence)),
+        (Err(_), None) => Err(ConfigError::at_place(file, text, &key, &sentence)),
+        (Ok(_), None) => Err(ConfigError::in_override(file, &overrides[overrides.len() - 1], &sentence)),
     }
+}
+
+/// The dotted key that an error is about, as far as it says: an unknown field with its own name.
+fn key_of(error: &toml::de::Error) -> String {
+    let shown = error.to_string();
+    let path = shown.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
+    let unknown = error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let parts: Vec<&str> = [path].into_iter().chain(unknown).filter(|part| !part.is_empty()).collect();
+    parts.join(".")
 }

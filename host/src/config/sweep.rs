@@ -294,7 +294,7 @@ size = 10
     fn read(sweep: &str, overrides: &[&str]) -> Result<Sweep, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("toy.toml");
-        std::fs::write(&file, format!("{BASE}\n{sweep}")).unwrap();
+        std::fs::write(&file, format!("{BASE}{sweep}")).unwrap();
         let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
         Sweep::read(&file, &overrides).map_err(|error| error.to_string())
     }
@@ -351,7 +351,9 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
             (with("\"query.size\" = []"), vec![], "`sweep.query.size` must be a list"),
             (with("\"query.size\" = [3, 3]"), vec![], "has `3` twice"),
             (with("\"query.size\" = [3, 0]"), vec![], "`query.size` must be at least 1"),
-            (with("\"query.sice\" = [3]"), vec![], "sice"),
+            (with("\"query.sice\" = [3]"), vec![], "unknown field `sice`, expected"),
+            // The file lacks a strategy, which the axis brings; what is left wrong is another key of the file.
+            (format!("wrong = 1\n{seeds}"), vec![], "unknown field `wrong`, expected"),
             (with("\"query.size\" = [\"many\"]"), vec![], "query.size"),
             (
                 with("initial = [{ strategy = \"b\" }]"),
