@@ -1,11 +1,12 @@
-//! The glue between a [`Strategy`] and the binary surface: what `export_plugin!` writes into a plugin.
+//! The glue between a [`Strategy`] or a [`Sizer`] and the binary surface: what `export_plugin!` writes into a plugin.
 //!
 //! No panic crosses the border: every entry runs under `catch_unwind` here, inside the plugin, because a panic in one
 //! library is a foreign exception to every other.
 
 use crate::abi::std_types::{RErr, ROk, RResult, RSlice, RStr, RVec};
 use crate::abi::{self, Fault, HostRef, LibHeader, Root, RootModuleResult, RootRef, SelectorBox};
-use crate::{Code, Error, Host, Params, Request, Result, Strategy, host, log_bridge};
+use crate::ops::{SizeAnswer, SizeArgs};
+use crate::{Bounds, Code, Error, Host, Params, Request, Result, Sizer, Strategy, host, log_bridge, wire};
 use abi_stable::library::CheckTypeLayout;
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::type_level::downcasting::TD_Opaque;
@@ -23,8 +24,76 @@ pub trait Plugin: 'static {
     const MANIFEST: &'static str;
     /// The plugin's name.
     const NAME: &'static str;
-    /// What it offers.
-    type Strategy: Strategy;
+    /// What it offers: [`Selects`] or [`Sizes`].
+    type Body: Body;
+}
+
+/// What stands behind the border, whatever its role.
+pub trait Body: Sized + Send + 'static {
+    /// Its parameters.
+    type Params: Params;
+
+    /// Make an instance.
+    fn new(params: Self::Params, host: &Host<'_>) -> Result<Self>;
+
+    /// Answer a request; `extra` is what came with it.
+    fn answer(&mut self, request: &Request, extra: &[u8], host: &Host<'_>) -> Result<abi::Selection>;
+
+    /// The state to store.
+    fn save(&self) -> Result<Vec<u8>>;
+
+    /// Take up a stored state.
+    fn load(&mut self, state: &[u8]) -> Result<()>;
+}
+
+/// A strategy: it answers with images.
+pub struct Selects<S>(S);
+
+impl<S: Strategy> Body for Selects<S> {
+    type Params = S::Params;
+
+    fn new(params: S::Params, host: &Host<'_>) -> Result<Self> {
+        S::new(params, host).map(Selects)
+    }
+
+    fn answer(&mut self, request: &Request, _: &[u8], host: &Host<'_>) -> Result<abi::Selection> {
+        let selection = self.0.select(request, host)?;
+        Ok(abi::Selection { ids: selection.ids.into(), scores: selection.scores.into(), report: RVec::new() })
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        self.0.save()
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        self.0.load(state)
+    }
+}
+
+/// A sizer: the bounds come as the request's `extra`, the answer is the selection's `report`.
+pub struct Sizes<S>(S);
+
+impl<S: Sizer> Body for Sizes<S> {
+    type Params = S::Params;
+
+    fn new(params: S::Params, host: &Host<'_>) -> Result<Self> {
+        S::new(params, host).map(Sizes)
+    }
+
+    fn answer(&mut self, request: &Request, extra: &[u8], host: &Host<'_>) -> Result<abi::Selection> {
+        let SizeArgs { least, most } = wire::decode(extra)?;
+        let sizing = self.0.size(request, Bounds { least: least as usize, most: most as usize }, host)?;
+        let report = wire::encode(&SizeAnswer::from(sizing));
+        Ok(abi::Selection { ids: RVec::new(), scores: RVec::new(), report: report.into() })
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        self.0.save()
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        self.0.load(state)
+    }
 }
 
 /// The header that the plugin exports under abi_stable's symbol.
@@ -52,63 +121,62 @@ extern "C" fn create<P: Plugin>(
         let message = format!("this plugin offers `{}`, not `{name}`", P::NAME);
         return RErr(Error::plugin(message).into());
     }
-    answer(instance::<P::Strategy>(params_json.as_str(), host))
+    answer(instance::<P::Body>(params_json.as_str(), host))
 }
 
-/// A new instance of a strategy, behind the border.
-pub(crate) fn instance<S: Strategy>(params_json: &str, host: HostRef<'_>) -> Result<SelectorBox> {
+/// A new instance, behind the border.
+pub(crate) fn instance<B: Body>(params_json: &str, host: HostRef<'_>) -> Result<SelectorBox> {
     with_log(&host, || {
         caught(|| {
-            let strategy = S::new(S::Params::from_json(params_json)?, &Host::new(host.sabi_reborrow()))?;
-            let instance = Instance { strategy: ManuallyDrop::new(strategy), poisoned: false };
+            let body = B::new(B::Params::from_json(params_json)?, &Host::new(host.sabi_reborrow()))?;
+            let instance = Instance { body: ManuallyDrop::new(body), poisoned: false };
             Ok(SelectorBox::from_value(instance, TD_Opaque))
         })
     })
 }
 
-/// One instance of a strategy behind the border. After a panic its state is unknown: it refuses every further call.
-struct Instance<S> {
-    strategy: ManuallyDrop<S>,
+/// One instance behind the border. After a panic its state is unknown: it refuses every further call.
+struct Instance<B> {
+    body: ManuallyDrop<B>,
     poisoned: bool,
 }
 
-impl<S> Drop for Instance<S> {
+impl<B> Drop for Instance<B> {
     fn drop(&mut self) {
         // SAFETY: the field is taken once, here, and nothing reads it after `drop`.
-        let strategy = unsafe { ManuallyDrop::take(&mut self.strategy) };
-        // A strategy that panics while it is dropped has nobody left to tell: what it held is leaked.
+        let body = unsafe { ManuallyDrop::take(&mut self.body) };
+        // One that panics while it is dropped has nobody left to tell: what it held is leaked.
         let _ = caught(|| {
-            drop(strategy);
+            drop(body);
             Ok(())
         });
     }
 }
 
-impl<S: Strategy> Instance<S> {
-    fn call<T>(&mut self, body: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
+impl<B: Body> Instance<B> {
+    fn call<T>(&mut self, body: impl FnOnce(&mut B) -> Result<T>) -> Result<T> {
         if self.poisoned {
             return Err(Error::new(Code::POISONED, "this instance panicked in an earlier call"));
         }
-        let result = caught(|| body(&mut self.strategy));
+        let result = caught(|| body(&mut self.body));
         self.poisoned = matches!(&result, Err(error) if error.code == Code::PANICKED);
         result
     }
 }
 
-impl<S: Strategy> abi::Selector for Instance<S> {
+impl<B: Body> abi::Selector for Instance<B> {
     fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> RResult<abi::Selection, Fault> {
         answer(with_log(&host, || {
-            self.call(|strategy| {
+            self.call(|body| {
                 let host = Host::new(host.sabi_reborrow());
-                let request = Request {
+                let asked = Request {
                     round: request.round,
                     budget: request.budget as usize,
                     seed: request.seed,
                     unlabelled: host::read_request_ids(&host, request.unlabelled)?,
                     labelled: host::read_request_ids(&host, request.labelled)?,
                 };
-                let selection = strategy.select(&request, &host)?;
-                Ok(abi::Selection { ids: selection.ids.into(), scores: selection.scores.into(), report: RVec::new() })
+                body.answer(&asked, &request.extra, &host)
             })
         }))
     }
@@ -117,11 +185,11 @@ impl<S: Strategy> abi::Selector for Instance<S> {
         if self.poisoned {
             return RErr(Error::new(Code::POISONED, "this instance panicked in an earlier call").into());
         }
-        answer(caught(|| self.strategy.save().map(RVec::from)))
+        answer(caught(|| self.body.save().map(RVec::from)))
     }
 
     fn load(&mut self, state: RSlice<'_, u8>) -> RResult<(), Fault> {
-        answer(self.call(|strategy| strategy.load(state.as_slice())))
+        answer(self.call(|body| body.load(state.as_slice())))
     }
 
     fn invoke(&mut self, op: RStr<'_>, _: RSlice<'_, u8>, _: HostRef<'_>) -> RResult<RVec<u8>, Fault> {
@@ -194,7 +262,8 @@ fn install_hook() {
 ///
 /// Version, description, licence and authors come from the crate's `Cargo.toml`. `needs` lists the operations without
 /// which the strategy cannot work: the host checks them before anything is trained. `publisher: "lab"` may follow
-/// `name`, so that a config can say `lab/entropy`. Use it once in a crate.
+/// `name`, so that a config can say `lab/entropy`. A [`Sizer`] has `sizer: Floor,` in place of `roles` and `strategy`. Use it once
+/// in a crate.
 #[macro_export]
 macro_rules! export_plugin {
     (
@@ -204,6 +273,26 @@ macro_rules! export_plugin {
         strategy: $strategy:ty,
         needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
         cite: $cite:literal $(,)?
+    ) => {
+        $crate::export_plugin! {
+            @ $name, [$($publisher)?], [$role $(, $more_roles)*], $crate::export::Selects<$strategy>,
+            [$($need $(, $more_needs)*)?], $cite
+        }
+    };
+    (
+        name: $name:literal,
+        $(publisher: $publisher:literal,)?
+        sizer: $sizer:ty,
+        needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
+        cite: $cite:literal $(,)?
+    ) => {
+        $crate::export_plugin! {
+            @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [$($need $(, $more_needs)*)?], $cite
+        }
+    };
+    (
+        @ $name:literal, [$($publisher:literal)?], [$role:ident $(, $more_roles:ident)*], $body:ty,
+        [$($need:ident $(, $more_needs:ident)*)?], $cite:literal
     ) => {
         const _: () = {
             use $crate::manifest::{Piece, Piece::Json, Piece::Text, json, json_len, role, text};
@@ -223,7 +312,7 @@ macro_rules! export_plugin {
                 Json(",\"roles\":["), role($crate::Role::$role) $(, Json(","), role($crate::Role::$more_roles))*,
                 Json("],\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
                 Json("],\"params\":"),
-                Json(<<$strategy as $crate::Strategy>::Params as $crate::Params>::SCHEMA),
+                Json(<<$body as $crate::export::Body>::Params as $crate::Params>::SCHEMA),
                 Json("}"),
             ];
             const LEN: usize = json_len(PIECES);
@@ -236,7 +325,7 @@ macro_rules! export_plugin {
             impl $crate::export::Plugin for Exported {
                 const MANIFEST: &'static str = text(&SECTION);
                 const NAME: &'static str = $name;
-                type Strategy = $strategy;
+                type Body = $body;
             }
 
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]

@@ -31,6 +31,7 @@ mod host;
 mod log_bridge;
 mod maths;
 mod rng;
+mod sizer;
 mod strategy;
 
 pub mod abi;
@@ -51,6 +52,7 @@ pub use host::{Host, Matrix, Predict, Tensor, Trained};
 pub use maths::{Clusters, Coverage, Neighbours, Passes, Picks};
 pub use params::{NoParams, Params};
 pub use rng::Rng;
+pub use sizer::{Bounds, Sizer, Sizing};
 pub use strategy::{Request, Role, Selection, Strategy};
 
 /// The version of the contract, which the manifest records.
@@ -61,8 +63,8 @@ pub mod prelude {
     pub use crate::ops::{self, Op, Output};
     pub use crate::training::TrainSpec;
     pub use crate::{
-        Code, Coverage, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Strategy, Tensor,
-        export_plugin,
+        Bounds, Code, Coverage, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Sizer,
+        Sizing, Strategy, Tensor, export_plugin,
     };
 }
 

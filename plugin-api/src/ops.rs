@@ -5,6 +5,7 @@
 
 use crate::training::ViewOp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// An operation's versioned name, such as `model.predict/1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +106,27 @@ pub const MAP_PUT_1: Op = Op("map.put/1");
 /// A message without fields.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Empty {}
+
+/// What comes with a request to a sizer, as its `extra`; see [`Bounds`](crate::Bounds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeArgs {
+    /// The smallest initial set.
+    pub least: u64,
+    /// The largest.
+    pub most: u64,
+}
+
+/// What a sizer answers, as the `report` of a selection without images; see [`Sizing`](crate::Sizing).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SizeAnswer {
+    /// Images that the initial strategy should have chosen in all.
+    pub wanted: u64,
+    /// One sentence for people.
+    pub reason: String,
+    /// Numbers by name.
+    #[serde(default)]
+    pub measures: BTreeMap<String, f64>,
+}
 
 /// What `pool.info/1` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

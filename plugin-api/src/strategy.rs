@@ -39,10 +39,13 @@ pub trait Strategy: Sized + Send + 'static {
 /// What a strategy does in an experiment; a plugin may have several roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Chooses the initial set, in round 0, when no label and no model exists.
+    /// Chooses the initial set, in round 0, when no label and no model exists; and goes on in later rounds where a sizer wants a
+    /// larger one.
     Initial,
     /// Chooses in rounds 1 and later.
     Query,
+    /// Says how large the initial set should be: a [`Sizer`](crate::Sizer), which chooses nothing.
+    Sizer,
 }
 
 impl Role {
@@ -51,6 +54,7 @@ impl Role {
         match self {
             Role::Initial => "initial",
             Role::Query => "query",
+            Role::Sizer => "sizer",
         }
     }
 }

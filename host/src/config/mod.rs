@@ -14,7 +14,7 @@ pub use error::ConfigError;
 pub use overrides::Override;
 pub use representation::{Published, Representation, UNTRAINED};
 pub use select::{Choosing, Settings};
-pub use strategies::{Around, Initial, Mix, Query, Seat, Stochastic};
+pub use strategies::{Around, Initial, Mix, Query, Seat, Size, SizerSettings, Stochastic};
 pub use sweep::{Axis, Cell, Sweep, configs};
 
 use crate::data;
@@ -125,6 +125,10 @@ mod defaults {
     pub fn beta() -> f64 {
         1.0
     }
+
+    pub fn most() -> usize {
+        1000
+    }
 }
 
 impl Config {
@@ -169,13 +173,14 @@ impl Config {
         Ok(config)
     }
 
-    /// Where it names strategies: those of the initial set first, one that is mixed in behind the one it is mixed with.
+    /// Where it names strategies: those of the initial set first, one that is mixed in behind the one it is mixed with; sizers last.
     pub fn seats(&self) -> Vec<Seat> {
         let mut seats = Vec::new();
         for (role, mix) in [(Role::Initial, &self.initial.mix), (Role::Query, &self.query.mix)] {
-            seats.push(Seat { role, mixed: false });
-            seats.extend(mix.iter().map(|_| Seat { role, mixed: true }));
+            seats.push(Seat::first(role));
+            seats.extend(mix.iter().map(|_| Seat { role, number: 1 }));
         }
+        seats.extend(self.initial.sizers().map(|(number, _)| Seat { role: Role::Sizer, number }));
         seats
     }
 
@@ -185,15 +190,19 @@ impl Config {
     ///
     /// If the config has no such seat.
     pub fn strategy(&mut self, seat: Seat) -> (&mut String, &mut serde_json::Map<String, serde_json::Value>) {
-        let (strategy, params, mix) = match seat.role {
-            Role::Initial => (&mut self.initial.strategy, &mut self.initial.params, &mut self.initial.mix),
-            Role::Query => (&mut self.query.strategy, &mut self.query.params, &mut self.query.mix),
+        let Config { initial, query, .. } = self;
+        let found = match (seat.role, seat.number) {
+            (Role::Initial, 0) => Some((&mut initial.strategy, &mut initial.params)),
+            (Role::Query, 0) => Some((&mut query.strategy, &mut query.params)),
+            (Role::Initial, _) => initial.mix.as_mut().map(|mix| (&mut mix.strategy, &mut mix.params)),
+            (Role::Query, _) => query.mix.as_mut().map(|mix| (&mut mix.strategy, &mut mix.params)),
+            (Role::Sizer, 0) => initial.sizer.as_mut().map(|sizer| (&mut sizer.strategy, &mut sizer.params)),
+            (Role::Sizer, number) => {
+                let adviser = initial.advisers.get_mut(number as usize - 1);
+                adviser.map(|sizer| (&mut sizer.strategy, &mut sizer.params))
+            }
         };
-        match mix {
-            Some(mix) if seat.mixed => (&mut mix.strategy, &mut mix.params),
-            None if seat.mixed => panic!("the config has no section `{}`", seat.section()),
-            _ => (strategy, params),
-        }
+        found.unwrap_or_else(|| panic!("the config has no section `{}`", seat.section()))
     }
 
     /// The config as it is stored with a run: every default written out.
@@ -220,9 +229,10 @@ impl Config {
             !self.name.is_empty() && self.name.chars().all(is_name),
             "made of letters, digits, `.`, `_` and `-`",
         )?;
-        fits("initial.size", self.initial.size > 0, "at least 1")?;
         fits("query.size", self.query.size > 0, "at least 1")?;
-        self.query.check_end(self.initial.size)?;
+        self.initial.check_size(self.query.size)?;
+        let least = self.initial.least(self.query.size);
+        self.query.check_end(least)?;
         let Plugins { timeout, memory, .. } = self.plugins;
         fits("plugins.timeout", timeout > 0.0 && timeout <= 1e9, "a number of seconds above 0")?;
         fits("plugins.memory", memory > 0.0 && memory <= 1e6, "a number of GiB above 0")?;
@@ -236,7 +246,7 @@ impl Config {
                 representation.check(&format!("{section}.representation"), &self.model)?;
             }
         }
-        self.initial.around().check("initial", self.initial.size)?;
+        self.initial.around().check("initial", least)?;
         self.query.around().check("query", self.query.size)?;
         for (section, mix) in [("initial", &self.initial.mix), ("query", &self.query.mix)] {
             let part = mix.as_ref().is_none_or(|mix| mix.weight > 0.0 && mix.weight < 1.0);

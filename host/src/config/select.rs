@@ -44,7 +44,7 @@ impl Settings {
         if typed && !self.overrides.iter().any(|set| set.covers(key)) {
             let when = match self.role {
                 Role::Initial => "before the first label",
-                Role::Query => "now that there are labels",
+                _ => "now that there are labels",
             };
             return ConfigError::in_argument(&format!("--strategy {}", self.strategy), &format!("{message}, {when}"));
         }
@@ -155,6 +155,7 @@ fn section<'a>(table: &'a mut Table, name: &str) -> &'a mut Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Size;
 
     fn config(before: Option<&str>, role: Role, strategy: &str, set: &[&str]) -> Config {
         let overrides: Vec<Override> = set.iter().map(|set| set.parse().unwrap()).collect();
@@ -166,7 +167,7 @@ mod tests {
     fn settings_stay_and_parameters_stay_with_their_strategy() {
         let first =
             config(None, Role::Initial, "one", &["training.epochs=5", "params.k=3", "dataset.shape=[32, 32, 3]"]);
-        assert_eq!((first.initial.strategy.as_str(), first.initial.size), ("one", 7));
+        assert_eq!((first.initial.strategy.as_str(), first.initial.size), ("one", Size::Of(7)));
         assert_eq!(first.initial.params["k"], 3);
         let text = first.to_toml();
         for (role, strategy, kept) in [
@@ -179,7 +180,7 @@ mod tests {
             assert_eq!((next.training.epochs, next.dataset.shape), (5, Some([32, 32, 3])));
             let (name, params) = match role {
                 Role::Initial => (next.initial.strategy, next.initial.params),
-                Role::Query => (next.query.strategy, next.query.params),
+                _ => (next.query.strategy, next.query.params),
             };
             assert_eq!((name.as_str(), params.contains_key("k")), (strategy, kept), "{role:?} {strategy}");
         }

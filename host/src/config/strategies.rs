@@ -2,7 +2,9 @@
 
 use super::{Representation, defaults};
 use coldstart_plugin_api::Role;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::Formatter;
 
 /// The section `[initial]`: who chooses the initial set, and how many images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,8 +12,14 @@ use serde::{Deserialize, Serialize};
 pub struct Initial {
     /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
     pub strategy: String,
-    /// Images in the initial set.
-    pub size: usize,
+    /// Images in the initial set, or that a sizer says how many.
+    pub size: Size,
+    /// Who says how many, where `size` is `auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizer: Option<SizerSettings>,
+    /// Sizers that are asked in every round and not followed: what each would have said is kept with the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advisers: Vec<SizerSettings>,
     /// The seed of this choice; absent, the run's. Runs that differ in their seed alone then begin with the same images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -30,6 +38,69 @@ pub struct Initial {
     /// Another strategy that chooses a share; absent, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mix: Option<Mix>,
+}
+
+/// How many images the initial set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// So many.
+    Of(usize),
+    /// As many as the sizer says; in a config `"auto"`.
+    Auto,
+}
+
+const AUTO: &str = "auto";
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Size::Of(images) => serializer.serialize_u64(*images as u64),
+            Size::Auto => serializer.serialize_str(AUTO),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        struct ImagesOrAuto;
+        impl Visitor<'_> for ImagesOrAuto {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of images, or \"auto\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, images: i64) -> Result<Size, E> {
+                usize::try_from(images).map(Size::Of).map_err(|_| E::invalid_value(Unexpected::Signed(images), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, images: u64) -> Result<Size, E> {
+                Ok(Size::Of(usize::try_from(images).unwrap_or(usize::MAX)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                if text == AUTO { Ok(Size::Auto) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+            }
+        }
+        deserializer.deserialize_any(ImagesOrAuto)
+    }
+}
+
+/// Where a config names a sizer, and between which bounds it may choose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizerSettings {
+    /// Named as strategies are.
+    pub strategy: String,
+    /// The smallest initial set; absent, the images of a query round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<usize>,
+    /// The largest one.
+    #[serde(default = "defaults::most")]
+    pub most: usize,
+    /// Its own parameters.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
@@ -80,19 +151,29 @@ pub struct Mix {
     pub params: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Where a config names a strategy.
+/// Where a config names a strategy or a sizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seat {
-    /// What the strategy is asked for.
+    /// What it is asked for.
     pub role: Role,
-    /// Whether it is the one mixed in.
-    pub mixed: bool,
+    /// Which one in its role: 0 is the strategy itself, 1 the one mixed in; 0 is the sizer that is followed, 1 the first adviser.
+    pub number: u32,
 }
 
 impl Seat {
+    /// The first one in a role.
+    pub fn first(role: Role) -> Seat {
+        Seat { role, number: 0 }
+    }
+
     /// The section that names it, such as `query.mix`.
     pub fn section(self) -> String {
-        format!("{}{}", self.role.name(), if self.mixed { ".mix" } else { "" })
+        match (self.role, self.number) {
+            (Role::Sizer, 0) => "initial.sizer".to_owned(),
+            (Role::Sizer, _) => "initial.advisers".to_owned(),
+            (role, 0) => role.name().to_owned(),
+            (role, _) => format!("{}.mix", role.name()),
+        }
     }
 }
 
@@ -108,6 +189,44 @@ pub struct Around {
 }
 
 impl Initial {
+    /// The sizers, each with its number: 0 is followed, the others are advisers.
+    pub fn sizers(&self) -> impl Iterator<Item = (u32, &SizerSettings)> {
+        self.sizer.iter().map(|sizer| (0, sizer)).chain((1..).zip(&self.advisers))
+    }
+
+    /// The fewest images that it may have; a query round labels `query`.
+    pub fn least(&self, query: usize) -> usize {
+        match (self.size, &self.sizer) {
+            (Size::Of(images), _) => images,
+            (Size::Auto, sizer) => sizer.as_ref().and_then(|sizer| sizer.least).unwrap_or(query),
+        }
+    }
+
+    /// Whether size and sizers fit each other.
+    pub(super) fn check_size(&self, query: usize) -> Result<(), (String, String)> {
+        let wrong = |key: &str, rule: &str| Err((format!("initial.{key}"), rule.to_owned()));
+        match (self.size, &self.sizer) {
+            (Size::Of(0), _) => return wrong("size", "must be at least 1"),
+            (Size::Of(_), Some(_)) => {
+                return wrong("sizer", "needs `initial.size = \"auto\"`; `initial.advisers` only says");
+            }
+            (Size::Auto, None) => return wrong("size", "is \"auto\": name who says how many in `[initial.sizer]`"),
+            _ => {}
+        }
+        for (number, sizer) in self.sizers() {
+            let key = |key: &str| format!("{}.{key}", if number == 0 { "sizer" } else { "advisers" });
+            let least = sizer.least.unwrap_or(query);
+            if least == 0 {
+                return wrong(&key("least"), "must be at least 1");
+            }
+            if sizer.most < least {
+                let rule = format!("must be at least `least`, which is {least}");
+                return wrong(&key("most"), &rule);
+            }
+        }
+        Ok(())
+    }
+
     /// What is done around its strategy.
     pub fn around(&self) -> Around {
         Around { subsample: self.subsample, balance: false, stochastic: self.stochastic }

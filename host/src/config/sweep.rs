@@ -168,18 +168,29 @@ fn axis(name: &str, values: &[Value]) -> Result<Axis, (String, String)> {
     Ok(Axis { name: name.to_owned(), points })
 }
 
-/// An element of the axis `name`. A table on a section sets keys of this section, in an axis of arms keys of any.
+/// An element of the axis `name`. A table on a section sets keys of this section, in an axis of arms keys of any; on a key within
+/// a section it is the key's value.
 fn point(name: &str, value: &Value) -> Result<Point, String> {
-    let several = match value {
-        Value::Table(keys) if name == ANY_SECTION || !name.contains('.') => keys,
+    let mut keys = match value {
+        Value::Table(keys) => keys.clone(),
         _ if name == ANY_SECTION => return Err("must be a list of tables of keys".to_owned()),
         value => {
             let sets = vec![Override::in_sweep(name, value.clone())];
             return Ok(Point { label: plain(value), sets });
         }
     };
+    let label = match keys.remove(LABEL) {
+        Some(Value::String(label)) => Some(label),
+        Some(_) => return Err(format!("`{LABEL}` must be a text")),
+        None => None,
+    };
+    if name.contains('.') {
+        let texts: Vec<String> = keys.values().map(plain).collect();
+        let label = label.unwrap_or_else(|| texts.join(", "));
+        return Ok(Point { label, sets: vec![Override::in_sweep(name, Value::Table(keys))] });
+    }
     let mut sets = Vec::new();
-    for (key, value) in several.iter().filter(|(key, _)| *key != LABEL) {
+    for (key, value) in &keys {
         match (name, value) {
             (ANY_SECTION, Value::Table(section)) if !key.contains('.') => {
                 sets.extend(section.iter().map(|(below, v)| Override::in_sweep(&format!("{key}.{below}"), v.clone())));
@@ -188,15 +199,11 @@ fn point(name: &str, value: &Value) -> Result<Point, String> {
             (section, value) => sets.push(Override::in_sweep(&format!("{section}.{key}"), value.clone())),
         }
     }
-    let label = match several.get(LABEL) {
-        Some(Value::String(label)) => label.clone(),
-        Some(_) => return Err(format!("`{LABEL}` must be a text")),
-        None => {
-            let mut texts: Vec<String> = sets.iter().map(|set| plain(set.value())).collect();
-            texts.dedup();
-            texts.join(", ")
-        }
-    };
+    let label = label.unwrap_or_else(|| {
+        let mut texts: Vec<String> = sets.iter().map(|set| plain(set.value())).collect();
+        texts.dedup();
+        texts.join(", ")
+    });
     Ok(Point { label, sets })
 }
 
@@ -278,6 +285,7 @@ fn crossed(axes: &[Axis]) -> impl Iterator<Item = Vec<&Point>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Size;
 
     const BASE: &str = r#"
 name = "toy"
@@ -311,7 +319,7 @@ size = 10
         assert_eq!(names, ["initial.size", "initial.strategy", "seed"]);
         assert_eq!(labels(&sweep), ["5/random/1", "10/random/1", "5/random/2", "10/random/2"]);
         let last = &sweep.cells[3].config;
-        assert_eq!((last.seed, last.initial.size, last.sweep.is_none()), (2, 10, true));
+        assert_eq!((last.seed, last.initial.size, last.sweep.is_none()), (2, Size::Of(10), true));
     }
 
     #[test]
@@ -326,7 +334,21 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
         assert_eq!(labels(&sweep), ["3, margin/random", "random, 4/random", "3, margin/mine", "random, 4/mine"]);
         let config = &sweep.cells[3].config;
         assert_eq!((config.query.strategy.as_str(), config.query.size, config.seed), ("random", 5, 4));
-        assert_eq!((config.initial.strategy.as_str(), config.initial.size), ("kmeans", 10));
+        assert_eq!((config.initial.strategy.as_str(), config.initial.size), ("kmeans", Size::Of(10)));
+    }
+
+    #[test]
+    fn a_table_on_a_key_is_its_value() {
+        let sweep = read(
+            r#"[sweep]
+"initial.strategy" = ["random"]
+"initial.representation" = [{ method = "moco-v2", epochs = 3, as = "moco" }, { method = "pixels" }]"#,
+            &[],
+        )
+        .unwrap();
+        assert_eq!(labels(&sweep), ["moco/random", "pixels/random"]);
+        let of = |i: usize| sweep.cells[i].config.initial.representation.clone().unwrap();
+        assert_eq!((of(0).epochs, of(1).method.as_str(), of(1).epochs), (Some(3), "pixels", None));
     }
 
     #[test]

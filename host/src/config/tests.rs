@@ -52,7 +52,7 @@ fn overrides_are_dotted_and_typed() {
         ],
     )
     .unwrap();
-    assert_eq!((config.initial.size, config.query.strategy.as_str(), config.seed), (100, "margin", 7));
+    assert_eq!((config.initial.size, config.query.strategy.as_str(), config.seed), (Size::Of(100), "margin", 7));
     assert_eq!(config.training.optimizer.lr(), 0.01);
 }
 
@@ -86,7 +86,7 @@ fn mistakes_name_the_file_the_key_and_the_nearest_name() {
 fn a_bad_override_is_the_one_named() {
     for (given, culprit, expected) in [
         (vec!["seed=2", "training.epocs=3"], "training.epocs=3", "did you mean `epochs`?"),
-        (vec!["initial.size=many", "seed=2"], "initial.size=\"many\"", "invalid type"),
+        (vec!["initial.size=many", "seed=2"], "initial.size=\"many\"", "expected a number of images, or \"auto\""),
         (vec!["initial.size=0"], "initial.size=0", "must be at least 1"),
         (vec!["name.first=x"], "name.first=\"x\"", "not a section"),
     ] {
@@ -100,6 +100,27 @@ fn a_bad_override_is_the_one_named() {
 fn an_override_can_supply_what_the_file_lacks() {
     let file = MINIMAL.replacen("rounds = 2", "", 1);
     assert_eq!(read(&file, &["seed=3", "query.rounds=4"]).unwrap().query.rounds, Some(4));
+}
+
+#[test]
+fn a_sizer_may_say_the_size() {
+    let auto = ["initial.size=auto", "initial.sizer.strategy=floor"];
+    let with = |more: &str| read(MINIMAL, &[&auto[..], &[more]].concat());
+    let config = with("initial.advisers=[{ strategy = \"knee\", most = 70 }, { strategy = \"veto\" }]").unwrap();
+    let sections: Vec<String> = config.seats().into_iter().map(Seat::section).collect();
+    assert_eq!(sections, ["initial", "query", "initial.sizer", "initial.advisers", "initial.advisers"]);
+    assert_eq!((config.initial.size, config.initial.least(5), config.initial.advisers[0].most), (Size::Auto, 5, 70));
+    let again = read(&config.to_toml(), &[]).unwrap();
+    assert_eq!(again.initial, config.initial);
+    for (given, expected) in [
+        (&auto[..1], "name who says how many in `[initial.sizer]`"),
+        (&auto[1..], "`initial.sizer` needs `initial.size = \"auto\"`"),
+        (&[auto[0], auto[1], "initial.sizer.least=0"], "`initial.sizer.least` must be at least 1"),
+        (&[auto[0], auto[1], "initial.sizer.most=2", "initial.sizer.least=3"], "must be at least `least`, which is 3"),
+    ] {
+        let error = read(MINIMAL, given).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

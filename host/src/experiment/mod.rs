@@ -1,9 +1,10 @@
 //! The active-learning loop: select, label, train, evaluate, record; and resume where a killed run stopped.
 //!
-//! The loop knows a data set, a [`Learner`] and two [`Selector`]s, all by trait or as plain data: no torch, no
+//! The loop knows a data set, a [`Learner`], two [`Selector`]s and perhaps [`Sizer`]s, all by trait or as plain data: no torch, no
 //! `dlopen`, and no strategy by name. Files are the truth: after every round all that matters lies in the run
 //! directory, and a round counts once its `round-finished` line is in the journal.
 
+mod budget;
 mod error;
 mod files;
 mod journal;
@@ -11,14 +12,17 @@ mod metrics;
 mod rounds;
 mod run_dir;
 mod seeds;
+mod sizing;
 
+pub use budget::{Budget, End};
 pub use error::{RunError, chain};
 pub use files::{create_folder, write_atomically};
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};
-pub use rounds::{Budget, End, Experiment, Outcome};
+pub use rounds::{Experiment, Outcome};
 pub use run_dir::RunDir;
 pub use seeds::seed;
+pub use sizing::{Said, Sizer, Sizers, Sizings};
 
 use coldstart_plugin_api::Selection;
 use serde::{Deserialize, Serialize};
@@ -91,11 +95,18 @@ pub struct Ask<'a> {
     pub labelled: &'a [u64],
 }
 
-/// A selector's answer and where its time went.
+/// A selector's answer.
 #[derive(Debug, Clone)]
 pub struct Selected {
     /// The chosen images.
     pub selection: Selection,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// What an answer took.
+#[derive(Debug, Clone, Default)]
+pub struct Effort {
     /// Time that the strategy itself took.
     pub deciding: Duration,
     /// Time that networks took to answer the strategy's questions.
@@ -106,6 +117,17 @@ pub struct Selected {
     pub pretexts: Vec<Pretext>,
     /// Why it had to be asked again, if it had to.
     pub mishaps: Vec<Mishap>,
+}
+
+impl Effort {
+    /// What another answer took comes on top.
+    pub fn add(&mut self, more: Effort) {
+        self.deciding += more.deciding;
+        self.predicting += more.predicting;
+        self.training += more.training;
+        self.pretexts.extend(more.pretexts);
+        self.mishaps.extend(more.mishaps);
+    }
 }
 
 /// A strategy was lost while it chose, and was asked again.

@@ -1,66 +1,17 @@
 //! The rounds of a run.
 
+use super::budget::Budget;
 use super::error::RunError;
 use super::files::{create_folder, read, write_atomically};
 use super::journal::{Event, Journal};
 use super::metrics::{Metrics, metrics};
-use super::run_dir::RunDir;
-use super::{Ask, Failure, Learner, Selected, Selector, Training, Watcher, chain, seed};
+use super::run_dir::{RunDir, SIZINGS};
+use super::sizing::{Sizers, Sizings};
+use super::{Ask, Effort, Failure, Learner, Selected, Selector, Training, Watcher, chain, seed};
 use crate::data::{Dataset, contact_sheet};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-
-/// How many images to label, and in how many steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// Size of the initial set.
-    pub initial: usize,
-    /// Images a query round.
-    pub query: usize,
-    /// When to end.
-    pub end: End,
-}
-
-/// When a run has enough labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// After so many query rounds.
-    Rounds(u32),
-    /// With so many labels; the last round is smaller if need be.
-    Labels(usize),
-}
-
-impl Budget {
-    /// Errs if the pool has fewer images than the rounds need.
-    pub fn check(&self, pool: usize) -> Result<(), RunError> {
-        let needed = self.initial + (1..=self.rounds()).map(|round| self.of(round)).sum::<usize>();
-        if needed > pool {
-            let (rounds, budget, initial) = (self.rounds(), self.query, self.initial);
-            return Err(RunError::PoolTooSmall { rounds, budget, initial, needed, pool });
-        }
-        Ok(())
-    }
-
-    /// Query rounds after the initial one.
-    pub fn rounds(&self) -> u32 {
-        match self.end {
-            End::Rounds(rounds) => rounds,
-            End::Labels(until) => until.saturating_sub(self.initial).div_ceil(self.query.max(1)) as u32,
-        }
-    }
-
-    fn of(&self, round: u32) -> usize {
-        match (round, self.end) {
-            (0, _) => self.initial,
-            (_, End::Rounds(_)) => self.query,
-            (_, End::Labels(until)) => {
-                let before = self.initial + self.query * (round as usize - 1);
-                self.query.min(until.saturating_sub(before))
-            }
-        }
-    }
-}
 
 /// A run, with everything that takes part in it.
 pub struct Experiment<'a> {
@@ -68,10 +19,12 @@ pub struct Experiment<'a> {
     pub data: &'a Dataset,
     /// Trains and asks the task model.
     pub learner: &'a mut dyn Learner,
-    /// Chooses in round 0.
+    /// Chooses in round 0, and for as long as a sizer wants more.
     pub initial: &'a mut dyn Selector,
-    /// Chooses in rounds 1 and later.
+    /// Chooses afterwards.
     pub query: &'a mut dyn Selector,
+    /// Say how large the initial set should be.
+    pub sizers: Sizers<'a>,
     /// How many images.
     pub budget: Budget,
     /// The seed of training.
@@ -119,8 +72,10 @@ impl Experiment<'_> {
         let start = if finished == 0 { Event::RunStarted } else { Event::Resumed { round: finished } };
         journal.append(start)?;
         self.watcher.run_started(self.dir.root());
-        for round in finished..=self.budget.rounds() {
+        let mut round = finished;
+        while round <= self.budget.last(round, state.labelled.len()) {
             self.round(round, &mut state, journal)?;
+            round += 1;
         }
         Ok(Outcome { rounds: state.rounds })
     }
@@ -131,17 +86,21 @@ impl Experiment<'_> {
         for round in 0..finished {
             state.label(self.data, &self.dir.read_selection(round)?)?;
             state.rounds.push(self.dir.read_metrics(round)?);
+            if !self.sizers.is_empty() {
+                self.sizers.recall(&self.dir.read_sizings(round)?);
+            }
         }
-        for round in finished..=self.budget.rounds() {
-            self.dir.discard(round)?;
-        }
+        self.dir.discard_from(finished)?;
         let Some(last) = finished.checked_sub(1) else { return Ok(state) };
-        if finished <= self.budget.rounds() {
+        if finished <= self.budget.last(finished, state.labelled.len()) {
             let checkpoint = self.dir.checkpoint(last);
             let failed = |source| RunError::Step { round: last, step: "restoring", source };
             self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
             self.initial.load(&read(&checkpoint.join("initial.state"))?).map_err(failed)?;
             self.query.load(&read(&checkpoint.join("query.state"))?).map_err(failed)?;
+            if !self.sizers.is_empty() {
+                self.sizers.load(&read(&checkpoint.join("sizers.state"))?).map_err(failed)?;
+            }
         }
         self.dir.write_results(&state.rounds)?;
         Ok(state)
@@ -154,19 +113,25 @@ impl Experiment<'_> {
             reading => drop(clock.phases.insert("data", reading)),
         }
         journal.append(Event::RoundStarted { round })?;
-        self.watcher.round_started(round, self.budget.rounds(), state.labelled.len(), self.budget.of(round));
+        let unlabelled = state.unlabelled(self.data);
+        let mut sizings = None;
+        if !self.sizers.is_empty() {
+            let (said, effort) = clock.time("size", || self.size(round, state, &unlabelled))?;
+            self.note(round, ("size", "size"), &effort, &mut clock, journal)?;
+            sizings = Some(said);
+        }
+        let budget = sizings.as_ref().and_then(|sizings: &Sizings| sizings.initial);
+        let budget = budget.unwrap_or_else(|| self.budget.of(round, state.labelled.len()));
+        let rounds = self.budget.last(round, state.labelled.len()).max(round);
+        self.watcher.round_started(round, rounds, state.labelled.len(), budget);
 
-        let selected = clock.time("select", || self.select(round, state))?;
-        clock.split("select", "plugin", selected.deciding);
-        clock.split("select", "predict", selected.predicting);
-        clock.split("select", "pretext", selected.training);
-        for mishap in &selected.mishaps {
-            journal.append(Event::AskedAgain { round, mishap: mishap.clone() })?;
-        }
-        for pretext in &selected.pretexts {
-            journal.append(Event::PretextTrained { round, pretext: pretext.clone() })?;
-        }
+        let by_initial = self.sizers.initial_chooses(round);
+        let selected = clock.time("select", || self.select((round, budget, by_initial), state, &unlabelled))?;
+        self.note(round, ("select", "plugin"), &selected.effort, &mut clock, journal)?;
         clock.time("record", || self.record_selection(round, &selected, state))?;
+        if let Some(sizings) = &sizings {
+            self.dir.write_json(round, SIZINGS, sizings)?;
+        }
         journal.append(Event::Selected { round, images: selected.selection.ids.len() })?;
         self.stop_if_cancelled()?;
 
@@ -200,12 +165,44 @@ impl Experiment<'_> {
         self.stop_if_cancelled()
     }
 
-    fn select(&mut self, round: u32, state: &State) -> Result<Selected, RunError> {
+    /// Where the time of an answer goes, and what happened meanwhile.
+    fn note(
+        &self,
+        round: u32,
+        (phase, own): (&'static str, &'static str),
+        effort: &Effort,
+        clock: &mut Clock,
+        journal: &mut Journal,
+    ) -> Result<(), RunError> {
+        clock.split(phase, own, effort.deciding);
+        clock.split(phase, "predict", effort.predicting);
+        clock.split(phase, "pretext", effort.training);
+        for mishap in &effort.mishaps {
+            journal.append(Event::AskedAgain { round, mishap: mishap.clone() })?;
+        }
+        for pretext in &effort.pretexts {
+            journal.append(Event::PretextTrained { round, pretext: pretext.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// What the sizers say before a round.
+    fn size(&mut self, round: u32, state: &State, unlabelled: &[u64]) -> Result<(Sizings, Effort), RunError> {
         let labelled: Vec<u64> = state.labelled.keys().copied().collect();
-        let unlabelled: Vec<u64> =
-            self.data.pool.ids.iter().copied().filter(|id| !state.labelled.contains_key(id)).collect();
-        let ask = Ask { round, budget: self.budget.of(round), unlabelled: &unlabelled, labelled: &labelled };
-        let selector = if round == 0 { &mut *self.initial } else { &mut *self.query };
+        let ask = Ask { round, budget: self.budget.query, unlabelled, labelled: &labelled };
+        let most = self.budget.most_initial(self.data.pool.len());
+        self.sizers.ask(&ask, most).map_err(|source| self.failed(round, "sizing", source))
+    }
+
+    fn select(
+        &mut self,
+        (round, budget, by_initial): (u32, usize, bool),
+        state: &State,
+        unlabelled: &[u64],
+    ) -> Result<Selected, RunError> {
+        let labelled: Vec<u64> = state.labelled.keys().copied().collect();
+        let ask = Ask { round, budget, unlabelled, labelled: &labelled };
+        let selector = if by_initial { &mut *self.initial } else { &mut *self.query };
         selector.select(&ask).map_err(|source| self.failed(round, "selection", source))
     }
 
@@ -254,7 +251,11 @@ impl Experiment<'_> {
         let failed = |source| RunError::Step { round, step: "storing", source };
         self.learner.save(&checkpoint.join("model.safetensors")).map_err(failed)?;
         write_atomically(&checkpoint.join("initial.state"), &self.initial.save().map_err(failed)?)?;
-        write_atomically(&checkpoint.join("query.state"), &self.query.save().map_err(failed)?)
+        write_atomically(&checkpoint.join("query.state"), &self.query.save().map_err(failed)?)?;
+        match self.sizers.is_empty() {
+            true => Ok(()),
+            false => write_atomically(&checkpoint.join("sizers.state"), &self.sizers.save().map_err(failed)?),
+        }
     }
 
     fn stop_if_cancelled(&self) -> Result<(), RunError> {
@@ -277,6 +278,11 @@ struct State {
 }
 
 impl State {
+    /// The other images of the pool, ascending.
+    fn unlabelled(&self, data: &Dataset) -> Vec<u64> {
+        data.pool.ids.iter().copied().filter(|id| !self.labelled.contains_key(id)).collect()
+    }
+
     fn label(&mut self, data: &Dataset, ids: &[u64]) -> Result<(), RunError> {
         for id in ids {
             let position = data.pool.ids.binary_search(id).map_err(|_| RunError::Damaged {
@@ -333,27 +339,4 @@ fn peak_memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_ends_after_so_many_rounds_or_with_so_many_labels() {
-        for (initial, query, end, sizes) in [
-            (5, 10, End::Rounds(2), vec![5, 10, 10]),
-            (5, 10, End::Rounds(0), vec![5]),
-            (5, 10, End::Labels(25), vec![5, 10, 10]),
-            (5, 10, End::Labels(27), vec![5, 10, 10, 2]),
-            (5, 10, End::Labels(8), vec![5, 3]),
-            (5, 10, End::Labels(5), vec![5]),
-        ] {
-            let budget = Budget { initial, query, end };
-            let rounds: Vec<usize> = (0..=budget.rounds()).map(|round| budget.of(round)).collect();
-            assert_eq!(rounds, sizes, "{budget:?}");
-            let needed: usize = sizes.iter().sum();
-            assert!(budget.check(needed).is_ok() && budget.check(needed - 1).is_err(), "{budget:?}");
-        }
-    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! RUN/config.toml  plugins.lock  environment.json      what ran
 //! RUN/journal.jsonl                                    what happened
-//! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png
+//! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png  sizing.json
 //! RUN/artifacts/003/...                                what strategies put there
 //! RUN/artifacts/diagnosis/...  diagnostics.json        what `coldstart diagnose` found, if it was asked
 //! RUN/checkpoints/003/...                              to resume from: the model and the strategies' states
@@ -14,8 +14,10 @@ use super::error::RunError;
 use super::files::{self, write_atomically};
 use super::journal::{Event, Journal};
 use super::metrics::Metrics;
+use super::sizing::Sizings;
 use coldstart_plugin_api::Selection;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub struct RunDir {
     root: PathBuf,
 }
+
+/// What the sizers said before a round.
+pub const SIZINGS: &str = "sizing.json";
 
 /// What lies in a folder whose run was killed before it had its `config.toml`, the last file of a start.
 const LEFT_BY_A_KILLED_START: [&str; 5] =
@@ -103,10 +108,15 @@ impl RunDir {
         Ok(finished.max().unwrap_or(0))
     }
 
-    /// Forget what a killed process left of a round that does not count.
-    pub fn discard(&self, round: u32) -> Result<(), RunError> {
-        for folder in [self.round(round), self.artifacts(round), self.checkpoint(round)] {
-            remove_folder(&folder)?;
+    /// Forget what a killed process left of rounds that do not count: this one and later ones.
+    pub fn discard_from(&self, round: u32) -> Result<(), RunError> {
+        for kind in ["rounds", "artifacts", "checkpoints"] {
+            for folder in fs::read_dir(self.path(kind)).into_iter().flatten().flatten() {
+                let number: Option<u32> = folder.file_name().to_str().and_then(|name| name.parse().ok());
+                if number.is_some_and(|number| number >= round) {
+                    remove_folder(&folder.path())?;
+                }
+            }
         }
         Ok(())
     }
@@ -152,7 +162,16 @@ impl RunDir {
 
     /// A finished round's measures.
     pub fn read_metrics(&self, round: u32) -> Result<Metrics, RunError> {
-        let path = self.round(round).join("metrics.json");
+        self.read_json(round, "metrics.json")
+    }
+
+    /// What the sizers said before a finished round.
+    pub fn read_sizings(&self, round: u32) -> Result<Sizings, RunError> {
+        self.read_json(round, SIZINGS)
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, round: u32, name: &str) -> Result<T, RunError> {
+        let path = self.round(round).join(name);
         let bytes = files::read(&path)?;
         serde_json::from_slice(&bytes).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
     }

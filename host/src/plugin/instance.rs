@@ -6,7 +6,8 @@ use super::load::{Library, Verified};
 use super::record::{self, Recorder};
 use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
-use coldstart_plugin_api::{Code, Error, Selection};
+use coldstart_plugin_api::ops::SizeAnswer;
+use coldstart_plugin_api::{Code, Error, Selection, Sizing, wire};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -101,6 +102,15 @@ pub struct Instance {
     recorder: Option<Recorder>,
 }
 
+/// What came of a request: images, or from a sizer a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The images.
+    pub selection: Selection,
+    /// The report, MessagePack; empty from strategies.
+    pub report: Vec<u8>,
+}
+
 enum Body {
     InProcess(SelectorBox),
     Apart(Box<Worker>),
@@ -115,13 +125,26 @@ impl Instance {
 
     /// Ask for a selection. The answer is not checked yet: see [`check_selection`].
     pub fn select(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
+        self.ask(request, host).map(|answer| answer.selection)
+    }
+
+    /// Ask a sizer how large the initial set should be; the request's `extra` has the bounds.
+    ///
+    /// Errs when it answers anything else than a size, a reason and finite numbers.
+    pub fn size(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Sizing, PluginError> {
+        let answer = self.ask(request, host)?;
+        check_sizing(&self.name, &answer)
+    }
+
+    /// Put a request, and hand over the answer as it came.
+    pub fn ask(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Answer, PluginError> {
         let Instance { name, body, recorder } = self;
-        let Some(recorder) = recorder else { return body.select(name, request, host) };
+        let Some(recorder) = recorder else { return body.ask(name, request, host) };
         let listener = recorder.listen(host);
         listener.request(request);
-        let selection = body.select(name, request, listener.as_host());
-        recorder.outcome(record::outcome(&selection, record::selected));
-        selection
+        let answer = body.ask(name, request, listener.as_host());
+        recorder.outcome(record::outcome(&answer, record::selected));
+        answer
     }
 
     /// The recording, if there is one.
@@ -162,13 +185,13 @@ impl Instance {
 }
 
 impl Body {
-    fn select(&mut self, name: &str, request: &abi::Request, host: HostRef<'_>) -> Result<Selection, PluginError> {
+    fn ask(&mut self, name: &str, request: &abi::Request, host: HostRef<'_>) -> Result<Answer, PluginError> {
         let answer = match self {
-            Body::InProcess(selector) => {
-                let answer = selector.select(request, host).into_result();
-                answer.map(|chosen| Selection { ids: chosen.ids.into_vec(), scores: chosen.scores.into_vec() })
-            }
-            Body::Apart(worker) => worker.select(request, &host)?.map_err(abi::Fault::from),
+            Body::InProcess(selector) => selector.select(request, host).into_result().map(|chosen| Answer {
+                selection: Selection { ids: chosen.ids.into_vec(), scores: chosen.scores.into_vec() },
+                report: chosen.report.into_vec(),
+            }),
+            Body::Apart(worker) => worker.ask_strategy(request, &host)?.map_err(abi::Fault::from),
         };
         answer.map_err(|fault| failed(name, fault, PluginCode::Select))
     }
@@ -246,6 +269,20 @@ pub fn check_selection(
     match scores.iter().position(|score| !score.is_finite()) {
         Some(at) => invalid(format!("gave the score {} to the image {}", scores[at], ids[at])),
         None => Ok(()),
+    }
+}
+
+/// What a sizer's answer must be: no image, but a size, a reason and finite numbers.
+pub fn check_sizing(name: &str, Answer { selection, report }: &Answer) -> Result<Sizing, PluginError> {
+    let invalid = |message: String| PluginError::new(PluginCode::Selection, name, message);
+    if !selection.ids.is_empty() {
+        return Err(invalid("chose images, where a size was asked for".to_owned()));
+    }
+    let answer = wire::decode::<SizeAnswer>(report);
+    let sizing = Sizing::from(answer.map_err(|error| invalid(format!("gave no size: {}", error.message)))?);
+    match sizing.measures.iter().find(|(_, value)| !value.is_finite()) {
+        Some((measure, value)) => Err(invalid(format!("gave the number {value} as `{measure}`"))),
+        None => Ok(sizing),
     }
 }
 

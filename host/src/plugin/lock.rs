@@ -33,10 +33,14 @@ fn version() -> u32 {
     VERSION
 }
 
+fn is_first(number: &u32) -> bool {
+    *number == 0
+}
+
 /// A plugin in a role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LockedPlugin {
-    /// `initial` or `query`.
+    /// `initial`, `query` or `sizer`.
     pub role: String,
     /// The plugin's name.
     pub name: String,
@@ -44,9 +48,9 @@ pub struct LockedPlugin {
     pub publisher: String,
     /// Its version.
     pub version: Version,
-    /// In a run's lock: whether it is the one mixed in.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub mixed: bool,
+    /// In a run's lock: which one in its role; 0 is the first.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub number: u32,
     /// The version requirement in the config.
     #[serde(default)]
     pub requirement: String,
@@ -81,7 +85,7 @@ pub struct LockedPlugin {
 /// A plugin that is about to be used.
 #[derive(Debug, Clone, Copy)]
 pub struct Use<'a> {
-    /// `initial` or `query`.
+    /// `initial`, `query` or `sizer`.
     pub role: &'a str,
     /// What it says of itself.
     pub manifest: &'a Manifest,
@@ -102,7 +106,7 @@ impl LockedPlugin {
             name: manifest.name.clone(),
             publisher: manifest.publisher.clone(),
             version: manifest.version.clone(),
-            mixed: false,
+            number: 0,
             requirement: name.requirement().to_string(),
             api: manifest.api.clone(),
             signer: trust.signer(),
@@ -181,9 +185,9 @@ impl Lock {
         &self.plugin
     }
 
-    /// The plugin of a run's lock that played a role, alone or mixed in.
-    pub fn of(&self, role: &str, mixed: bool) -> Result<&LockedPlugin, PluginError> {
-        let found = self.plugin.iter().find(|plugin| plugin.role == role && plugin.mixed == mixed);
+    /// The plugin of a run's lock that played a role, the first or another.
+    pub fn of(&self, role: &str, number: u32) -> Result<&LockedPlugin, PluginError> {
+        let found = self.plugin.iter().find(|plugin| plugin.role == role && plugin.number == number);
         found.ok_or_else(|| PluginError::new(PluginCode::LockMismatch, role, "the run's lock names no plugin for it"))
     }
 
@@ -376,8 +380,8 @@ mod tests {
         let old = "[[plugin]]\nrole = \"query\"\nname = \"toy\"\npublisher = \"\"\nversion = \"0.1.0\"\napi = \"1.0.0\"\n\
                    mode = \"in-process\"\nsha256 = \"sha256:1\"\nfile = \"/x/libtoy.so\"\n";
         let lock = Lock::parse("plugins.lock", old.as_bytes()).unwrap();
-        assert_eq!(lock.of("query", false).unwrap().sha256, "sha256:1");
-        assert!(lock.of("initial", false).is_err() && lock.of("query", true).is_err());
+        assert_eq!(lock.of("query", 0).unwrap().sha256, "sha256:1");
+        assert!(lock.of("initial", 0).is_err() && lock.of("query", 1).is_err());
         for text in [&b"version = 2\n"[..], b"plugin = 3", b"[[plugin]]\nrole = \"query\"\n", b"\xff", b"=", b"\0"] {
             assert_eq!(Lock::parse("x.lock", text).unwrap_err().code, PluginCode::LockMismatch);
         }

@@ -28,7 +28,7 @@ pub mod trust;
 
 pub use elf::Facts;
 pub use error::{CODES, PluginCode, PluginError};
-pub use instance::{Instance, Plugin, check_selection};
+pub use instance::{Answer, Instance, Plugin, check_selection, check_sizing};
 pub use isolate::{Limits, as_worker, only_read};
 pub use load::{ENTRIES, Library, Verified};
 pub use manifest::Manifest;

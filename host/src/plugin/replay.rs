@@ -79,7 +79,7 @@ impl Recording {
                 (_, None) => break,
                 (Call::Select { .. }, Some(instance)) => {
                     let request = stage.request(&recorded.call)?;
-                    instance.select(&request, stage.as_host()).map(|selection| record::selected(&selection))
+                    instance.ask(&request, stage.as_host()).map(|answer| record::selected(&answer))
                 }
                 (Call::Save {}, Some(instance)) => instance.save().map(|state| Outcome::Saved { state }),
                 (Call::Load { state }, Some(instance)) => instance.load(state).map(|()| Outcome::Done {}),
@@ -119,7 +119,13 @@ fn name(call: &Call) -> String {
 fn difference(then: Option<&Outcome>, now: &Outcome) -> Option<String> {
     let Some(then) = then else { return Some(format!("then the recording ended here, now {}", short(now))) };
     match (then, now) {
-        (Outcome::Selected { ids, scores }, Outcome::Selected { ids: ids_now, scores: scores_now }) => {
+        (
+            Outcome::Selected { ids, scores, report },
+            Outcome::Selected { ids: ids_now, scores: scores_now, report: report_now },
+        ) => {
+            if report != report_now {
+                return Some("it says another size, or gives other reasons".to_owned());
+            }
             if ids.len() != ids_now.len() || scores.len() != scores_now.len() {
                 return Some(format!("then {}, now {}", short(then), short(now)));
             }
@@ -137,7 +143,8 @@ fn difference(then: Option<&Outcome>, now: &Outcome) -> Option<String> {
 fn short(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done {} => "it went well".to_owned(),
-        Outcome::Selected { ids, scores } => format!("{} images with {} scores", ids.len(), scores.len()),
+        Outcome::Selected { report, .. } if !report.is_empty() => "a size".to_owned(),
+        Outcome::Selected { ids, scores, .. } => format!("{} images with {} scores", ids.len(), scores.len()),
         Outcome::Saved { state } => format!("a state of {} bytes", state.len()),
         Outcome::Failed { error } => format!("it failed: {error}"),
     }
@@ -167,7 +174,7 @@ impl<'a> Stage<'a> {
     }
 
     fn request(&self, call: &Call) -> Result<abi::Request, PluginError> {
-        let Call::Select { round, budget, unlabelled, labelled, .. } = call else {
+        let Call::Select { round, budget, unlabelled, labelled, extra, .. } = call else {
             return Err(PluginError::new(PluginCode::Library, "recording", "has no request"));
         };
         let tensor = |hash: &String| {
@@ -180,7 +187,7 @@ impl<'a> Stage<'a> {
             seed: self.seed,
             unlabelled: tensor(unlabelled)?,
             labelled: tensor(labelled)?,
-            extra: RVec::new(),
+            extra: extra.clone().into(),
         })
     }
 

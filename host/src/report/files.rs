@@ -238,6 +238,36 @@ impl Metrics {
     }
 }
 
+/// `sizing.json` of one round: what sizers said before it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Sizings {
+    /// Labelled images before the round.
+    pub labels: usize,
+    /// Whether the initial strategy chose in this round.
+    pub initial_chooses: bool,
+    /// What each sizer said.
+    pub said: Vec<Said>,
+}
+
+/// What one sizer said.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// Its name.
+    pub sizer: String,
+    /// Whether the run acts on it.
+    pub followed: bool,
+    /// How large it wants the initial set to be.
+    pub wanted: usize,
+    /// The nearest size that it is allowed to say.
+    pub size: usize,
+    /// Whether it has enough.
+    pub content: bool,
+    /// Why.
+    pub reason: String,
+}
+
 /// `timings.json` of one round.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -15,8 +15,9 @@ use super::run::{Round, Run, SPRITE_COLUMNS, Sprite, Status};
 use super::statistics::ENOUGH_SEEDS;
 
 /// Phases in the order in which a round goes through them; others follow by name.
-const PHASES: [&str; 12] = [
+const PHASES: [&str; 13] = [
     "data",
+    "size",
     "pretext",
     "select",
     "predict",

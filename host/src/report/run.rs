@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::ReportError;
 use super::files::{
-    Config, Environment, Event, LockedPlugin, Metrics, Pick, Timings, parse_journal, parse_json, parse_lock,
+    Config, Environment, Event, LockedPlugin, Metrics, Pick, Sizings, Timings, parse_journal, parse_json, parse_lock,
     parse_selection,
 };
 use super::maps::{self, ImageMap};
@@ -63,6 +63,8 @@ pub struct Round {
     pub selection: Vec<Pick>,
     /// What the model reached afterwards.
     pub metrics: Metrics,
+    /// What sizers said before it, if there were any.
+    pub sizings: Option<Sizings>,
     /// What it took, if recorded.
     pub timings: Option<Timings>,
     /// Thumbnails of the selection, if there are any.
@@ -127,6 +129,11 @@ impl Run {
     /// The last round that counts.
     pub fn last_round(&self) -> Option<&Round> {
         self.rounds.last()
+    }
+
+    /// Whether anybody was asked how large the initial set should be.
+    pub fn asked_sizers(&self) -> bool {
+        self.rounds.iter().any(|round| round.sizings.is_some())
     }
 
     /// How it ended, in a few words.
@@ -255,12 +262,14 @@ impl Reader<'_> {
         let (selection, metrics) = whole
             .map_err(|problem| self.problems.push(format!("round {number} is unfinished and left out: {problem}")))
             .ok()?;
+        let sizings = format!("{folder}/sizing.json");
+        let sizings = self.dir.join(&sizings).exists().then(|| self.note(&sizings, parse_json)).flatten();
         if self.depth == Depth::Numbers {
-            return Some(Round { number, selection, metrics, timings: None, sprite: None });
+            return Some(Round { number, selection, metrics, sizings, timings: None, sprite: None });
         }
         let timings = self.note(&format!("{folder}/timings.json"), parse_json);
         let sprite = self.sprite(&format!("{folder}/picks.png"));
-        Some(Round { number, selection, metrics, timings, sprite })
+        Some(Round { number, selection, metrics, sizings, timings, sprite })
     }
 
     pub(super) fn sprite(&mut self, name: &str) -> Option<Sprite> {

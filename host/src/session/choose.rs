@@ -131,8 +131,8 @@ impl Chooser {
             selector.load(state).map_err(|source| failed("selection", source))?;
         }
         let budget = match self.role {
-            Role::Initial => self.config.initial.size,
-            Role::Query => self.config.query.size,
+            Role::Initial => self.config.initial.least(self.config.query.size),
+            _ => self.config.query.size,
         };
         let ask = Ask { round, budget, unlabelled, labelled };
         let selected = selector.select(&ask).map_err(|source| failed("selection", source))?;

@@ -13,9 +13,9 @@ pub struct Mixed {
 impl Mixed {
     /// Where artifacts and recordings go from now on.
     pub fn record_in(&mut self, dir: &RunDir) {
-        self.first.record_in(dir);
+        self.first.player.record_in(dir);
         if let Some((other, _)) = &mut self.other {
-            other.record_in(dir);
+            other.player.record_in(dir);
         }
     }
 }
@@ -42,11 +42,7 @@ impl Selector for Mixed {
             false => ours.scores.extend(theirs.scores),
         }
         ours.ids.extend(theirs.ids);
-        selected.deciding += more.deciding;
-        selected.predicting += more.predicting;
-        selected.training += more.training;
-        selected.pretexts.extend(more.pretexts);
-        selected.mishaps.extend(more.mishaps);
+        selected.effort.add(more.effort);
         Ok(selected)
     }
 

@@ -22,17 +22,17 @@ pub use shelf::Shelf;
 use crate::config::{self, Config, ConfigError};
 use crate::data::Dataset;
 use crate::engine::{self, Device, EngineError, Images, Restart};
-use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, RunError, Selector, Watcher};
+use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, RunError, Selector, Sizers, Watcher};
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{Recorder, SearchPath};
-use coldstart_plugin_api::Role;
 use coldstart_plugin_api::ops::EnvInfo;
+use coldstart_plugin_api::{Bounds, Role};
 use learner::EngineLearner;
 use mixed::Mixed;
 use record::Environment;
-use selector::PluginSelector;
+use selector::{Player, PluginSelector, PluginSizer};
 use shelf::Parts;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -173,6 +173,7 @@ impl Session {
         let mut query_selector = selector(Role::Query, &config, &strategies, &services, recorded)?;
         let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), Some(test), validation);
         learner.check_weights()?;
+        let mut sizers = sizers(&config, &strategies, &services, recorded)?;
 
         let dir = match place {
             Place::Old(dir) => dir,
@@ -189,11 +190,18 @@ impl Session {
         };
         initial_selector.record_in(&dir);
         query_selector.record_in(&dir);
+        sizers.iter_mut().for_each(|sizer| sizer.player.record_in(&dir));
+        let mut asked = Sizers::default();
+        for (sizer, (number, settings)) in sizers.iter_mut().zip(config.initial.sizers()) {
+            let least = settings.least.unwrap_or(config.query.size);
+            asked.push(sizer, Bounds { least, most: settings.most }, number == 0);
+        }
         let experiment = Experiment {
             data: &data,
             learner: &mut learner,
             initial: &mut initial_selector,
             query: &mut query_selector,
+            sizers: asked,
             budget,
             seed: learner::seed_of(&config),
             reading,
@@ -214,7 +222,7 @@ impl Session {
 fn budget(config: &Config) -> Budget {
     let config::Query { size, rounds, until, .. } = config.query;
     let end = until.map_or(End::Rounds(rounds.unwrap_or(0)), End::Labels);
-    Budget { initial: config.initial.size, query: size, end }
+    Budget { initial: config.initial.least(size), query: size, end }
 }
 
 /// The pool on the device.
@@ -236,19 +244,19 @@ fn selector(
 ) -> Result<Mixed, SessionError> {
     let (own, around, mix) = match role {
         Role::Initial => (&config.initial.representation, config.initial.around(), &config.initial.mix),
-        Role::Query => (&config.query.representation, config.query.around(), &config.query.mix),
+        _ => (&config.query.representation, config.query.around(), &config.query.mix),
     };
     let seed = match role {
         Role::Initial => config.initial.seed.unwrap_or(config.seed),
-        Role::Query => config.seed,
+        _ => config.seed,
     };
     let own = representation(own.as_ref(), config, &services.data)?;
     let features = own.or_else(|| services.representation.clone());
     check_file(services, features.as_ref())?;
     let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(|strategy| {
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
-        let (strategy, services) = (strategy.clone(), services.clone());
-        PluginSelector::create(strategy, services, (seed, around, features.clone()), recorder)
+        let player = Player::create(strategy.clone(), services.clone(), (seed, features.clone()), recorder);
+        player.map(|player| PluginSelector { player, around })
     });
     let mut next = || of_role.next().expect("each seat has its strategy");
     let first = next()?;
@@ -257,6 +265,24 @@ fn selector(
         None => None,
     };
     Ok(Mixed { first, other })
+}
+
+/// The sizers of a run, in the order of the config; they look at what the initial strategy looks at.
+fn sizers(
+    config: &Config,
+    strategies: &[Arc<Strategy>],
+    services: &Arc<Services>,
+    recorded: bool,
+) -> Result<Vec<PluginSizer>, SessionError> {
+    let seed = config.initial.seed.unwrap_or(config.seed);
+    let own = representation(config.initial.representation.as_ref(), config, &services.data)?;
+    let features = own.or_else(|| services.representation.clone());
+    let of_role = strategies.iter().filter(|strategy| strategy.seat.role == Role::Sizer).map(|strategy| {
+        let recorder = recorded.then(|| Recorder::new(strategy.head()));
+        let player = Player::create(strategy.clone(), services.clone(), (seed, features.clone()), recorder)?;
+        Ok(PluginSizer { player })
+    });
+    of_role.collect()
 }
 
 /// What operations draw on, for a run of `config`.

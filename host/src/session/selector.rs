@@ -1,13 +1,15 @@
-//! The loop's selector, played by a plugin.
+//! The loop's selectors and sizers, played by plugins.
 
 use super::around;
 use super::{SessionError, Strategy};
 use crate::config::Around;
 use crate::engine::{self, EngineError, Outputs};
-use crate::experiment::{Ask, Failure, Mishap, Pretext, RunDir, Selected, Selector, seed};
+use crate::experiment::{Ask, Effort, Failure, Mishap, Pretext, RunDir, Selected, Selector, Sizer, seed};
 use crate::operations::{Asked, Call, Context, Representation, Services, Training};
 use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
-use coldstart_plugin_api::{Rng, Selection};
+use coldstart_plugin_api::abi::{self, HostRef};
+use coldstart_plugin_api::ops::SizeArgs;
+use coldstart_plugin_api::{Bounds, Rng, Selection, Sizing, wire};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 /// The folder of a run's recordings.
 pub const RECORDINGS: &str = "recordings";
 
-pub struct PluginSelector {
+/// A plugin in its seat: an instance that lives for the run, asked anew where its worker was lost.
+pub struct Player {
     name: String,
     strategy: Arc<Strategy>,
     instance: Instance,
@@ -25,39 +28,25 @@ pub struct PluginSelector {
     changed: bool,
     services: Arc<Services>,
     run_seed: u64,
-    /// Where features of the pool come from, for this strategy.
+    /// Where features of the pool come from, for this plugin.
     features: Option<Representation>,
-    /// What is done around the strategy.
-    around: Around,
     dir: Option<RunDir>,
-    /// What it had the host do when it was made; told with its first selection.
+    /// What it had the host do when it was made; told with its first answer.
     asked_before: Asked,
 }
 
-impl PluginSelector {
-    /// Make the strategy's instance; `recorder` hears all that passes between it and the host.
+impl Player {
+    /// Make the plugin's instance; `recorder` hears all that passes between it and the host.
     pub fn create(
         strategy: Arc<Strategy>,
         services: Arc<Services>,
-        (run_seed, around, features): (u64, Around, Option<Representation>),
+        (run_seed, features): (u64, Option<Representation>),
         recorder: Option<Recorder>,
-    ) -> Result<PluginSelector, SessionError> {
+    ) -> Result<Player, SessionError> {
         let name = strategy.manifest.name.clone();
         let (instance, asked_before) = instance(&strategy, &services, run_seed, features.as_ref(), recorder)?;
         let (state, changed, dir) = (Vec::new(), true, None);
-        Ok(PluginSelector {
-            name,
-            strategy,
-            instance,
-            state,
-            changed,
-            services,
-            run_seed,
-            features,
-            around,
-            dir,
-            asked_before,
-        })
+        Ok(Player { name, strategy, instance, state, changed, services, run_seed, features, dir, asked_before })
     }
 
     /// Where artifacts go from now on, and the recording if there is one.
@@ -72,12 +61,39 @@ impl PluginSelector {
         }
     }
 
-    /// Ask once: the answer, checked, what the host did for it, and how long the strategy itself took.
-    fn ask(&mut self, asked: &Ask<'_>) -> Result<(Selection, Asked, Duration), PluginError> {
-        let seed = |purpose: &str| Rng::from_seed(seed(self.run_seed, asked.round, purpose));
-        let offered = around::offered(self.around, asked.unlabelled, &mut seed("subsample"));
-        let budget = if self.around.wants_all() { offered.len() } else { asked.budget };
-        let ask = &Ask { unlabelled: &offered, budget, ..*asked };
+    /// Have `answer` asked of the instance, again with a new one where its worker is lost; and what that took.
+    fn ask<T>(
+        &mut self,
+        ask: &Ask<'_>,
+        extra: &[u8],
+        answer: impl Fn(&mut Instance, &abi::Request, HostRef<'_>) -> Result<T, PluginError>,
+    ) -> Result<(T, Effort), Failure> {
+        self.changed = true;
+        let mut mishaps = Vec::new();
+        let (answered, asked, took) = loop {
+            match self.ask_once(ask, extra, &answer) {
+                Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
+                    tracing::warn!("{error}; asking again with a new worker");
+                    mishaps.push(Mishap { plugin: self.name.clone(), error: error.to_string() });
+                    self.begin_anew()?;
+                }
+                answered => break answered?,
+            }
+        };
+        let Asked { predicting, training, trainings } = asked;
+        let before = std::mem::take(&mut self.asked_before).trainings;
+        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
+        let deciding = took.saturating_sub(predicting + training);
+        Ok((answered, Effort { deciding, predicting, training, pretexts, mishaps }))
+    }
+
+    /// Ask once: the answer, what the host did for it, and how long it took.
+    fn ask_once<T>(
+        &mut self,
+        ask: &Ask<'_>,
+        extra: &[u8],
+        answer: impl Fn(&mut Instance, &abi::Request, HostRef<'_>) -> Result<T, PluginError>,
+    ) -> Result<(T, Asked, Duration), PluginError> {
         let context = Context {
             plugin: &self.name,
             seed: seed_of(self.run_seed, ask.round, &self.name),
@@ -86,44 +102,10 @@ impl PluginSelector {
             artifacts: self.dir.as_ref().map(|dir| dir.artifacts(ask.round)),
         };
         let call = Call::new(&self.services, context);
-        let request = call.request(ask.round, ask.budget, ask.unlabelled);
+        let request = abi::Request { extra: extra.into(), ..call.request(ask.round, ask.budget, ask.unlabelled) };
         let start = Instant::now();
-        let selection = self.instance.select(&request, call.as_host())?;
-        let (took, done) = (start.elapsed(), call.asked());
-        check_selection(&self.name, &selection, ask.unlabelled, ask.budget)?;
-        let deciding = took.saturating_sub(done.predicting + done.training);
-        let selection = self.chosen(selection, asked.budget, &mut seed("stochastic"))?;
-        Ok((selection, done, deciding))
-    }
-
-    /// What the config makes of a ranking.
-    fn chosen(&self, ranking: Selection, budget: usize, rng: &mut Rng) -> Result<Selection, PluginError> {
-        let failed = |code, message: String| PluginError::new(code, self.name.as_str(), message);
-        if let Some(how) = self.around.stochastic {
-            let drawn = around::drawn(ranking, how, budget, rng);
-            return drawn
-                .map_err(|problem| failed(PluginCode::Selection, format!("`stochastic` cannot draw: {problem}")));
-        }
-        if self.around.balance {
-            let classes = self.predicted_classes(&ranking.ids);
-            let classes = classes.map_err(|error| failed(PluginCode::Select, error.to_string()))?;
-            return Ok(around::balanced(&ranking, &classes, budget));
-        }
-        Ok(ranking)
-    }
-
-    /// The class that the current model finds most probable, for each of these images.
-    fn predicted_classes(&self, ids: &[u64]) -> Result<Vec<usize>, EngineError> {
-        let known = &self.services.data.pool.ids;
-        let rows: Vec<usize> = ids.iter().filter_map(|id| known.binary_search(id).ok()).collect();
-        let task = self.services.task.lock();
-        let Some(model) = &task.model else { return Ok(vec![0; ids.len()]) };
-        let logits = Outputs { logits: true, ..Outputs::default() };
-        let predicted = engine::predict(model, &task.pool, &rows, logits, &mut |_| ControlFlow::Continue(()))?;
-        let highest = |row: &[f32]| (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-        Ok(predicted
-            .logits_nc
-            .map_or_else(Vec::new, |logits_nc| (0..logits_nc.n_rows).map(|i| highest(logits_nc.row(i))).collect()))
+        let answered = answer(&mut self.instance, &request, call.as_host())?;
+        Ok((answered, call.asked(), start.elapsed()))
     }
 
     /// A new instance where the lost one was before the round.
@@ -136,6 +118,21 @@ impl PluginSelector {
             true => Ok(()),
             false => self.instance.load(&self.state),
         }
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        if self.changed {
+            self.state = self.instance.save()?;
+            self.changed = false;
+        }
+        Ok(self.state.clone())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        self.instance.load(state)?;
+        self.state = state.to_owned();
+        self.changed = false;
+        Ok(())
     }
 }
 
@@ -153,40 +150,96 @@ fn instance(
     Ok((instance, call.asked()))
 }
 
+/// The loop's selector, played by a strategy.
+pub struct PluginSelector {
+    pub player: Player,
+    /// What is done around the strategy.
+    pub around: Around,
+}
+
+impl PluginSelector {
+    /// What the config makes of a ranking.
+    fn chosen(&self, ranking: Selection, budget: usize, rng: &mut Rng) -> Result<Selection, PluginError> {
+        let failed = |code, message: String| PluginError::new(code, self.player.name.as_str(), message);
+        if let Some(how) = self.around.stochastic {
+            let drawn = around::drawn(ranking, how, budget, rng);
+            return drawn
+                .map_err(|problem| failed(PluginCode::Selection, format!("`stochastic` cannot draw: {problem}")));
+        }
+        if self.around.balance {
+            let classes = self.predicted_classes(&ranking.ids);
+            let classes = classes.map_err(|error| failed(PluginCode::Select, error.to_string()))?;
+            return Ok(around::balanced(&ranking, &classes, budget));
+        }
+        Ok(ranking)
+    }
+
+    /// The class that the current model finds most probable, for each of these images.
+    fn predicted_classes(&self, ids: &[u64]) -> Result<Vec<usize>, EngineError> {
+        let known = &self.player.services.data.pool.ids;
+        let rows: Vec<usize> = ids.iter().filter_map(|id| known.binary_search(id).ok()).collect();
+        let task = self.player.services.task.lock();
+        let Some(model) = &task.model else { return Ok(vec![0; ids.len()]) };
+        let logits = Outputs { logits: true, ..Outputs::default() };
+        let predicted = engine::predict(model, &task.pool, &rows, logits, &mut |_| ControlFlow::Continue(()))?;
+        let highest = |row: &[f32]| (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+        Ok(predicted
+            .logits_nc
+            .map_or_else(Vec::new, |logits_nc| (0..logits_nc.n_rows).map(|i| highest(logits_nc.row(i))).collect()))
+    }
+}
+
 impl Selector for PluginSelector {
     fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
-        self.changed = true;
-        let mut mishaps = Vec::new();
-        let (selection, asked, deciding) = loop {
-            match self.ask(ask) {
-                Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
-                    tracing::warn!("{error}; asking again with a new worker");
-                    mishaps.push(Mishap { plugin: self.name.clone(), error: error.to_string() });
-                    self.begin_anew()?;
-                }
-                answer => break answer?,
-            }
-        };
-        self.services.meter.step(&format!("`{}` chose {} images", self.name, selection.ids.len()));
-        let Asked { predicting, training, trainings } = asked;
-        let before = std::mem::take(&mut self.asked_before).trainings;
-        let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
-        Ok(Selected { selection, deciding, predicting, training, pretexts, mishaps })
+        let run_seed = self.player.run_seed;
+        let seed = |purpose: &str| Rng::from_seed(seed(run_seed, ask.round, purpose));
+        let offered = around::offered(self.around, ask.unlabelled, &mut seed("subsample"));
+        let budget = if self.around.wants_all() { offered.len() } else { ask.budget };
+        let narrowed = &Ask { unlabelled: &offered, budget, ..*ask };
+        let name = self.player.name.clone();
+        let (selection, effort) = self.player.ask(narrowed, &[], |instance, request, host| {
+            let selection = instance.select(request, host)?;
+            check_selection(&name, &selection, narrowed.unlabelled, narrowed.budget)?;
+            Ok(selection)
+        })?;
+        let selection = self.chosen(selection, ask.budget, &mut seed("stochastic"))?;
+        self.player.services.meter.step(&format!("`{name}` chose {} images", selection.ids.len()));
+        Ok(Selected { selection, effort })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, Failure> {
-        if self.changed {
-            self.state = self.instance.save()?;
-            self.changed = false;
-        }
-        Ok(self.state.clone())
+        self.player.save()
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
-        self.instance.load(state)?;
-        self.state = state.to_owned();
-        self.changed = false;
-        Ok(())
+        self.player.load(state)
+    }
+}
+
+/// The loop's sizer, played by a plugin.
+pub struct PluginSizer {
+    pub player: Player,
+}
+
+impl Sizer for PluginSizer {
+    fn name(&self) -> &str {
+        &self.player.name
+    }
+
+    fn size(&mut self, ask: &Ask<'_>, bounds: Bounds) -> Result<(Sizing, Effort), Failure> {
+        let extra = wire::encode(&SizeArgs { least: bounds.least as u64, most: bounds.most as u64 });
+        let (sizing, effort) = self.player.ask(ask, &extra, Instance::size)?;
+        let Sizing { wanted, reason, .. } = &sizing;
+        self.player.services.meter.step(&format!("`{}` wants {wanted} images: {reason}", self.name()));
+        Ok((sizing, effort))
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Failure> {
+        self.player.save()
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
+        self.player.load(state)
     }
 }
 

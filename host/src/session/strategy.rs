@@ -77,7 +77,7 @@ impl Finder<'_> {
             tracing::warn!("this system cannot shut `{}` in completely: {confinement}", file.manifest.name);
         }
         let locked = LockedPlugin {
-            mixed: seat.mixed,
+            number: seat.number,
             confinement,
             oracle,
             ..LockedPlugin::of(used, &wanted).ran(&file.file, &file.trust)
@@ -111,7 +111,7 @@ impl Strategy {
         let (limits, retries) = (limits(config), config.plugins.retries);
         let role = seat.role.name();
         let (name, params) = config.strategy(seat);
-        let entry = locked.of(role, seat.mixed)?.clone();
+        let entry = locked.of(role, seat.number)?.clone();
         let file = match &entry.file {
             Some(file) if file.is_file() => file.clone(),
             _ => search.resolve(name, role)?.file,

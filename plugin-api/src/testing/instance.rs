@@ -1,9 +1,11 @@
-//! One instance of a strategy, asked as often as a test likes.
+//! One instance of a strategy or a sizer, asked as often as a test likes.
 
 use super::TestHost;
 use crate::abi::SelectorBox;
 use crate::abi::std_types::RSlice;
-use crate::{Result, Selection, Strategy, export};
+use crate::export::{self, Selects, Sizes};
+use crate::ops::{SizeAnswer, SizeArgs};
+use crate::{Bounds, Result, Selection, Sizer, Sizing, Strategy, wire};
 
 /// An instance behind the border, as in a loaded library: it keeps its state between rounds, and after a panic it
 /// refuses every further call.
@@ -33,7 +35,12 @@ pub struct TestInstance {
 impl TestHost {
     /// Make an instance with these parameters (JSON).
     pub fn instance<S: Strategy>(&self, params_json: &str) -> Result<TestInstance> {
-        Ok(TestInstance { selector: export::instance::<S>(params_json, self.as_host())? })
+        Ok(TestInstance { selector: export::instance::<Selects<S>>(params_json, self.as_host())? })
+    }
+
+    /// The same of a sizer.
+    pub fn sizer<S: Sizer>(&self, params_json: &str) -> Result<TestInstance> {
+        Ok(TestInstance { selector: export::instance::<Sizes<S>>(params_json, self.as_host())? })
     }
 
     /// Make an instance with these parameters (JSON) and ask it once.
@@ -50,6 +57,15 @@ impl TestInstance {
         host.release_request(&request);
         let selection = selection?;
         Ok(Selection { ids: selection.ids.into_vec(), scores: selection.scores.into_vec() })
+    }
+
+    /// Ask a sizer how large the initial set should be, when a round labels `budget` images of this host's pool.
+    pub fn size(&mut self, host: &TestHost, budget: usize, Bounds { least, most }: Bounds) -> Result<Sizing> {
+        let mut request = host.border_request(budget);
+        request.extra = wire::encode(&SizeArgs { least: least as u64, most: most as u64 }).into();
+        let answer = self.selector.select(&request, host.as_host()).into_result();
+        host.release_request(&request);
+        wire::decode::<SizeAnswer>(&answer?.report).map(Sizing::from)
     }
 
     /// The state that a host stores after a round.

@@ -39,7 +39,7 @@ static SECTION: [u8; IN_THE_FILE.len()] = *IN_THE_FILE.as_bytes().first_chunk().
 impl export::Plugin for Liar {
     const MANIFEST: &'static str = manifest!("all rights reserved");
     const NAME: &'static str = "liar";
-    type Strategy = Liar;
+    type Body = export::Selects<Liar>;
 }
 
 #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]

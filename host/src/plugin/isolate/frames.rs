@@ -62,6 +62,9 @@ pub struct Question {
     pub seed: Vec<u8>,
     pub unlabelled: u64,
     pub labelled: u64,
+    /// What comes with the request, a MessagePack map; empty for strategies.
+    #[serde(with = "serde_bytes", default)]
+    pub extra: Vec<u8>,
     pub log_level: u8,
 }
 
@@ -77,12 +80,14 @@ pub enum ToHost {
     Refused { code: String, message: String },
     /// The instance is made.
     Created {},
-    /// The chosen images: u64 and f32, little-endian.
+    /// The chosen images: u64 and f32, little-endian; or a sizer's report, a MessagePack map.
     Selected {
         #[serde(with = "serde_bytes")]
         ids: Vec<u8>,
         #[serde(with = "serde_bytes")]
         scores: Vec<u8>,
+        #[serde(with = "serde_bytes", default)]
+        report: Vec<u8>,
     },
     /// The state to store.
     Saved {
@@ -327,7 +332,7 @@ mod tests {
         let (host, worker) = pair();
         let messages = [
             ToHost::Call { id: 7, ask: Ask::TensorPut { dtype: 0, shape: vec![2, 1], bytes: vec![0; 8] } },
-            ToHost::Selected { ids: vec![1; 3_000_000], scores: vec![] },
+            ToHost::Selected { ids: vec![1; 3_000_000], scores: vec![], report: vec![] },
             ToHost::Fault(Fault { code: 4, message: "panicked".to_owned(), detail: vec![] }),
         ];
         let mut file = tempfile::tempfile().unwrap();

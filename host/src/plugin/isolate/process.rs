@@ -5,6 +5,7 @@ use super::script;
 use super::serve::serve;
 use super::{Limits, WORKER};
 use crate::plugin::error::{PluginCode, PluginError};
+use crate::plugin::instance::Answer;
 use crate::plugin::load::Verified;
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::{API_VERSION, Selection};
@@ -113,25 +114,26 @@ impl Worker {
         }
     }
 
-    /// Ask for a selection.
-    pub fn select(
+    /// Put a request.
+    pub fn ask_strategy(
         &mut self,
         request: &abi::Request,
         host: &HostRef<'_>,
-    ) -> Result<Result<Selection, Fault>, PluginError> {
+    ) -> Result<Result<Answer, Fault>, PluginError> {
         let question = ToWorker::Select(Question {
             round: request.round,
             budget: request.budget,
             seed: request.seed.to_vec(),
             unlabelled: request.unlabelled.0,
             labelled: request.labelled.0,
+            extra: request.extra.to_vec(),
             log_level: log_level(host),
         });
         match self.ask(&question, None, Some(host))? {
-            ToHost::Selected { ids, scores } => {
+            ToHost::Selected { ids, scores, report } => {
                 let ids = ids.as_chunks().0.iter().map(|id| u64::from_le_bytes(*id)).collect();
                 let scores = scores.as_chunks().0.iter().map(|score| f32::from_le_bytes(*score)).collect();
-                Ok(Ok(Selection { ids, scores }))
+                Ok(Ok(Answer { selection: Selection { ids, scores }, report }))
             }
             ToHost::Fault(fault) => Ok(Err(fault)),
             other => Err(self.astray(&other)),

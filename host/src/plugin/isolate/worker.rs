@@ -114,14 +114,15 @@ fn select(instance: &mut SelectorBox, question: &Question, line: &Line) -> Resul
         seed: seed.map_err(|_| Error::new(Code::BAD_PARAMS, "a seed has 32 bytes"))?,
         unlabelled: TensorId(question.unlabelled),
         labelled: TensorId(question.labelled),
-        extra: RVec::new(),
+        extra: question.extra.clone().into(),
     };
     line.level.store(question.log_level, Ordering::Relaxed);
     let selection = instance.select(&request, line.as_host()).into_result();
     line.tensors().clear();
-    let abi::Selection { ids, scores, .. } = selection?;
+    let abi::Selection { ids, scores, report } = selection?;
     let ids = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    Ok(ToHost::Selected { ids, scores: scores.iter().flat_map(|score| score.to_le_bytes()).collect() })
+    let scores = scores.iter().flat_map(|score| score.to_le_bytes()).collect();
+    Ok(ToHost::Selected { ids, scores, report: report.into_vec() })
 }
 
 fn unexpected(wanted: &str) -> io::Error {

@@ -80,6 +80,9 @@ pub enum Call {
         unlabelled: String,
         /// A tensor of ids.
         labelled: String,
+        /// What comes with the request.
+        #[serde(with = "serde_bytes", default)]
+        extra: Vec<u8>,
     },
     /// Give the state.
     Save {},
@@ -117,6 +120,9 @@ pub enum Outcome {
         ids: Vec<u64>,
         /// Their scores.
         scores: Vec<f32>,
+        /// What a sizer reports.
+        #[serde(with = "serde_bytes", default)]
+        report: Vec<u8>,
     },
     /// This state.
     Saved {

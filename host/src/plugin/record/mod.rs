@@ -8,10 +8,11 @@ mod format;
 pub use format::{Answered, Call, Entry, Head, Outcome, content_hash, entries, read};
 
 use super::error::PluginError;
+use super::instance::Answer;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, HostRef, RRef, TensorId, TensorInfo};
-use coldstart_plugin_api::{Selection, wire};
+use coldstart_plugin_api::wire;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
@@ -26,9 +27,9 @@ pub fn outcome<T>(answer: &Result<T, PluginError>, put: impl FnOnce(&T) -> Outco
     }
 }
 
-/// A selection as an outcome.
-pub fn selected(selection: &Selection) -> Outcome {
-    Outcome::Selected { ids: selection.ids.clone(), scores: selection.scores.clone() }
+/// An answer to a request as an outcome.
+pub fn selected(Answer { selection, report }: &Answer) -> Outcome {
+    Outcome::Selected { ids: selection.ids.clone(), scores: selection.scores.clone(), report: report.clone() }
 }
 
 /// A recording under way.
@@ -171,6 +172,7 @@ impl Listener<'_, '_> {
             seed: request.seed.to_vec(),
             unlabelled: tensor(request.unlabelled),
             labelled: tensor(request.labelled),
+            extra: request.extra.to_vec(),
         };
         self.recorder.call(call);
     }

@@ -70,7 +70,9 @@ impl StudyFixture {
         write(
             dir,
             "config.toml",
-            &format!("name = \"flip\"\nseed = {seed}\n[initial]\nsize = {size}\n[query]\nstrategy = \"{strategy}\"\n"),
+            &format!(
+                "name = \"flip\"\nseed = {seed}\n[initial]\nstrategy = \"random\"\nsize = {size}\n[query]\nstrategy = \"{strategy}\"\n"
+            ),
         );
         let environment = json!({
             "coldstart": "0.2.0", "device": "cpu", "started": format!("2026-11-23T22:10:{seed:02}Z"),
@@ -88,10 +90,26 @@ impl StudyFixture {
             let folder = format!("rounds/{round:03}");
             write(dir, &format!("{folder}/metrics.json"), &metrics.to_string());
             write(dir, &format!("{folder}/selection.csv"), "rank,id,label,score\n0,7,1,\n");
+            if strategy == "random" {
+                let before = if round == 0 { 0 } else { labels - 20 };
+                write(dir, &format!("{folder}/sizing.json"), &sizings(before, seed).to_string());
+            }
         }
         let shade = (size + seed as usize) as u8;
         image::GrayImage::from_pixel(280, 28, image::Luma([shade])).save(dir.join("rounds/000/picks.png")).unwrap();
     }
+}
+
+/// What three advisers say: one is content with 20 labels at once, one with 60 if the seed is odd and never otherwise, one wants 40
+/// before the first label.
+fn sizings(labels: usize, seed: u64) -> serde_json::Value {
+    let said = |sizer: &str, size: usize, enough: usize| {
+        json!({"sizer": sizer, "followed": false, "wanted": size, "size": size, "content": labels >= enough, "reason": "",
+            "measures": {}})
+    };
+    let patient = if seed % 2 == 1 { 60 } else { 1000 };
+    let said = [said("early", 20, 20), said("patient", 20, patient), said("at-once", 40, 20)];
+    json!({"labels": labels, "initial": null, "initial_chooses": labels == 0, "said": said})
 }
 
 /// Name of a run's folder: it says what it is, for tests to find it.

@@ -13,6 +13,7 @@ mod page;
 mod plan;
 mod ranking;
 mod sentences;
+mod sizers;
 mod table;
 mod tables;
 #[cfg(test)]

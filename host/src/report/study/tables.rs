@@ -6,6 +6,7 @@ use super::Analysed;
 use super::arms::{Arm, Facet, LOW_BUDGET, SIZE_AXIS};
 use super::compare::{Quantity, Test, all_pairs, efficiencies, family, penalties, with_baseline};
 use super::plan::Study;
+use super::sizers::{Regret, regrets};
 use super::table::{Table, Value};
 use crate::report::Metrics;
 use crate::report::statistics::{self, Reached, Resamples, mean};
@@ -22,6 +23,7 @@ pub(super) fn all(study: &Study, analysed: &[Analysed]) -> Vec<Table> {
         tests(analysed),
         label_efficiency(analysed),
         penalty_matrix(analysed),
+        sizers(analysed),
         initial_sets(study, analysed),
         runs(study, analysed),
     ];
@@ -260,6 +262,50 @@ fn penalty_matrix(analysed: &[Analysed]) -> Table {
             let column: Vec<f64> = penalties.matrix.iter().map(|row| row[loser]).collect();
             Value::Number(column.iter().sum::<f64>() / column.len() as f64, 3)
         });
+    }
+    table
+}
+
+fn sizers(analysed: &[Analysed]) -> Table {
+    let columns = [
+        "facet",
+        "arm",
+        "sizer",
+        "says ±",
+        "from",
+        "to",
+        "not content at the end",
+        "nearest sizes",
+        "best size",
+        "accuracy there ±",
+        "regret in points ±",
+    ];
+    let caption = "What each sizer says where the initial strategy goes on, over the seeds: the size that it wants before the first \
+                   label, or the labels with which it is content, if these are more. Best size: the one of this study with the highest \
+                   mean where arms are compared, known only in hindsight and in favour of itself. Regret: how many points of accuracy \
+                   the size nearest to what was said (by ratio) falls short of it.";
+    let mut table = Table::new("sizers", "What sizers say, and what was best", caption.to_owned(), &columns);
+    for analysed in analysed {
+        for Regret { line, sizer, said, open, nearest, best, at_best, regrets } in
+            regrets(analysed.design, &analysed.facet)
+        {
+            let label = |place: &usize| analysed.sizes[*place].clone();
+            let some: Vec<Option<f64>> = said.iter().copied().map(Some).collect();
+            let points: Vec<Option<f64>> = regrets.iter().map(|regret| regret.map(|regret| 100.0 * regret)).collect();
+            table.push(vec![
+                Value::text(&analysed.facet.name),
+                Value::text(&analysed.design.lines[line]),
+                Value::Text(sizer),
+                Value::mean_of(&some),
+                Value::labels(said.iter().copied().fold(f64::INFINITY, f64::min)),
+                Value::labels(said.iter().copied().fold(0.0, f64::max)),
+                Value::Text(format!("{open} of {}", said.len())),
+                Value::Text(nearest.iter().map(label).collect::<Vec<_>>().join(", ")),
+                Value::Text(label(&best)),
+                Value::mean_of(&at_best),
+                Value::mean_of(&points),
+            ]);
+        }
     }
     table
 }

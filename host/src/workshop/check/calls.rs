@@ -3,8 +3,7 @@
 use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
 use super::subject::{BUDGET, Probe, Subject};
 use super::{Case, Level};
-use crate::plugin::{Instance, Library, Plugin, PluginCode, PluginError};
-use coldstart_plugin_api::Selection;
+use crate::plugin::{Answer, Instance, Library, Plugin, PluginCode, PluginError};
 use coldstart_plugin_api::testing::TestHost;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ pub const CASES: [Case; 9] = [
         name: "selection-valid",
         level: Level::Conform,
         about: "Asked in each of its roles, it chooses as many images as it was asked for, all of them unlabelled, none twice, \
-                with finite scores for all or for none.",
+                with finite scores for all or for none; a sizer chooses none, and gives a size, a reason and finite numbers.",
         gate: true,
         run: selection_valid,
     },
@@ -211,7 +210,7 @@ fn log_bounded(subject: &Subject) -> Tried {
 
 fn instances_on_threads(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
-    let ask = |probe: &Probe| -> Result<Vec<Selection>, Verdict> {
+    let ask = |probe: &Probe| -> Result<Vec<Answer>, Verdict> {
         let hosts = subject.hosts()?;
         Ok(hosts.iter().map(|host| probe.ask_new(host, BUDGET)).collect::<Result<_, PluginError>>()?)
     };

@@ -4,8 +4,8 @@ use super::child::{self, CHOSEN};
 use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
 use super::subject::{BUDGET, Subject, seed_bytes};
 use super::{Case, Level};
-use crate::plugin::{Limits, Plugin, Verified};
-use coldstart_plugin_api::{Rng, Selection};
+use crate::plugin::{Answer, Limits, Plugin, Verified};
+use coldstart_plugin_api::Rng;
 
 pub const CASES: [Case; 5] = [
     Case {
@@ -52,9 +52,9 @@ pub const CASES: [Case; 5] = [
 /// What it chooses, as ids and the bits of the scores, so that a child process can tell it.
 pub fn chosen(subject: &Subject, threads: u32) -> Tried {
     let probe = subject.probe()?;
-    let tell = |chosen: Selection| {
-        let scores: Vec<u32> = chosen.scores.iter().map(|score| score.to_bits()).collect();
-        format!("{:?} {scores:?}", chosen.ids)
+    let tell = |Answer { selection, report }: Answer| {
+        let scores: Vec<u32> = selection.scores.iter().map(|score| score.to_bits()).collect();
+        format!("{:?} {scores:?} {report:?}", selection.ids)
     };
     let mut told = Vec::new();
     for host in subject.hosts_with(|host| host.threads(threads))? {
@@ -72,8 +72,10 @@ fn apart(subject: &Subject) -> Tried {
         let inside = probe.ask_new(&host, BUDGET)?;
         let mut instance = plugin.create(&file.manifest.name, &probe.params, host.as_host(), None)?;
         let outside = probe.ask(&mut instance, &host, BUDGET)?;
-        let bits = |chosen: &Selection| chosen.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
-        let same = inside.ids == outside.ids && bits(&inside) == bits(&outside);
+        let bits = |chosen: &Answer| chosen.selection.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+        let same = inside.selection.ids == outside.selection.ids
+            && bits(&inside) == bits(&outside)
+            && inside.report == outside.report;
         demand(same, || "apart from the program it chooses differently".to_owned())?;
     }
     Ok(String::new())
@@ -100,9 +102,10 @@ fn threads(subject: &Subject) -> Tried {
 
 fn seed_matters(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
-    let ask = |seed: u64| -> Result<Vec<Vec<u64>>, Verdict> {
+    let ask = |seed: u64| -> Result<Vec<(Vec<u64>, Vec<u8>)>, Verdict> {
         let hosts = subject.hosts_with(|host| host.seed(seed_bytes(subject.order.seed.wrapping_add(seed))))?;
-        hosts.iter().map(|host| Ok(probe.ask_new(host, BUDGET)?.ids)).collect()
+        let told = |Answer { selection, report }: Answer| (selection.ids, report);
+        hosts.iter().map(|host| Ok(told(probe.ask_new(host, BUDGET)?))).collect()
     };
     let first = ask(0)?;
     for seed in 1..5 {
@@ -125,12 +128,13 @@ fn order(subject: &Subject) -> Tried {
             .filter(|id| request.labelled.contains(&shuffled.image_of(*id)))
             .collect();
         let shuffled = shuffled.labelled(&labelled);
-        let mut still = probe.ask_new(&host, BUDGET)?.ids;
-        let mut moved: Vec<u64> =
-            probe.ask_new(&shuffled, BUDGET)?.ids.into_iter().map(|id| shuffled.image_of(id)).collect();
+        let Answer { selection, report } = probe.ask_new(&host, BUDGET)?;
+        let moved = probe.ask_new(&shuffled, BUDGET)?;
+        let mut still = selection.ids;
+        let mut images: Vec<u64> = moved.selection.ids.into_iter().map(|id| shuffled.image_of(id)).collect();
         still.sort_unstable();
-        moved.sort_unstable();
-        if still != moved {
+        images.sort_unstable();
+        if still != images || report != moved.report {
             return Err(skipped("it draws, or breaks ties by id"));
         }
     }

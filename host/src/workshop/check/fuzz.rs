@@ -3,7 +3,7 @@
 use super::outcome::{Tried, Verdict, failed};
 use super::subject::{Probe, Subject, lenient, seed_bytes};
 use super::{Case, Level};
-use crate::plugin::{PluginCode, PluginError};
+use crate::plugin::{Answer, PluginCode, PluginError};
 use coldstart_plugin_api::testing::TestHost;
 use coldstart_plugin_api::{Rng, Role};
 
@@ -28,9 +28,9 @@ pub const CASES: [Case; 2] = [
     },
 ];
 
-type Answer = Result<coldstart_plugin_api::Selection, PluginError>;
+type Answered = Result<Answer, PluginError>;
 
-fn lenient_request(answer: Answer) -> Result<(), PluginError> {
+fn lenient_request(answer: Answered) -> Result<(), PluginError> {
     lenient(answer).map(|_| ())
 }
 
@@ -43,7 +43,7 @@ fn at_random(
     subject: &Subject,
     case: &str,
     change: fn(TestHost, u64) -> TestHost,
-    accept: fn(Answer) -> Result<(), PluginError>,
+    accept: fn(Answered) -> Result<(), PluginError>,
 ) -> Tried {
     let probe = subject.probe()?;
     let (first, count) = (subject.order.seed, subject.order.count);

@@ -30,7 +30,7 @@ pub const CASES: [Case; 2] = [
 fn after_a_round(probe: &Probe, host: &TestHost, next: TestHost) -> Result<(Instance, TestHost), Verdict> {
     let mut instance = probe.create(host)?;
     let request = host.request(BUDGET);
-    let chosen = probe.ask(&mut instance, host, BUDGET)?.ids;
+    let chosen = probe.ask(&mut instance, host, BUDGET)?.selection.ids;
     let round = request.round + u32::from(request.round > 0);
     let labelled = if request.round > 0 { [request.labelled, chosen].concat() } else { Vec::new() };
     Ok((instance, next.labelled(&labelled).round(round)))

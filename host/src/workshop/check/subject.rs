@@ -2,9 +2,13 @@
 
 use super::Order;
 use super::outcome::{Verdict, skipped};
-use crate::plugin::{Instance, Library, Manifest, PluginCode, PluginError, Verified, check_selection, with_defaults};
+use crate::plugin::{
+    Answer, Instance, Library, Manifest, PluginCode, PluginError, Verified, check_selection, check_sizing,
+    with_defaults,
+};
+use coldstart_plugin_api::ops::SizeArgs;
 use coldstart_plugin_api::testing::TestHost;
-use coldstart_plugin_api::{Role, Selection};
+use coldstart_plugin_api::{Role, wire};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -82,11 +86,16 @@ impl Subject {
         Ok(rounds.into_iter().map(host).collect())
     }
 
-    /// The first round of each role.
+    /// The rounds in which each role is tried.
     fn rounds(&self) -> Result<Vec<u32>, Verdict> {
         let roles = self.manifest()?.roles;
-        let round_of = |role: &String| if *role == Role::Initial.name() { 0 } else { 1 };
-        Ok(roles.iter().map(round_of).collect())
+        let rounds_of = |role: &String| match role.as_str() {
+            "initial" => 0..1,
+            // Asked before the initial set, and afterwards.
+            "sizer" => 0..2,
+            _ => 1..2,
+        };
+        Ok(roles.iter().flat_map(rounds_of).collect())
     }
 }
 
@@ -115,32 +124,39 @@ impl Probe {
     }
 
     /// Ask an instance, and hold its answer against the contract.
-    pub fn ask(&self, instance: &mut Instance, host: &TestHost, budget: usize) -> Result<Selection, PluginError> {
+    pub fn ask(&self, instance: &mut Instance, host: &TestHost, budget: usize) -> Result<Answer, PluginError> {
+        let Manifest { name, roles, .. } = &self.library.verified().manifest;
+        let sizes = roles.iter().any(|role| role == Role::Sizer.name());
         let mut request = host.border_request(budget);
         request.budget = budget as u64;
-        let answer = instance.select(&request, host.as_host());
+        if sizes {
+            request.extra = wire::encode(&SizeArgs { least: 1, most: host.request(0).pool().len() as u64 }).into();
+        }
+        let answer = instance.ask(&request, host.as_host());
         host.release_request(&request);
-        let selection = answer?;
-        let unlabelled = host.request(budget).unlabelled;
-        check_selection(&self.library.verified().manifest.name, &selection, &unlabelled, budget)?;
-        Ok(selection)
+        let answer = answer?;
+        match sizes {
+            true => drop(check_sizing(name, &answer)?),
+            false => check_selection(name, &answer.selection, &host.request(budget).unlabelled, budget)?,
+        }
+        Ok(answer)
     }
 
     /// Ask a new instance once.
-    pub fn ask_new(&self, host: &TestHost, budget: usize) -> Result<Selection, PluginError> {
+    pub fn ask_new(&self, host: &TestHost, budget: usize) -> Result<Answer, PluginError> {
         self.ask(&mut self.create(host)?, host, budget)
     }
 
     /// Ask a new instance once; an error of the plugin's own is an answer too, but a panic or a wrong selection is not.
-    pub fn ask_leniently(&self, host: &TestHost, budget: usize) -> Result<Option<Selection>, PluginError> {
+    pub fn ask_leniently(&self, host: &TestHost, budget: usize) -> Result<Option<Answer>, PluginError> {
         lenient(self.ask_new(host, budget))
     }
 }
 
 /// A plugin's own error counts as an answer.
-pub fn lenient(answer: Result<Selection, PluginError>) -> Result<Option<Selection>, PluginError> {
+pub fn lenient(answer: Result<Answer, PluginError>) -> Result<Option<Answer>, PluginError> {
     match answer {
-        Ok(selection) => Ok(Some(selection)),
+        Ok(answer) => Ok(Some(answer)),
         Err(error) if matches!(error.code, PluginCode::Panicked | PluginCode::Selection) => Err(error),
         Err(_) => Ok(None),
     }

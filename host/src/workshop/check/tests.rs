@@ -140,7 +140,7 @@ fn what_a_pick_adds_never_rises() {
         let covers = name == "probcover";
         let images = pool.images.iter().map(|(gap, labelled)| (*gap, *labelled && !covers)).collect();
         let host = Pool { images, ..pool.clone() }.host();
-        let mut scores = probe.ask_new(&host, pool.budget(&host)).map_err(unexpected)?.scores;
+        let mut scores = probe.ask_new(&host, pool.budget(&host)).map_err(unexpected)?.selection.scores;
         // Beside no labelled image the first pick of distances is drawn, and at no distance.
         if name == "coreset" && host.request(0).labelled.is_empty() && !scores.is_empty() {
             scores.remove(0);
@@ -173,8 +173,8 @@ fn a_permuted_pool_has_the_permuted_answer() {
         let pool = Pool { images, n_classes: pool.n_classes.max(2), ..pool.clone() };
         let (host, shuffled) = (pool.host(), pool.host().shuffled(pool.seed));
         let budget = pool.budget(&host);
-        let still = probe.ask_new(&host, budget).map_err(unexpected)?;
-        let moved = probe.ask_new(&shuffled, budget).map_err(unexpected)?;
+        let still = probe.ask_new(&host, budget).map_err(unexpected)?.selection;
+        let moved = probe.ask_new(&shuffled, budget).map_err(unexpected)?.selection;
         prop_assume!(!ties(&still));
         let moved: Vec<u64> = moved.ids.into_iter().map(|id| shuffled.image_of(id)).collect();
         prop_assert_eq!(still.ids, moved);
@@ -193,10 +193,10 @@ fn information_is_positive_and_together_no_more_than_its_parts() {
         let parts =
             Probe { library: shipped().expect("they were there")["bald"].library.clone(), params: passes.clone() };
         let together = Probe { library: probe.library.clone(), params: passes };
-        let alone = parts.ask_new(&host, n).map_err(unexpected)?;
+        let alone = parts.ask_new(&host, n).map_err(unexpected)?.selection;
         prop_assert!(alone.scores.iter().all(|score| *score >= -1e-9), "{:?}", alone.scores);
         let of: BTreeMap<u64, f32> = alone.ids.iter().copied().zip(alone.scores.iter().copied()).collect();
-        let chosen = together.ask_new(&host, pool.budget(&host).min(5)).map_err(unexpected)?;
+        let chosen = together.ask_new(&host, pool.budget(&host).min(5)).map_err(unexpected)?.selection;
         let joint: f32 = chosen.scores.iter().sum();
         let sum: f32 = chosen.ids.iter().map(|id| of[id]).sum();
         prop_assert!(joint <= sum + 1e-5, "together {joint}, one by one {sum}");

@@ -1,0 +1,156 @@
+//! `coverage-knee`: as many images as cover most of the pool, chosen greedily.
+//!
+//! Features are those of the run's representation at unit length. An image covers those nearer than a radius, which is the largest
+//! at which 95 % of all balls hold a single pseudo-label (Yehuda, Dekel, Hacohen and Weinshall 2022, Active Learning Through a
+//! Covering Lens); the size is the smallest number of greedy picks, beside the labelled images, with which `coverage` of the pool
+//! lies in a ball. 0.8 is where DCoM (Mishal and Weinshall 2024) turns from coverage to uncertainty, with its own radii; nobody has
+//! published it as a size. Sensitive to the radius.
+//!
+//! A large pool is represented by `references` images.
+
+use coldstart_plugin_api::ops::Kernel;
+use coldstart_plugin_api::prelude::*;
+use coldstart_plugin_api::radius::{Places, Purity};
+use coldstart_plugin_api::wire;
+
+/// What covers, and how much of the pool.
+#[derive(Params)]
+struct KneeParams {
+    /// The share of the pool that has to be covered.
+    #[param(default = 0.8, min = 0.0, max = 1.0)]
+    coverage: f64,
+    /// The radius of a ball, a Euclidean distance between features. Absent, the largest at which enough balls are pure.
+    #[param(min = 0.000001)]
+    radius: Option<f64>,
+    /// The share of balls that must hold a single pseudo-label.
+    #[param(default = 0.95, min = 0.0, max = 1.0)]
+    purity: f64,
+    /// How many pseudo-labels k-means makes, at least 2; absent, as many as classes.
+    #[param(min = 2)]
+    clusters: Option<u32>,
+    /// At most so many images, drawn from the seed, whose balls are looked at for the radius.
+    #[param(default = 2000, min = 1)]
+    sample: u32,
+    /// At most so many images, the labelled ones and others drawn from the seed, stand for the pool.
+    #[param(default = 5000, min = 1)]
+    references: u32,
+}
+
+struct CoverageKnee {
+    params: KneeParams,
+    /// What the rule found, once it was asked.
+    found: Option<f64>,
+}
+
+impl Sizer for CoverageKnee {
+    type Params = KneeParams;
+
+    fn new(params: KneeParams, _: &Host<'_>) -> Result<Self> {
+        Ok(CoverageKnee { params, found: None })
+    }
+
+    fn size(&mut self, request: &Request, bounds: Bounds, host: &Host<'_>) -> Result<Sizing> {
+        let places = Places::of(request).at_most(self.params.references, request);
+        let points = places.features(host, true)?;
+        let radius = match self.params.radius.or(self.found) {
+            Some(radius) => radius,
+            None => *self.found.insert(self.rule(host)?.radius(&points, request)?),
+        };
+        let wanted = self.params.coverage;
+        let kernel = Kernel::TopHat { radius: radius.max(f64::MIN_POSITIVE) };
+        let cover = Coverage { centres: &places.labelled, ..Coverage::new(bounds.most, kernel) };
+        let (picks, answer) = points.coverage(&cover)?;
+        let mut covered = answer.before;
+        let mut n_more = 0;
+        for gain in &picks.scores {
+            if covered >= wanted {
+                break;
+            }
+            covered += f64::from(*gain);
+            n_more += 1;
+        }
+        let share = |share: f64| (100.0 * share).round();
+        let reason = match covered >= wanted {
+            true if n_more == 0 => format!("the labelled images cover {} % of the pool", share(covered)),
+            true => format!("so many images cover {} % of the pool", share(covered)),
+            false => format!("even so many images cover no more than {} % of the pool", share(covered)),
+        };
+        let sizing = Sizing::of(places.labelled.len() + n_more, reason);
+        Ok(sizing.with("radius", radius).with("covered_before", answer.before).with("covered", covered))
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        Ok(wire::encode(&(self.found,)))
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<()> {
+        (self.found,) = wire::decode(state)?;
+        Ok(())
+    }
+}
+
+impl CoverageKnee {
+    fn rule(&self, host: &Host<'_>) -> Result<Purity> {
+        let clusters = match self.params.clusters {
+            Some(clusters) => clusters as usize,
+            None => host.pool()?.classes.len(),
+        };
+        Ok(Purity { share: self.params.purity, clusters, sample: self.params.sample as usize })
+    }
+}
+
+export_plugin! {
+    name: "coverage-knee",
+    publisher: "coldstart",
+    sizer: CoverageKnee,
+    needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, COVERAGE_1],
+    cite: "Yehuda, Dekel, Hacohen and Weinshall 2022, Active Learning Through a Covering Lens",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldstart_plugin_api::testing::TestHost;
+
+    const BOUNDS: Bounds = Bounds { least: 1, most: 50 };
+
+    /// On a circle, so that unit length changes nothing: three groups of 6, 3 and 1 points, far from each other.
+    fn host() -> TestHost {
+        let at = |angle: f32| [angle.cos(), angle.sin()];
+        let group = |middle: f32, n: usize| (0..n).map(move |i| at(middle + 0.01 * i as f32));
+        let rows: Vec<[f32; 2]> = group(0.0, 6).chain(group(2.0, 3)).chain(group(4.0, 1)).collect();
+        TestHost::new(10).representation(&rows).plausibly(3, 1)
+    }
+
+    fn size(host: &TestHost, coverage: f64) -> (usize, f64) {
+        let params = format!(r#"{{"coverage": {coverage}, "radius": 0.5}}"#);
+        let sizing = host.sizer::<CoverageKnee>(&params).unwrap().size(host, 2, BOUNDS).unwrap();
+        assert_eq!(host.tensors_left(), 0);
+        (sizing.wanted, (sizing.measures["covered"] * 10.0).round())
+    }
+
+    /// By hand: one ball covers a group whole.
+    #[test]
+    fn the_fewest_balls_that_cover_enough() {
+        for (coverage, wanted) in [(0.0, (0, 0.0)), (0.5, (1, 6.0)), (0.6, (1, 6.0)), (0.8, (2, 9.0)), (1.0, (3, 10.0))]
+        {
+            assert_eq!(size(&host().round(0), coverage), wanted, "{coverage}");
+        }
+        // What is labelled covers its group, and one more ball covers the largest.
+        assert_eq!(size(&host().labelled(&[7]), 0.8), (2, 9.0));
+        assert_eq!(size(&host().labelled(&[0, 1, 2, 7]), 0.8), (4, 9.0));
+    }
+
+    #[test]
+    fn the_radius_is_found_once_and_kept_with_the_run() {
+        let plausible = || TestHost::plausible(60, 3, 1);
+        let mut sizer = plausible().sizer::<CoverageKnee>("{}").unwrap();
+        let first = sizer.size(&plausible().round(0), 5, BOUNDS).unwrap();
+        let mut resumed = plausible().sizer::<CoverageKnee>("{}").unwrap();
+        resumed.load(&sizer.save().unwrap()).unwrap();
+        let next = plausible().labelled(&[1, 2]);
+        let second = resumed.size(&next, 5, BOUNDS).unwrap();
+        assert!(!next.calls().contains(&"kmeans/1".to_owned()));
+        assert_eq!((second.measures["radius"], resumed.load(&[9, 9]).is_err()), (first.measures["radius"], true));
+    }
+}
