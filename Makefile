@@ -3,7 +3,7 @@
 SHELL := bash
 COLDSTART := target/release/coldstart
 
-.PHONY: demo test build lint deny unit bench gpu-bundle setup tools clean
+.PHONY: demo test test-slurm build lint deny unit bench gpu-bundle setup tools clean
 
 ## demo: on a fresh machine, fetch libtorch, build, run a real experiment, say where its report is
 demo: build
@@ -34,6 +34,13 @@ deny:
 unit: setup
 	cargo build --release --workspace --locked
 	cargo test --release --workspace --locked
+
+## test-slurm: the tests of `--executor slurm`, against a real Slurm of one node that is installed and started here; Debian, and root
+test-slurm: setup
+	cargo build --release --workspace --locked
+	dir=$$(mktemp -d) && tests/slurm/start.sh "$$dir" && \
+	{ SLURM_CONF="$$dir/slurm.conf" cargo test --release -p coldstart-tests --locked --test slurm -- --test-threads=1; code=$$?; \
+	  tests/slurm/stop.sh "$$dir"; rm -rf "$$dir"; exit $$code; }
 
 ## bench: the benches, with their raw results under host/benches
 bench: build

@@ -10,6 +10,12 @@ use std::time::{Duration, Instant};
 
 const PLAIN: &[&str] = &[];
 const WARM: &[&str] = &["training.restart=warm"];
+/// The sizer is content in the middle, and remembers what the model said before.
+const SIZED: &[&str] = &[
+    "initial.size=auto",
+    "initial.sizer={ strategy = \"probe\", least = 10, most = 20 }",
+    "initial.advisers=[{ strategy = \"coverage-floor\" }, { strategy = \"probe\", params = { rounds = 9 } }]",
+];
 const STATEFUL: &[&str] = &["query.strategy=hostile", "initial.strategy=hostile"];
 
 /// Start the program, and kill it if it lives longer than `life`. Whether it came to its end, and well.
@@ -42,7 +48,7 @@ fn kill_and_resume(lab: &Lab, out: &str, overrides: &[&str], usual: Duration, rn
 #[test]
 fn killed_runs_end_as_if_nothing_had_happened() {
     let mut rng = Rng::from_seed([7; 32]);
-    for (overrides, n_kills) in [(PLAIN, 20), (WARM, 4), (STATEFUL, 4)] {
+    for (overrides, n_kills) in [(PLAIN, 20), (WARM, 4), (STATEFUL, 4), (SIZED, 6)] {
         let lab = Lab::new();
         let start = Instant::now();
         lab.run("reference", overrides).exits(0);

@@ -1,9 +1,8 @@
 //! Studies from outside: every combination once, work shared without a trace in the numbers, whatever is killed.
 
 use coldstart_plugin_api::Rng;
-use coldstart_tests::{Lab, Ran, TINY, events, files_under, results};
+use coldstart_tests::{Lab, Ran, events, files_under, outcome, plan, results, study_lab as lab, sweep};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -16,43 +15,6 @@ const CROSSED: &str = r#"
 seed = [1, 2]
 baseline = { "query.strategy" = "random" }
 "#;
-
-/// A laboratory with `sweep.toml`: the smallest experiment, and this table.
-fn lab(sweep: &str) -> Lab {
-    let lab = Lab::new();
-    lab.write("sweep.toml", format!("{TINY}{sweep}"));
-    lab
-}
-
-fn sweep(lab: &Lab, args: &[&str]) -> Ran {
-    lab.coldstart(&[&["sweep", "sweep.toml", "--out", "study"], args].concat())
-}
-
-/// The rows of the plan: the run's name, and what the axes have.
-fn plan(lab: &Lab) -> Vec<(String, Vec<String>)> {
-    let text = std::fs::read_to_string(lab.path("study/plan.csv")).unwrap();
-    let row = |line: &str| {
-        let mut fields = line.split(',').map(str::to_owned);
-        let run = fields.next().unwrap();
-        (run, fields.skip(1).collect())
-    };
-    text.lines().skip(1).map(row).collect()
-}
-
-/// What must not depend on how the study came about: the tables, and the numbers of every run.
-fn outcome(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
-    let study = lab.path("study");
-    let tables = files_under(&study.join("tables")).into_iter();
-    let mut all: BTreeMap<String, Vec<u8>> = tables
-        .map(|file| (file.strip_prefix(&study).unwrap().display().to_string(), std::fs::read(&file).unwrap()))
-        .collect();
-    for (run, _) in plan(lab) {
-        all.extend(
-            results(&study.join("runs").join(&run)).into_iter().map(|(file, bytes)| (format!("{run}/{file}"), bytes)),
-        );
-    }
-    all
-}
 
 fn journal(lab: &Lab, run: &str) -> Vec<u8> {
     std::fs::read(lab.path("study/runs").join(run).join("journal.jsonl")).unwrap()

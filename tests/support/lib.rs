@@ -2,9 +2,11 @@
 
 mod c;
 mod elsewhere;
+mod study;
 
 pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
+pub use study::{outcome, plan, study_lab, sweep};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -232,7 +234,9 @@ fn squeeze(text: &str) -> String {
 /// What must never depend on when a run was stopped: `results.csv`, and selections and measures of each round, by path.
 pub fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let counts = |file: &Path| {
-        ["results.csv", "selection.csv", "metrics.json", "calls.txt"].iter().any(|name| file.ends_with(name))
+        ["results.csv", "selection.csv", "sizing.json", "metrics.json", "calls.txt"]
+            .iter()
+            .any(|name| file.ends_with(name))
     };
     let read = |file: PathBuf| {
         let name = file.strip_prefix(run).expect("a file of the run").display().to_string();

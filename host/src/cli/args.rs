@@ -118,9 +118,19 @@ pub struct Sweep {
     /// Folder of the study [default: studies/NAME]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
-    /// Runs side by side; they share the cores, unless the config says how many threads a run has [default: the number of GPUs, or 1]
+    /// Runs side by side; on this machine they share the cores, unless the config says how many threads a run has; under Slurm they are
+    /// the tasks of a job array [default: the number of GPUs, or 1]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<usize>,
+    /// Who runs them: processes on this machine, or Slurm
+    #[arg(long, value_enum, default_value_t = Executor::Local)]
+    pub executor: Executor,
+    /// A line of options for sbatch, such as "--partition=gpu --time=4:00:00"; may be repeated
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true, value_parser = one_line)]
+    pub sbatch: Vec<String>,
+    /// Submit the job and do not wait for it; the same command again watches it
+    #[arg(long)]
+    pub detach: bool,
     /// Where models run: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
@@ -146,6 +156,22 @@ pub struct SweepWorker {
     /// Stop when standard input ends
     #[arg(long)]
     pub tied: bool,
+    /// What it is called where it takes hold of runs [default: the number of its process]
+    #[arg(long = "as", value_name = "NAME")]
+    pub known_as: Option<String>,
+}
+
+/// Who runs the workers of a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Executor {
+    /// Processes on this machine.
+    Local,
+    /// A job array under Slurm.
+    Slurm,
+}
+
+fn one_line(text: &str) -> Result<String, String> {
+    if text.contains('\n') { Err("expected one line".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

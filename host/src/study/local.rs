@@ -1,21 +1,20 @@
 //! Workers on this machine: processes, so that one that crashes takes no other along.
 
 use super::plan::Study;
-use super::{Overview, Progress, State};
-use crate::experiment::RunError;
+use super::{Progress, Telling};
+use crate::experiment::{RunError, create_folder};
 use crate::session::SessionError;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often the workers are looked at.
 const NAP: Duration = Duration::from_millis(200);
-/// How often the runs are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 /// A worker is begun when so many times the memory that the largest one has taken is free.
 const ROOM: f64 = 1.25;
 /// When less than this share of the memory is free, a worker has to stop.
@@ -61,12 +60,10 @@ impl Local<'_> {
     ///
     /// Errs when the user stops, and when a worker cannot go on at all; a run's own failure is no error.
     pub fn run(&self) -> Result<Progress, SessionError> {
-        let mut overview = Overview::default();
-        let (mut progress, _) = overview.look(self.study);
-        let (begun, before) = (Instant::now(), progress.finished + progress.failed);
+        let mut telling = Telling::new(self.study, self.say);
         let (mut workers, mut idle): (Vec<Worker>, Vec<usize>) = (Vec::new(), (0..self.machine.jobs).rev().collect());
-        let (mut largest, mut looked, mut told) = (0, Instant::now(), false);
-        while progress.left() > 0 || !workers.is_empty() {
+        let (mut largest, mut told) = (0, false);
+        while telling.progress.left() > 0 || !workers.is_empty() {
             if self.cancelled.load(Ordering::Relaxed) {
                 return self.stop(workers);
             }
@@ -74,7 +71,7 @@ impl Local<'_> {
             let enough = free_bytes() as f64 > ROOM * largest as f64 || workers.is_empty();
             // No more workers than runs that nobody has begun.
             if enough
-                && workers.len() < progress.left()
+                && workers.len() < telling.progress.left()
                 && let Some(number) = idle.pop()
             {
                 workers.push(self.begin(number)?);
@@ -101,37 +98,20 @@ impl Local<'_> {
                     _ => i += 1,
                 }
             }
-            if looked.elapsed() >= LOOK || workers.is_empty() {
-                let (now, news) = overview.look(self.study);
-                progress = now;
-                let ended = progress.finished + progress.failed - before;
-                self.tell(&news, progress, begun.elapsed().div_f64(ended.max(1) as f64));
-                looked = Instant::now();
-            }
+            if workers.is_empty() {
+                telling.look_now()
+            } else {
+                telling.look()
+            };
             std::thread::sleep(NAP);
         }
-        Ok(overview.look(self.study).0)
-    }
-
-    fn tell(&self, news: &[(String, State)], progress: Progress, each: Duration) {
-        for (run, state) in news {
-            if let State::Failed(error) = state {
-                (self.say)(&format!("{run} failed: {error}"));
-            }
-        }
-        if !news.is_empty() {
-            let Progress { runs, finished, failed, .. } = progress;
-            let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
-            let left = each.as_secs_f64() * progress.left() as f64;
-            (self.say)(&format!("{finished} of {runs} runs are done{failed}; about {} left", in_words(left)));
-        }
+        Ok(telling.look_now())
     }
 
     fn begin(&self, number: usize) -> Result<Worker, RunError> {
-        let logs = self.study.root().join("logs");
-        let path = logs.join(format!("worker-{}.log", number + 1));
+        let path = self.log_of(number);
         let failed = |source| RunError::File { action: "write", path: path.clone(), source };
-        std::fs::create_dir_all(&logs).map_err(failed)?;
+        create_folder(&self.study.root().join("logs"))?;
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         let device = (self.machine.gpus > 0).then(|| format!("cuda:{}", number % self.machine.gpus));
         let mut command = (self.command)(device);
@@ -142,38 +122,18 @@ impl Local<'_> {
         Ok(Worker { number, child, stopped: false })
     }
 
+    fn log_of(&self, number: usize) -> PathBuf {
+        self.study.root().join(format!("logs/worker-{}.log", number + 1))
+    }
+
     /// What a worker's end means: nothing, a run that it took along, or the end of everything.
     fn ended(&self, worker: &Worker, status: ExitStatus) -> Result<(), SessionError> {
         match status.code() {
             Some(0 | INTERRUPTED) => Ok(()),
-            // It could say why: every other one would end the same way.
-            Some(1..=3) => {
-                let log = self.study.root().join(format!("logs/worker-{}.log", worker.number + 1));
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let last = text.lines().rev().find(|line| line.contains('×')).unwrap_or_default();
-                let problem = last.trim_start_matches(['×', ' ']).to_owned();
-                Err(SessionError::Operation(format!("a worker stopped: {problem} (`{}`)", log.display())))
-            }
+            Some(1..=3) => Err(super::said_why(&self.log_of(worker.number))),
             _ => {
-                let how = match status.signal() {
-                    Some(9) => "was killed (signal 9): was there too little memory?".to_owned(),
-                    Some(signal) => format!("crashed (signal {signal})"),
-                    None => format!("ended with {status}"),
-                };
-                let is_open = |name: &String| {
-                    let state = self.study.state(name, &self.study.run_dir(name));
-                    matches!(state, State::Begun | State::Waiting) && self.study.rows.iter().any(|row| row.run == *name)
-                };
-                let taken = self.study.claimed_by(worker.child.id());
-                let lost: Vec<&String> = taken.iter().filter(|name| is_open(name)).collect();
-                if lost.is_empty() {
-                    // The next one would end the same way.
-                    return Err(SessionError::Operation(format!("a worker {how} before it had begun a run")));
-                }
-                for name in lost {
-                    self.study.record_failure(name, &format!("the process that worked on it {how}"))?;
-                }
-                Ok(())
+                let how = status.signal().map_or_else(|| format!("ended with {status}"), super::killed_by);
+                self.study.record_lost(&worker.child.id().to_string(), &how)
             }
         }
     }
@@ -198,16 +158,8 @@ impl Worker {
     }
 }
 
-fn program(command: &Command) -> std::path::PathBuf {
+fn program(command: &Command) -> PathBuf {
     command.get_program().into()
-}
-
-fn in_words(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// The most memory that a process has taken; 0 where the system does not say.

@@ -5,13 +5,18 @@
 
 mod local;
 mod plan;
+mod slurm;
 mod work;
 
 pub use local::{Local, Machine};
 pub use plan::{Row, State, Study};
+pub use slurm::{Job, Slurm};
 pub use work::work;
 
+use crate::session::SessionError;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// How far a study has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,5 +67,78 @@ impl Overview {
             }
         }
         (progress, news)
+    }
+}
+
+/// How often the runs are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks at a study while others work on it, and says what has changed.
+struct Telling<'a> {
+    study: &'a Study,
+    say: &'a dyn Fn(&str),
+    overview: Overview,
+    progress: Progress,
+    looked: Instant,
+    /// When it began, and how many runs had ended then.
+    begun: (Instant, usize),
+}
+
+impl<'a> Telling<'a> {
+    fn new(study: &'a Study, say: &'a dyn Fn(&str)) -> Telling<'a> {
+        let mut overview = Overview::default();
+        let (progress, _) = overview.look(study);
+        let now = Instant::now();
+        Telling { study, say, overview, progress, looked: now, begun: (now, progress.finished + progress.failed) }
+    }
+
+    /// How far it has come, at most a second ago.
+    fn look(&mut self) -> Progress {
+        if self.looked.elapsed() >= LOOK {
+            self.look_now();
+        }
+        self.progress
+    }
+
+    fn look_now(&mut self) -> Progress {
+        let (progress, news) = self.overview.look(self.study);
+        for (run, state) in &news {
+            if let State::Failed(error) = state {
+                (self.say)(&format!("{run} failed: {error}"));
+            }
+        }
+        if !news.is_empty() {
+            let Progress { runs, finished, failed, .. } = progress;
+            let ended = finished + failed - self.begun.1;
+            let left = self.begun.0.elapsed().as_secs_f64() / ended.max(1) as f64 * progress.left() as f64;
+            let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+            (self.say)(&format!("{finished} of {runs} runs are done{failed}; about {} left", in_words(left)));
+        }
+        (self.progress, self.looked) = (progress, Instant::now());
+        progress
+    }
+}
+
+fn in_words(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Why a worker stopped that could say it: every other one would end the same way.
+fn said_why(log: &Path) -> SessionError {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let last = text.lines().rev().find(|line| line.contains('×')).unwrap_or_default();
+    let problem = last.trim_start_matches(['×', ' ']);
+    SessionError::Operation(format!("a worker stopped: {problem} (`{}`)", log.display()))
+}
+
+/// How a worker ended that a signal ended.
+fn killed_by(signal: i32) -> String {
+    match signal {
+        9 => "was killed (signal 9): was there too little memory?".to_owned(),
+        signal => format!("crashed (signal {signal})"),
     }
 }

@@ -25,6 +25,7 @@ const DIGITS: usize = 12;
 /// STUDY/failures/RUN.json   why it failed
 /// STUDY/claims/RUN          locked while a process works on it
 /// STUDY/logs/               what workers said
+/// STUDY/slurm/              the job that was submitted, and its script
 /// STUDY/plan.lock           locked while a sweep plans it and watches workers
 /// ```
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Study {
     root: PathBuf,
     /// The runs, in the order in which they are done.
     pub rows: Vec<Row>,
+    /// What whoever takes hold of a run is called.
+    who: String,
 }
 
 /// A run of a study.
@@ -68,7 +71,17 @@ impl Study {
     /// The study that comes of a config, in a folder that may hold it already: rows that are there keep what was done.
     pub fn new(root: &Path, sweep: &Sweep) -> Study {
         let names = sweep.cells.iter().map(|cell| (name_of(&cell.config), round_0_of(&cell.config)));
-        Study { root: root.to_owned(), rows: rows(names.collect()) }
+        Study { rows: rows(names.collect()), ..Study::empty(root) }
+    }
+
+    /// A study without runs.
+    pub(super) fn empty(root: &Path) -> Study {
+        Study { root: root.to_owned(), rows: Vec::new(), who: std::process::id().to_string() }
+    }
+
+    /// The same for a worker of this name; without one it is called by the number of its process.
+    pub fn known_as(self, who: Option<&str>) -> Study {
+        Study { who: who.map_or(self.who, str::to_owned), ..self }
     }
 
     /// Write the plan of the config that the study came from.
@@ -105,7 +118,7 @@ impl Study {
         });
         let names = names.collect::<Result<Vec<_>, String>>();
         let names = names.map_err(|problem| RunError::Damaged { path, problem })?;
-        Ok(Study { root: root.to_owned(), rows: rows(names) })
+        Ok(Study { rows: rows(names), ..Study::empty(root) })
     }
 
     /// The study's folder.
@@ -173,7 +186,7 @@ impl Study {
     /// Take hold of a run, or of a shared round 0; none if another process has it. Released when dropped, or with the process.
     pub fn claim(&self, name: &str) -> Result<Option<File>, RunError> {
         create_folder(&self.root.join("claims"))?;
-        lock(&self.root.join("claims").join(name))
+        lock(&self.root.join("claims").join(name), &self.who)
     }
 
     /// Take hold of the study, so that nobody else plans it or starts workers.
@@ -186,17 +199,28 @@ impl Study {
             return Err(RunError::Directory { path: root.to_owned(), problem });
         }
         create_folder(root)?;
-        lock(&root.join("plan.lock"))?.ok_or_else(|| {
+        lock(&root.join("plan.lock"), &std::process::id().to_string())?.ok_or_else(|| {
             let problem = "is in use: another sweep works in this folder".to_owned();
             RunError::Directory { path: root.to_owned(), problem }
         })
     }
 
-    /// What a process that died had taken hold of.
-    pub fn claimed_by(&self, pid: u32) -> Vec<String> {
+    /// Record that the runs failed which a worker had taken hold of when it died, and `how`.
+    ///
+    /// Errs when there is none: the next worker would end the same way.
+    pub fn record_lost(&self, who: &str, how: &str) -> Result<(), SessionError> {
         let entries = fs::read_dir(self.root.join("claims")).into_iter().flatten().flatten();
-        let of_it = entries.filter(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == pid.to_string()));
-        of_it.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let of_it = entries.filter(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == who));
+        let names: BTreeSet<String> = of_it.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let is_open = |run: &String| matches!(self.state(run, &self.run_dir(run)), State::Begun | State::Waiting);
+        let lost: Vec<&Row> = self.rows.iter().filter(|row| names.contains(&row.run) && is_open(&row.run)).collect();
+        if lost.is_empty() {
+            return Err(SessionError::Operation(format!("a worker {how} before it had begun a run")));
+        }
+        for row in lost {
+            self.record_failure(&row.run, &format!("the process that worked on it {how}"))?;
+        }
+        Ok(())
     }
 
     /// Read a run's config.
@@ -205,15 +229,18 @@ impl Study {
     }
 }
 
-/// Opens a file and locks it; the process's number is its content while it is held.
-fn lock(path: &Path) -> Result<Option<File>, RunError> {
+/// Opens a file and locks it; it says who did, even after that one is gone. None while another process has the lock.
+fn lock(path: &Path, who: &str) -> Result<Option<File>, RunError> {
     let failed = |source| RunError::File { action: "write", path: path.to_owned(), source };
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(path);
     let mut file = open.map_err(failed)?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return Ok(None);
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+        // A file system without locks is no place for a study.
+        Err(errno) => return Err(RunError::File { action: "lock", path: path.to_owned(), source: errno.into() }),
     }
-    let told = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    let told = file.set_len(0).and_then(|()| write!(file, "{who}"));
     told.map_err(failed)?;
     Ok(Some(file))
 }
@@ -232,8 +259,11 @@ fn name_of(config: &Config) -> String {
     hash(&Config { name: "any".to_owned(), ..config.clone() })
 }
 
-/// The key of a run's round 0: of what comes later it does not depend.
+/// The key of a run's round 0: of what comes later it does not depend, unless sizers are asked, who are told.
 fn round_0_of(config: &Config) -> String {
+    if config.initial.sizers().next().is_some() {
+        return name_of(config);
+    }
     let anything = Query {
         strategy: "any".to_owned(),
         size: 1,

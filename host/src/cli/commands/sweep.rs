@@ -2,15 +2,17 @@
 
 use super::report::write_report;
 use super::run::options;
-use crate::cli::args::{Args, Sweep, SweepWorker};
+use crate::cli::args::{Args, Executor, Sweep, SweepWorker};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::config::{self, ConfigError};
 use crate::engine;
+use crate::experiment::RunError;
 use crate::plugin::lock::Lock;
 use crate::session::{self, Options, SessionError};
-use crate::study::{self, Local, Machine, Overview, Progress, Study};
+use crate::study::{self, Local, Machine, Overview, Progress, Slurm, Study};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +20,9 @@ use std::sync::atomic::Ordering;
 
 /// `coldstart sweep CONFIG`.
 pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Problem> {
+    if sweep.executor == Executor::Local && (sweep.detach || !sweep.sbatch.is_empty()) {
+        return Err(Problem::usage("`--sbatch` and `--detach` need `--executor slurm`", None));
+    }
     let file = &sweep.experiment.config;
     let planned = config::Sweep::read(file, &sweep.experiment.set)?;
     let root = sweep.out.clone().unwrap_or_else(|| PathBuf::from(format!("studies/{}", planned.name)));
@@ -26,8 +31,24 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
     check_strategies(file, &planned, &options)?;
     let study = Study::new(&root, &planned);
     let (before, _) = Overview::default().look(&study);
+    let say = |line: &str| console.say(line);
+    let slurm = Slurm {
+        study: &study,
+        name: &planned.name,
+        tasks: sweep.jobs.unwrap_or(1).min(before.left().max(1)),
+        worker: words(&worker(args, &root, &sweep.device)),
+        options: &sweep.sbatch,
+        cancelled: console.cancelled(),
+        say: &say,
+    };
     if sweep.dry_run {
-        say_plan(&planned, &beginning(&root, before));
+        match sweep.executor {
+            Executor::Local => say_plan(&planned, &beginning(&root, before)),
+            Executor::Slurm => {
+                console.say(&beginning(&root, before));
+                outln!("{}", slurm.script().trim_end());
+            }
+        }
         return Ok(());
     }
     let held = Study::hold(&root)?;
@@ -39,19 +60,41 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
         study.forget_failures()?;
     }
     console.say(&beginning(&root, before));
-    let machine = machine(sweep)?;
-    let command = |device: Option<String>| worker(args, sweep, &root, machine, device);
-    let say = |line: &str| console.say(line);
-    let local = Local { study: &study, machine, command: &command, cancelled: console.cancelled(), say: &say };
-    let progress = local.run().map_err(|error| match error {
-        SessionError::Run(crate::experiment::RunError::Cancelled) => {
-            Problem::interrupted("the same command again goes on".to_owned())
+    let (done, hint) = match sweep.executor {
+        Executor::Slurm if sweep.detach => {
+            if before.left() > 0 {
+                let job = slurm.submit()?;
+                outln!("{}", job.id);
+            }
+            return Ok(());
         }
+        Executor::Slurm => (slurm.run(), "the job goes on; the same command watches it again, and `scancel` ends it"),
+        Executor::Local => (on_this_machine(args, sweep, &study, console)?, "the same command again goes on"),
+    };
+    let progress = done.map_err(|error| match error {
+        SessionError::Run(RunError::Cancelled) => Problem::interrupted(hint.to_owned()),
         error => error.into(),
     })?;
     drop(held);
     console.clear();
     finish(&root, progress)
+}
+
+fn on_this_machine(
+    args: &Args,
+    sweep: &Sweep,
+    study: &Study,
+    console: &Console,
+) -> Result<Result<Progress, SessionError>, Problem> {
+    let machine = machine(sweep)?;
+    let command = |device: Option<String>| {
+        let mut command = worker(args, study.root(), device.as_deref().unwrap_or(&sweep.device));
+        command.arg("--tied").arg("--threads").arg(machine.threads.to_string());
+        command
+    };
+    let say = |line: &str| console.say(line);
+    let local = Local { study, machine, command: &command, cancelled: console.cancelled(), say: &say };
+    Ok(local.run())
 }
 
 /// What `coldstart sweep` starts, once for each job: does runs until none is left.
@@ -64,7 +107,7 @@ pub fn work(args: &Args, work: &SweepWorker, console: &Console) -> Result<(), Pr
             cancelled.store(true, Ordering::Relaxed);
         });
     }
-    let study = Study::open(&work.study)?;
+    let study = Study::open(&work.study)?.known_as(work.known_as.as_deref());
     let lock = Lock::beside(&work.study.join("study.toml"))?;
     let options = Options { lock, threads: work.threads, ..options(args, console, &work.device) };
     Ok(study::work(&study, &options, &mut console.clone())?)
@@ -98,13 +141,16 @@ fn machine(sweep: &Sweep) -> Result<Machine, Problem> {
 }
 
 /// The command of a worker: this program, with what the user said beside the config.
-fn worker(args: &Args, sweep: &Sweep, root: &Path, machine: Machine, device: Option<String>) -> Command {
+fn worker(args: &Args, root: &Path, device: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "coldstart".into()));
-    command.arg("sweep-worker").arg(root).arg("--tied");
-    command.arg("--threads").arg(machine.threads.to_string());
-    command.arg("--device").arg(device.as_deref().unwrap_or(&sweep.device));
+    command.arg("sweep-worker").arg(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()));
+    command.arg("--device").arg(device);
     command.args(args.shared());
     command
+}
+
+fn words(command: &Command) -> Vec<OsString> {
+    [command.get_program()].into_iter().chain(command.get_args()).map(OsString::from).collect()
 }
 
 fn say_plan(planned: &config::Sweep, beginning: &str) {

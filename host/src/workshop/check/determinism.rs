@@ -5,7 +5,7 @@ use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
 use super::subject::{BUDGET, Subject, seed_bytes};
 use super::{Case, Level};
 use crate::plugin::{Answer, Limits, Plugin, Verified};
-use coldstart_plugin_api::Rng;
+use coldstart_plugin_api::{Rng, Selection};
 
 pub const CASES: [Case; 5] = [
     Case {
@@ -102,10 +102,10 @@ fn threads(subject: &Subject) -> Tried {
 
 fn seed_matters(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
-    let ask = |seed: u64| -> Result<Vec<(Vec<u64>, Vec<u8>)>, Verdict> {
+    let ask = |seed: u64| -> Result<Vec<Answer>, Verdict> {
         let hosts = subject.hosts_with(|host| host.seed(seed_bytes(subject.order.seed.wrapping_add(seed))))?;
-        let told = |Answer { selection, report }: Answer| (selection.ids, report);
-        hosts.iter().map(|host| Ok(told(probe.ask_new(host, BUDGET)?))).collect()
+        let unscored = |answer: Answer| Answer { selection: Selection::of(answer.selection.ids), ..answer };
+        hosts.iter().map(|host| Ok(unscored(probe.ask_new(host, BUDGET)?))).collect()
     };
     let first = ask(0)?;
     for seed in 1..5 {

@@ -1,0 +1,119 @@
+//! Sizers through the real program: followed and heard, inside and apart, and with mistakes in the config.
+
+use coldstart_tests::{Lab, files_under, results};
+use serde_json::Value;
+use std::path::Path;
+
+/// Features that cost nothing, for those who look at some.
+const PIXELS: &str = "representation.method=pixels";
+const SHIPPED: [&str; 5] = ["coverage-floor", "coverage-knee", "distance-elbow", "marginal-veto", "probe"];
+
+/// What was said before each round.
+fn sizings(run: &Path) -> Vec<Value> {
+    let files = files_under(&run.join("rounds")).into_iter().filter(|file| file.ends_with("sizing.json"));
+    files.map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()).collect()
+}
+
+fn lines(run: &Path, round: u32) -> usize {
+    std::fs::read_to_string(run.join(format!("rounds/{round:03}/selection.csv"))).unwrap().lines().count() - 1
+}
+
+/// Ten synthetic classes: 51 draws show them all with a probability of 0.95.
+#[test]
+fn the_initial_set_is_as_large_as_the_sizer_says() {
+    let lab = Lab::new();
+    let auto = ["initial.size=auto", "initial.sizer.strategy=coverage-floor"];
+    let ran = lab.run("floor", &auto);
+    ran.exits(0).says("`coverage-floor` wants 51 images: so many draws show all of 10 balanced classes");
+    assert_eq!((lines(&lab.path("floor"), 0), lines(&lab.path("floor"), 1)), (51, 5));
+    let lock = std::fs::read_to_string(lab.path("floor/plugins.lock")).unwrap();
+    assert!(lock.contains("role = \"sizer\""), "{lock}");
+
+    // Bounds hold, whatever it wants.
+    lab.run("least", &[&auto[..], &["initial.sizer.least=70", "initial.sizer.most=90"]].concat()).exits(0);
+    lab.run("most", &[&auto[..], &["initial.sizer.least=5", "initial.sizer.most=20"]].concat()).exits(0);
+    assert_eq!((lines(&lab.path("least"), 0), lines(&lab.path("most"), 0)), (70, 20));
+    let first = &sizings(&lab.path("most"))[0];
+    assert_eq!(
+        (&first["initial"], &first["said"][0]["wanted"], &first["said"][0]["size"]),
+        (&20.into(), &51.into(), &20.into())
+    );
+}
+
+/// No divergence is small enough for it. So the initial strategy goes on, to the largest size that is allowed.
+#[test]
+fn the_initial_strategy_goes_on_until_the_sizer_is_content() {
+    let lab = Lab::new();
+    let settings = [
+        "initial.size=auto",
+        "initial.sizer={ strategy = \"marginal-veto\", least = 10, most = 20, params = { divergence = 0.0 } }",
+        "initial.strategy=random",
+        "query.strategy=margin",
+    ];
+    lab.run("run", &settings).exits(0);
+    let chose: Vec<bool> = sizings(&lab.path("run")).iter().map(|s| s["initial_chooses"] == true).collect();
+    // Rounds 1 and 2 bring it to 20, which is the most.
+    assert_eq!(chose, [true, true, true, false]);
+    // As `random` does by itself.
+    lab.run("random", &["query.strategy=random"]).exits(0);
+    for (round, same) in [(0, true), (1, true), (2, true), (3, false)] {
+        let ids = |run: &str| {
+            std::fs::read_to_string(lab.path(run).join(format!("rounds/{round:03}/selection.csv"))).unwrap()
+        };
+        assert_eq!(ids("run") == ids("random"), same, "round {round}");
+    }
+}
+
+#[test]
+fn advisers_are_heard_and_change_nothing() {
+    let lab = Lab::new();
+    lab.run("alone", &["query.strategy=random"]).exits(0);
+    let advisers =
+        format!("initial.advisers=[{}]", SHIPPED.map(|name| format!("{{ strategy = \"{name}\" }}")).join(", "));
+    let settings = ["query.strategy=random", PIXELS, &advisers];
+    let heard = |run: &str, mode: &str| {
+        lab.run(run, &[&settings[..], &[&format!("plugins.isolation={mode}")]].concat()).exits(0);
+        sizings(&lab.path(run))
+    };
+    let inside = heard("advised", "in-process");
+    let mut advised = results(&lab.path("advised"));
+    advised.retain(|file, _| !file.ends_with("sizing.json"));
+    assert_eq!(results(&lab.path("alone")), advised);
+    let said: Vec<&str> = inside[0]["said"].as_array().unwrap().iter().map(|s| s["sizer"].as_str().unwrap()).collect();
+    assert_eq!(said, SHIPPED);
+    assert!(
+        inside[0]["initial"].is_null()
+            && inside
+                .iter()
+                .flat_map(|s| s["said"].as_array().unwrap())
+                .all(|s| { s["followed"] == false && !s["reason"].as_str().unwrap().is_empty() })
+    );
+    assert_eq!(heard("apart", "process"), inside);
+    lab.coldstart(&["report", "advised", "-o", "page.html"]).exits(0);
+    let page = std::fs::read_to_string(lab.path("page.html")).unwrap();
+    assert!(page.contains("What sizers said") && page.contains("distance-elbow"));
+}
+
+#[test]
+fn mistakes_are_told_where_they_are() {
+    let lab = Lab::new();
+    for (settings, code, said) in [
+        (&["initial.size=auto"][..], 2, "name who says how many in `[initial.sizer]`"),
+        (&["initial.size=auto", "initial.sizer.strategy=coverage-flor"], 2, "did you mean `coverage-floor`?"),
+        (&["initial.size=auto", "initial.sizer.strategy=random"], 2, "no sizer strategy fits"),
+        (&["query.strategy=coverage-floor"], 2, "no query strategy fits"),
+        (
+            &["initial.size=auto", "initial.sizer={ strategy = \"probe\", params = { round = 3 } }"],
+            2,
+            "did you mean `rounds`?",
+        ),
+        (
+            &["initial.size=auto", "initial.sizer.strategy=coverage-knee"],
+            3,
+            "the config has no section `[representation]`",
+        ),
+    ] {
+        lab.run("run", settings).exits(code).says(said);
+        let _ = std::fs::remove_dir_all(lab.path("run"));
+    }
+}
