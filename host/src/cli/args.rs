@@ -52,6 +52,8 @@ pub enum Command {
     SweepWorker(SweepWorker),
     /// Write one HTML page about one or more runs, or about a study
     Report(Report),
+    /// Write runs in the forms of other tools: a file store of MLflow's, event files of TensorBoard's
+    Export(Export),
     /// Choose which images of a folder to label next
     Select(Select),
     /// Read the labels of chosen images back
@@ -193,6 +195,21 @@ impl Args {
         }
         shared
     }
+}
+
+/// Arguments of `export`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["mlflow", "tensorboard"]))]
+pub struct Export {
+    /// Folders of runs, or of studies
+    #[arg(required = true, value_name = "RUN_OR_STUDY", value_hint = ValueHint::DirPath)]
+    pub runs: Vec<PathBuf>,
+    /// Folder of the file store, which `mlflow ui --backend-store-uri DIR` shows
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub mlflow: Option<PathBuf>,
+    /// Folder for the event files, one below it for each run; `tensorboard --logdir DIR` shows them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub tensorboard: Option<PathBuf>,
 }
 
 /// Arguments of `resume`.

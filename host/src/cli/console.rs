@@ -3,9 +3,10 @@
 use super::args::{Args, Command};
 use crate::experiment::{Metrics, Watcher};
 use crate::operations::Meter;
+use crate::report;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ pub struct Console {
     step_started: Arc<Mutex<Instant>>,
     stage: Arc<Mutex<String>>,
     cancelled: Arc<AtomicBool>,
+    /// The folder of the run that is watched.
+    run: Arc<Mutex<PathBuf>>,
 }
 
 impl Console {
@@ -36,6 +39,7 @@ impl Console {
             step_started: Arc::new(Mutex::new(Instant::now())),
             stage: Arc::default(),
             cancelled: Arc::default(),
+            run: Arc::default(),
         };
         console.log_to_stderr(args);
         console.watch_ctrl_c(matches!(args.command, Command::SweepWorker(_)));
@@ -137,6 +141,7 @@ impl Meter for Console {
 impl Watcher for Console {
     fn run_started(&mut self, dir: &Path) {
         self.say(&format!("writing to {}", dir.display()));
+        dir.clone_into(&mut self.run.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn round_started(&mut self, round: u32, rounds: u32, labels: usize, budget: usize) {
@@ -152,6 +157,11 @@ impl Watcher for Console {
             100.0 * test.accuracy,
             seconds(took),
         ));
+        // Whoever has TensorBoard open sees the round; the run itself does not need it.
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = report::export::write_events(&run) {
+            tracing::warn!("{error}");
+        }
     }
 
     fn cancelled(&self) -> bool {

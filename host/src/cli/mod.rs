@@ -51,6 +51,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::SweepWorker(work) => commands::sweep::work(args, work, console),
         Command::Resume(resume) => commands::run::resume(args, resume, console),
         Command::Report(report) => commands::report::report(report),
+        Command::Export(export) => commands::report::export(export, console),
         Command::Select(select) => commands::select::select(args, select, console),
         Command::Ingest(ingest) => commands::ingest::ingest(ingest, console),
         Command::Represent(represent) => commands::represent::represent(args, represent, console),

@@ -9,6 +9,7 @@ mod arms;
 mod browser;
 mod chart;
 mod curve;
+pub mod export;
 mod facts;
 mod figure;
 mod files;
@@ -78,6 +79,17 @@ pub enum ReportError {
     StudyAmongOthers {
         /// The study.
         dir: PathBuf,
+    },
+    /// A folder for exported runs holds something else.
+    #[error(
+        "`{dir}` holds `{name}`, which is no experiment of MLflow's (hint: name an empty folder, or one that was exported to before)",
+        dir = dir.display()
+    )]
+    ForeignStore {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        name: String,
     },
     /// The plan of a study is unreadable.
     #[error("cannot read `{path}`: {reason} (hint: `coldstart sweep` writes it)", path = path.display())]

@@ -122,7 +122,7 @@ impl Slurm<'_> {
             return Ok(telling.progress);
         }
         let (mut job, mut reached) = (self.submit()?, self.reached());
-        let (mut over, mut polled) = (BTreeSet::new(), Instant::now());
+        let (mut over, mut cancelled, mut polled) = (BTreeSet::new(), false, Instant::now());
         loop {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(SessionError::Run(RunError::Cancelled));
@@ -133,7 +133,8 @@ impl Slurm<'_> {
             if polled.elapsed() >= POLL {
                 polled = Instant::now();
                 let alive = self.alive(&job);
-                let cancelled = self.ended(&job, alive.as_ref(), &mut over)?;
+                // Tasks of one job end one after the other.
+                cancelled |= self.ended(&job, alive.as_ref(), &mut over)?;
                 let progress = telling.look_now();
                 if alive.is_some_and(|alive| alive.is_empty()) && progress.left() > 0 {
                     let now = self.reached();
@@ -202,8 +203,8 @@ impl Slurm<'_> {
             }
             let who = format!("{}_{number}", job.id);
             match (task.state.as_str(), task.code, task.signal) {
-                ("COMPLETED", ..) | (_, INTERRUPTED, _) => {}
                 ("CANCELLED", ..) => cancelled = true,
+                ("COMPLETED", ..) | (_, INTERRUPTED, _) => {}
                 ("FAILED", 1..=3, 0) => {
                     let log = self.logs().join(format!("slurm-{who}.log"));
                     return Err(super::said_why(&log));

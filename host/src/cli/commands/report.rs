@@ -1,6 +1,7 @@
 //! `coldstart report`.
 
-use crate::cli::args::Report;
+use crate::cli::args::{Export, Report};
+use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::report;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,20 @@ pub fn report(args: &Report) -> Result<(), Problem> {
         _ => PathBuf::from("report.html"),
     });
     write_report(&args.runs, &page)
+}
+
+/// `coldstart export RUN_OR_STUDY...`.
+pub fn export(args: &Export, console: &Console) -> Result<(), Problem> {
+    let told = |runs: usize| if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+    if let Some(to) = &args.mlflow {
+        console.say(&format!("{} for MLflow", told(report::export::mlflow(&args.runs, to)?)));
+        outln!("{}", to.display());
+    }
+    if let Some(to) = &args.tensorboard {
+        console.say(&format!("{} for TensorBoard", told(report::export::tensorboard(&args.runs, to)?)));
+        outln!("{}", to.display());
+    }
+    Ok(())
 }
 
 /// Write the page and say where it is, on stdout.

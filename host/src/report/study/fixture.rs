@@ -9,19 +9,19 @@ use serde_json::json;
 const CLASSES: usize = 4;
 
 /// A study to be written: data sets x sizes x strategies x seeds, 20 labels bought in every round up to 80.
-pub(super) struct StudyFixture {
-    pub(super) datasets: &'static [&'static str],
-    pub(super) sizes: &'static [usize],
-    pub(super) strategies: &'static [&'static str],
-    pub(super) seeds: u64,
+pub(in crate::report) struct StudyFixture {
+    pub(in crate::report) datasets: &'static [&'static str],
+    pub(in crate::report) sizes: &'static [usize],
+    pub(in crate::report) strategies: &'static [&'static str],
+    pub(in crate::report) seeds: u64,
     /// Lines for `[sweep]` beside the axes.
-    pub(super) sweep: &'static str,
+    pub(in crate::report) sweep: &'static str,
     /// Accuracy by data set, strategy, size, seed and labels.
-    pub(super) accuracy: fn(&str, &str, usize, u64, usize) -> f64,
+    pub(in crate::report) accuracy: fn(&str, &str, usize, u64, usize) -> f64,
 }
 
 /// Sizes 20 and 40 with five seeds: `entropy` is behind from 20 and ahead from 40; `margin` is near `random` everywhere.
-pub(super) const FLIP: StudyFixture = StudyFixture {
+pub(in crate::report) const FLIP: StudyFixture = StudyFixture {
     datasets: &[],
     sizes: &[20, 40],
     strategies: &["random", "entropy", "margin"],
@@ -30,7 +30,7 @@ pub(super) const FLIP: StudyFixture = StudyFixture {
     accuracy: flipping,
 };
 
-pub(super) fn flipping(_: &str, strategy: &str, size: usize, seed: u64, labels: usize) -> f64 {
+pub(in crate::report) fn flipping(_: &str, strategy: &str, size: usize, seed: u64, labels: usize) -> f64 {
     let (effect, step) = match (strategy, size) {
         ("entropy", 20) => (-0.05, 3),
         ("entropy", _) => (0.06, 3),
@@ -44,7 +44,7 @@ pub(super) fn flipping(_: &str, strategy: &str, size: usize, seed: u64, labels: 
 
 impl StudyFixture {
     /// Writes the study below `parent`, every run finished, and returns its folder.
-    pub(super) fn write(&self, parent: &Path) -> PathBuf {
+    pub(in crate::report) fn write(&self, parent: &Path) -> PathBuf {
         let dir = parent.join("study");
         let axis = |name: &str| if self.datasets.is_empty() { String::new() } else { format!("{name},") };
         let mut plan = format!("run,round0,{}initial.size,query.strategy,seed\n", axis("dataset"));
@@ -113,13 +113,13 @@ fn sizings(labels: usize, seed: u64) -> serde_json::Value {
 }
 
 /// Name of a run's folder: it says what it is, for tests to find it.
-pub(super) fn id(dataset: &str, strategy: &str, size: usize, seed: u64) -> String {
+pub(in crate::report) fn id(dataset: &str, strategy: &str, size: usize, seed: u64) -> String {
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
     format!("{}{}-{size}-{seed}", plain(dataset), plain(strategy))
 }
 
 /// A finished run that stopped after so many rounds.
-pub(super) fn stop_after(run: &Path, rounds: usize) {
+pub(in crate::report) fn stop_after(run: &Path, rounds: usize) {
     for round in rounds.. {
         if fs::remove_dir_all(run.join(format!("rounds/{round:03}"))).is_err() {
             break;
@@ -128,7 +128,7 @@ pub(super) fn stop_after(run: &Path, rounds: usize) {
     write(run, "journal.jsonl", "{\"event\":\"run-started\"}\n");
 }
 
-pub(super) fn write(dir: &Path, name: &str, text: &str) {
+pub(in crate::report) fn write(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();

@@ -8,7 +8,7 @@ mod compare;
 mod data;
 mod figures;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 mod page;
 mod plan;
 mod ranking;
@@ -26,7 +26,7 @@ use super::{Report, ReportError, write_whole};
 use arms::{Design, Facet};
 use plan::{Cell, Study};
 
-pub(super) use plan::is_study;
+pub(super) use plan::{Named, is_study, named_runs};
 
 /// A facet with what follows from it.
 #[derive(Debug)]

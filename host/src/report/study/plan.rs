@@ -48,6 +48,36 @@ pub(super) struct Cell {
     pub(super) problem: Option<String>,
 }
 
+/// A run with what a study knows of it.
+#[derive(Debug)]
+pub(in crate::report) struct Named {
+    /// What the study is called, or the run's config.
+    pub(in crate::report) experiment: String,
+    /// Its labels on the axes, or its folder's name.
+    pub(in crate::report) name: String,
+    /// Its label on each axis.
+    pub(in crate::report) axes: Vec<(String, String)>,
+    /// Why it failed, if it did.
+    pub(in crate::report) error: Option<String>,
+    pub(in crate::report) run: Run,
+}
+
+/// Every run of a study that has begun, in the plan's order.
+pub(in crate::report) fn named_runs(dir: &Path) -> Result<Vec<Named>, ReportError> {
+    let Study { name: experiment, axes, cells, .. } = read(dir)?;
+    let named = |cell: Cell| {
+        let failed = cell.state == State::Failed;
+        Some(Named {
+            experiment: experiment.clone(),
+            name: cell.labels.join(", "),
+            axes: axes.iter().cloned().zip(cell.labels).collect(),
+            error: cell.problem.filter(|_| failed),
+            run: cell.run?,
+        })
+    };
+    Ok(cells.into_iter().filter_map(named).collect())
+}
+
 /// What became of a planned run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
