@@ -3,9 +3,10 @@
 use coldstart_plugin_api::Rng;
 use coldstart_tests::{Lab, Ran, events, files_under, outcome, plan, results, study_lab as lab, sweep};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CROSSED: &str = r#"
@@ -106,6 +107,87 @@ fn a_second_sweep_in_the_same_folder_is_refused() {
     assert!(
         plan(&lab).iter().all(|(run, _)| events(&lab.path("study/runs").join(run)).last().unwrap() == "run-finished")
     );
+}
+
+/// A file system in memory at a folder, gone with this value.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where this user may not mount anything.
+    fn at(folder: PathBuf, options: &str) -> Option<Mounted> {
+        std::fs::create_dir_all(&folder).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&folder).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Mounted(folder));
+        }
+        eprintln!("skipped: nothing can be mounted here");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let remount = format!("remount,{options}");
+        assert!(Command::new("mount").args(["-o", &remount]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_and_a_read_only_folder_end_a_study_and_it_goes_on_afterwards() {
+    let lab = lab(CROSSED);
+    let Some(disk) = Mounted::at(lab.path("study"), "size=600k") else { return };
+    let ran = sweep(&lab, &["--jobs", "2"]);
+    ran.exits(1).says("No space left on device");
+    assert!(ran.stderr.contains("cannot write") || ran.stderr.contains("is the disk full?"), "{}", ran.stderr);
+    let runs: Vec<PathBuf> =
+        std::fs::read_dir(lab.path("study/runs")).unwrap().map(|run| run.unwrap().path()).collect();
+    let finished = |run: &PathBuf| events(run).iter().filter(|event| *event == "round-finished").count();
+    assert!(runs.iter().map(finished).sum::<usize>() > 0, "the disk was full before anything was done");
+    let before: Vec<_> = runs.iter().filter(|run| finished(run) > 0).map(|run| selections_of_round_0(run)).collect();
+
+    disk.remount("ro");
+    sweep(&lab, &[]).exits(1).says("plan.lock").says("Read-only file system");
+    disk.remount("rw,size=60m");
+    sweep(&lab, &[]).exits(0).says("8 of 8 runs are done");
+    let after: Vec<_> = runs.iter().map(|run| selections_of_round_0(run)).collect();
+    assert!(before.iter().all(|selection| after.contains(selection)));
+    let undisturbed = self::lab(CROSSED);
+    sweep(&undisturbed, &[]).exits(0);
+    assert_eq!(outcome(&lab), outcome(&undisturbed));
+}
+
+fn selections_of_round_0(run: &Path) -> Vec<u8> {
+    std::fs::read(run.join("rounds/000/selection.csv")).unwrap()
+}
+
+/// What a strategy ranks it ranks once: of one seed the small initial set is the beginning of the large one.
+#[test]
+fn initial_sets_are_nested_where_the_strategy_ranks() {
+    let lab = lab(r#"
+[sweep]
+"initial.size" = [4, 9, 20]
+"initial.strategy" = ["random", "coreset", "max-herding", "first-choice"]
+seed = [1, 2]
+"#);
+    let settings = ["representation.method=pixels", "query.rounds=0", "initial.params={}"];
+    let settings: Vec<&str> = settings.iter().flat_map(|set| ["-s", *set]).collect();
+    sweep(&lab, &settings).exits(0);
+    let mut of: BTreeMap<Vec<String>, Vec<Vec<String>>> = BTreeMap::new();
+    for (run, labels) in plan(&lab) {
+        let text = String::from_utf8(selections_of_round_0(&lab.path("study/runs").join(run))).unwrap();
+        let ids = text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect();
+        of.entry(labels[2..].to_vec()).or_default().push(ids);
+    }
+    assert_eq!(of.len(), 8);
+    for (arm, mut sets) in of {
+        sets.sort_by_key(Vec::len);
+        assert_eq!(sets.iter().map(Vec::len).collect::<Vec<_>>(), [4, 9, 20]);
+        assert!(sets[1].starts_with(&sets[0]) && sets[2].starts_with(&sets[1]), "{arm:?}: {sets:?}");
+    }
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Local<'_> {
         let (mut largest, mut told) = (0, false);
         while telling.progress.left() > 0 || !workers.is_empty() {
             if self.cancelled.load(Ordering::Relaxed) {
-                return self.stop(workers);
+                self.stop(workers);
+                return Err(SessionError::Run(RunError::Cancelled));
             }
             largest = workers.iter().map(|worker| peak_bytes(worker.child.id())).fold(largest, u64::max);
             let enough = free_bytes() as f64 > ROOM * largest as f64 || workers.is_empty();
@@ -92,7 +93,8 @@ impl Local<'_> {
                         let worker = workers.remove(i);
                         idle.push(worker.number);
                         if let Err(error) = self.ended(&worker, status) {
-                            return self.stop(workers).and(Err(error));
+                            self.stop(workers);
+                            return Err(error);
                         }
                     }
                     _ => i += 1,
@@ -139,12 +141,11 @@ impl Local<'_> {
     }
 
     /// Ask all workers to stop at a safe point, and wait for them.
-    fn stop(&self, mut workers: Vec<Worker>) -> Result<Progress, SessionError> {
+    fn stop(&self, mut workers: Vec<Worker>) {
         workers.iter_mut().for_each(Worker::stop);
         for worker in &mut workers {
             let _ = worker.child.wait();
         }
-        Err(SessionError::Run(RunError::Cancelled))
     }
 }
 

@@ -131,7 +131,10 @@ fn in_words(seconds: f64) -> String {
 fn said_why(log: &Path) -> SessionError {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let last = text.lines().rev().find(|line| line.contains('×')).unwrap_or_default();
-    let problem = last.trim_start_matches(['×', ' ']);
+    let problem = match last.trim_start_matches(['×', ' ']) {
+        "" => "it could not say why; is the disk full?",
+        problem => problem,
+    };
     SessionError::Operation(format!("a worker stopped: {problem} (`{}`)", log.display()))
 }
 
