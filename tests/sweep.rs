@@ -180,7 +180,7 @@ seed = [1, 2]
     for (run, labels) in plan(&lab) {
         let text = String::from_utf8(selections_of_round_0(&lab.path("study/runs").join(run))).unwrap();
         let ids = text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect();
-        of.entry(labels[2..].to_vec()).or_default().push(ids);
+        of.entry(labels[1..].to_vec()).or_default().push(ids);
     }
     assert_eq!(of.len(), 8);
     for (arm, mut sets) in of {

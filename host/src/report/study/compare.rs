@@ -1,6 +1,10 @@
 //! The comparisons of one facet: paired tests, areas, label efficiency, penalties.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Analysed;
 use super::arms::{Arm, Curve, Facet};
+use super::plan::Study;
 use crate::report::statistics::{self, Paired, Range, Reached};
 
 /// A number that each run of a facet gives.
@@ -14,9 +18,12 @@ pub(super) enum Quantity {
     LowBudgetArea,
     /// Mean accuracy over the rounds within the common range.
     AreaPerRound,
+    /// Accuracy with the initial set alone.
+    WithInitialSet,
 }
 
 impl Quantity {
+    /// Those of whole curves.
     pub(super) const ALL: [Quantity; 4] =
         [Quantity::AtLabels, Quantity::AreaPerLabel, Quantity::LowBudgetArea, Quantity::AreaPerRound];
 
@@ -26,6 +33,7 @@ impl Quantity {
             Quantity::AreaPerLabel => "area per label",
             Quantity::LowBudgetArea => "low-budget area per label",
             Quantity::AreaPerRound => "area per round",
+            Quantity::WithInitialSet => "accuracy with the initial set",
         }
     }
 
@@ -36,6 +44,7 @@ impl Quantity {
             Quantity::AreaPerLabel => statistics::area_per_label(curve, facet.range?),
             Quantity::LowBudgetArea => statistics::area_per_label(curve, facet.low_range?),
             Quantity::AreaPerRound => statistics::area_per_round(curve, facet.range?),
+            Quantity::WithInitialSet => curve.first().map(|(_, accuracy)| *accuracy),
         })
     }
 }
@@ -65,6 +74,21 @@ pub(super) fn family(facet: &Facet, quantity: Quantity, pairs: &[(usize, usize)]
     let p_holm = statistics::holm(&tests.iter().map(|(_, _, paired)| paired.p).collect::<Vec<_>>());
     let test = |((first, second, paired), p_holm)| Test { quantity, first, second, paired, p_holm };
     tests.into_iter().zip(p_holm).map(test).collect()
+}
+
+/// For each size (none where size is no axis) the initial sets against the baseline's of this size, as one family: every set once,
+/// however many queries follow it.
+pub(super) fn initial_sets(study: &Study, analysed: &Analysed) -> Vec<(Option<usize>, Vec<Test>)> {
+    let facet = &analysed.facet;
+    let name = |arm: usize| analysed.design.initial_set(study, facet.arms[arm].cells[0]);
+    let mut families: BTreeMap<Option<usize>, Vec<(usize, usize)>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (arm, baseline) in with_baseline(&analysed.baselines) {
+        if name(arm) != name(baseline) && seen.insert(name(arm)) {
+            families.entry(facet.arms[arm].size).or_default().push((arm, baseline));
+        }
+    }
+    families.into_iter().map(|(size, pairs)| (size, family(facet, Quantity::WithInitialSet, &pairs))).collect()
 }
 
 /// Every pair of `arms`, each once.

@@ -13,6 +13,8 @@ pub(in crate::report) struct StudyFixture {
     pub(in crate::report) datasets: &'static [&'static str],
     pub(in crate::report) sizes: &'static [usize],
     pub(in crate::report) strategies: &'static [&'static str],
+    /// The axis that the strategies are on.
+    pub(in crate::report) axis: &'static str,
     pub(in crate::report) seeds: u64,
     /// Lines for `[sweep]` beside the axes.
     pub(in crate::report) sweep: &'static str,
@@ -25,6 +27,7 @@ pub(in crate::report) const FLIP: StudyFixture = StudyFixture {
     datasets: &[],
     sizes: &[20, 40],
     strategies: &["random", "entropy", "margin"],
+    axis: "query.strategy",
     seeds: 5,
     sweep: "compare_at = 70\nbaseline = { \"query.strategy\" = \"random\" }",
     accuracy: flipping,
@@ -47,7 +50,7 @@ impl StudyFixture {
     pub(in crate::report) fn write(&self, parent: &Path) -> PathBuf {
         let dir = parent.join("study");
         let axis = |name: &str| if self.datasets.is_empty() { String::new() } else { format!("{name},") };
-        let mut plan = format!("run,round0,{}initial.size,query.strategy,seed\n", axis("dataset"));
+        let mut plan = format!("run,round0,{}initial.size,{},seed\n", axis("dataset"), self.axis);
         let datasets = if self.datasets.is_empty() { &[""] } else { self.datasets };
         for seed in 1..=self.seeds {
             for strategy in self.strategies {
@@ -55,7 +58,9 @@ impl StudyFixture {
                     for dataset in datasets {
                         let id = id(dataset, strategy, *size, seed);
                         let cell = if self.datasets.is_empty() { String::new() } else { format!("{dataset},") };
-                        plan += &format!("{id},0000{size:04}{seed:04},{cell}{size},\"{strategy}\",{seed}\n");
+                        // Runs that differ in their queries alone begin alike.
+                        let chooser = if self.axis.starts_with("query") { "any" } else { strategy };
+                        plan += &format!("{id},{chooser}{size:04}{seed:04},{cell}{size},\"{strategy}\",{seed}\n");
                         self.write_run(&dir.join("runs").join(&id), dataset, strategy, *size, seed);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::Analysed;
 use super::arms::{Arm, Facet, SIZE_AXIS};
-use super::compare::{Quantity, family, with_baseline};
+use super::compare::{self, Quantity, Test, family, with_baseline};
 use super::plan::{State, Study};
 use super::ranking::{Flip, Ranking, Rankings};
 use crate::report::statistics::{self, ENOUGH_SEEDS, LEVEL};
@@ -32,6 +32,7 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
         sentences.push(format!("Arms are compared at {labels} labels, validation labels included: {stated}."));
         sentences.extend(left_out(facet, labels));
     }
+    let initial = initial_sets(study, analysed);
     let seeds = analysed.rankings.as_ref().map_or(0, |rankings| rankings.seeds);
     match &analysed.rankings {
         Some(rankings) if facet.arms.len() > 1 => {
@@ -40,9 +41,16 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
             sentences.extend(incomplete(analysed, rankings));
         }
         Some(_) => {}
+        None if facet.compare_at.is_none() && !initial.is_empty() => {
+            sentences.push(
+                "No number of labels is common to all runs: initial sets are compared with those of their size."
+                    .to_owned(),
+            );
+        }
         None => sentences
             .push("There is no seed for which enough arms have a value there, so no ranking is shown.".to_owned()),
     }
+    sentences.extend(initial);
     sentences.extend(against_baseline(analysed));
     let warning = (facet.arms.len() > 1 && seeds < ENOUGH_SEEDS).then(|| few(seeds));
     Findings { facet: facet.name.clone(), warning, sentences }
@@ -161,23 +169,43 @@ fn flips(analysed: &Analysed, rankings: &Rankings) -> Vec<String> {
     }
 }
 
+/// What initial sets are worth by themselves, for each size.
+fn initial_sets(study: &Study, analysed: &Analysed) -> Vec<String> {
+    let families = compare::initial_sets(study, analysed).into_iter();
+    let sentence = |(size, tests): (Option<usize>, Vec<Test>)| {
+        let held = held_against(analysed, &tests, |arm| analysed.design.lines[arm.line].clone())?;
+        let size = size.map_or(String::new(), |size| format!(" of {}", analysed.sizes[size]));
+        Some(format!("Initial sets{size} by themselves, {held}"))
+    };
+    families.filter_map(sentence).collect()
+}
+
 fn against_baseline(analysed: &Analysed) -> Option<String> {
+    let tests = family(&analysed.facet, Quantity::AtLabels, &with_baseline(&analysed.baselines));
+    let held = held_against(analysed, &tests, |arm| arm.name.clone())?;
+    Some(held.replacen('a', "A", 1))
+}
+
+/// Which arms a family of tests against the baseline tells from it; none with too few seeds.
+fn held_against(analysed: &Analysed, tests: &[Test], name: impl Fn(&Arm) -> String) -> Option<String> {
     let facet = &analysed.facet;
-    let tests = family(facet, Quantity::AtLabels, &with_baseline(&analysed.baselines));
     let enough: Vec<_> = tests.iter().filter(|test| test.paired.n >= ENOUGH_SEEDS).collect();
     if enough.is_empty() {
         return None;
     }
-    let supported = |above: bool| -> Vec<&str> {
+    let supported = |above: bool| -> Vec<String> {
         let holds = enough.iter().filter(|test| test.p_holm < LEVEL && (test.paired.difference > 0.0) == above);
-        holds.map(|test| facet.arms[test.first].name.as_str()).collect()
+        holds.map(|test| name(&facet.arms[test.first])).collect()
     };
-    let list = |arms: &[&str]| if arms.is_empty() { "none".to_owned() } else { few_of(arms) };
+    let list = |arms: &[String]| match arms {
+        [] => "none".to_owned(),
+        arms => few_of(&arms.iter().map(String::as_str).collect::<Vec<_>>()),
+    };
     let (above, below) = (supported(true), supported(false));
     let open = enough.len() - above.len() - below.len();
     let open = if open == 0 { String::new() } else { format!("; no difference that these seeds support for {open}") };
     Some(format!(
-        "Against the baseline, with p < {LEVEL} after Holm's correction over {} arms: above it {}; below it {}{open}.",
+        "against the baseline, with p < {LEVEL} after Holm's correction over {} arms: above it {}; below it {}{open}.",
         enough.len(),
         list(&above),
         list(&below)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Analysed;
 use super::arms::{Arm, Facet, LOW_BUDGET, SIZE_AXIS};
-use super::compare::{Quantity, Test, all_pairs, efficiencies, family, penalties, with_baseline};
+use super::compare::{self, Quantity, Test, all_pairs, efficiencies, family, penalties, with_baseline};
 use super::plan::Study;
 use super::sizers::{Regret, regrets};
 use super::table::{Table, Value};
@@ -20,7 +20,7 @@ pub(super) fn all(study: &Study, analysed: &[Analysed]) -> Vec<Table> {
         at_budgets(analysed),
         rank_flip(analysed),
         areas(analysed),
-        tests(analysed),
+        tests(study, analysed),
         label_efficiency(analysed),
         penalty_matrix(analysed),
         sizers(analysed),
@@ -127,7 +127,7 @@ fn areas(analysed: &[Analysed]) -> Table {
     table
 }
 
-fn tests(analysed: &[Analysed]) -> Table {
+fn tests(study: &Study, analysed: &[Analysed]) -> Table {
     let columns = [
         "facet",
         "family",
@@ -161,6 +161,12 @@ fn tests(analysed: &[Analysed]) -> Table {
         }
         for quantity in Quantity::ALL.into_iter().filter(|_| everyone.len() <= MOST_PAIRED) {
             push("all pairs", family(facet, quantity, &all_pairs(&everyone)));
+        }
+        for (size, tests) in compare::initial_sets(study, analysed) {
+            push(
+                &size.map_or("initial sets".to_owned(), |size| format!("initial sets of {}", analysed.sizes[size])),
+                tests,
+            );
         }
         for ranking in analysed.rankings.iter().flat_map(|rankings| &rankings.rankings) {
             if let Some(size) = ranking.size {
@@ -320,10 +326,19 @@ fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
         "class coverage ±",
         "fewest classes",
         "sets with every class",
+        "accuracy with it ±",
+        "above the baseline",
+        "above the baseline, half width",
+        "p, Holm",
     ];
-    let caption = "What round 0 chose: every different set counts once. Class coverage: the share of classes with a labelled image.";
+    let caption = "What round 0 chose: every different set counts once. Class coverage: the share of classes with a labelled image. \
+                   Accuracy: of the model that learns from the set alone; above the baseline: by how much more than with the \
+                   baseline's set of this size, paired by seed, with Holm's correction over the sets of one size.";
     let mut table = Table::new("initial-sets", "Initial sets", caption.to_owned(), &columns);
-    for Analysed { facet, design, .. } in analysed {
+    for analysed in analysed {
+        let Analysed { facet, design, .. } = analysed;
+        let against: Vec<Test> =
+            compare::initial_sets(study, analysed).into_iter().flat_map(|(_, tests)| tests).collect();
         let cells = || facet.arms.iter().flat_map(|arm| &arm.cells);
         let mut names: Vec<String> = Vec::new();
         for name in cells().map(|cell| design.initial_set(study, cell)) {
@@ -337,8 +352,15 @@ fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
             // Runs with the same key began from the same round 0.
             let sets: BTreeMap<&String, &Metrics> =
                 started.filter(|(_, round)| round.number == 0).map(|(key, round)| (key, &round.metrics)).collect();
-            if !sets.is_empty() {
-                table.push(initial_set(&facet.name, name, &sets.into_values().collect::<Vec<_>>()));
+            let is_it = |arm: &Arm| design.initial_set(study, arm.cells[0]) == name;
+            if let Some(arm) = facet.arms.iter().position(is_it).filter(|_| !sets.is_empty()) {
+                let accuracy = Value::mean_of(&Quantity::WithInitialSet.of(facet, &facet.arms[arm]));
+                let test = against.iter().find(|test| is_it(&facet.arms[test.first]));
+                let number = |of: fn(&Test) -> f64| test.map_or(Value::Missing, |test| Value::Number(of(test), 4));
+                let mut row = initial_set(&facet.name, name, &sets.into_values().collect::<Vec<_>>());
+                row.extend([accuracy, number(|t| t.paired.difference), number(|t| t.paired.half_width)]);
+                row.push(test.map_or(Value::Missing, |test| Value::P(test.p_holm)));
+                table.push(row);
             }
         }
     }
