@@ -42,6 +42,7 @@ fn a_new_crate_builds_passes_its_tests_and_the_check_at_once() {
     for (name, roles, args) in [
         ("a-beginning", &["initial"][..], &["--role", "initial"][..]),
         ("b-question", &["query"], &["--publisher", "some-lab"]),
+        ("d-size", &["sizer"], &["--role", "sizer"]),
         (
             "c-both",
             &["initial", "query"],
@@ -80,7 +81,8 @@ fn what_cannot_be_made_or_built_is_said_with_a_way_out() {
     lab.write("broken/Cargo.toml", "[package\n");
     lab.write("other/Cargo.toml", "[package]\nname = \"other\"\nversion = \"1.0.0\"\n");
     for (args, exit, sentences) in [
-        (&["new", "MyIdea"][..], 2, ["must be kebab-case", "such as `myidea`"]),
+        (&["new", "idea", "--role", "sizer", "--role", "query"][..], 2, ["a sizer chooses nothing", "make two crates"]),
+        (&["new", "MyIdea"], 2, ["must be kebab-case", "such as `myidea`"]),
         (&["new", "match"], 2, ["means something else", "such as `match-strategy`"]),
         (&["new", "taken"], 2, ["taken exists already", "--dir"]),
         (&["new", "idea", "--dir", "taken"], 2, ["taken exists already", "--dir"]),

@@ -49,6 +49,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Role::Initial, Role::Query, Role::Sizer];
+
     /// The role's name in manifests and messages.
     pub const fn name(self) -> &'static str {
         match self {

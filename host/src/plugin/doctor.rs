@@ -46,7 +46,7 @@ pub struct FileFinding {
 /// What a name means in a role.
 #[derive(Debug, Serialize)]
 pub struct Choice {
-    /// `initial` or `query`.
+    /// `initial`, `query` or `sizer`.
     pub role: &'static str,
     /// The library.
     pub file: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub struct Choice {
 pub fn diagnose(search: &SearchPath, name: &str, store: &TrustStore) -> Result<Diagnosis, PluginError> {
     let wanted = StrategyName::parse(name)?;
     let contents = search.contents();
-    let roles = [Role::Initial.name(), Role::Query.name()];
+    let roles = Role::ALL.map(Role::name);
     let resolved = roles.map(|role| (role, search.resolve(name, role)));
     let chosen: Vec<(&'static str, &Found)> =
         resolved.iter().filter_map(|(role, found)| Some((*role, found.as_ref().ok()?))).collect();

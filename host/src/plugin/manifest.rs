@@ -28,7 +28,7 @@ pub struct Manifest {
     pub authors: String,
     /// The paper or source of the method.
     pub cite: String,
-    /// `initial`, `query` or both.
+    /// `initial`, `query` or both; or `sizer`.
     pub roles: Vec<String>,
     /// Operations without which it cannot work.
     pub needs: Vec<String>,

@@ -57,6 +57,14 @@ const BOTH: Beginning = Beginning {
     params: QUERY.params,
 };
 
+const SIZER: Beginning = Beginning {
+    source: include_str!("templates/sizer.rs.template"),
+    summary: "Says that each class needs a few images before a query strategy begins",
+    roles: "Sizer",
+    needs: "LABELS_GET_1",
+    params: "| `per_class` | 2 | labelled images that the rarest class has to have |",
+};
+
 /// What kind of crate is wanted.
 #[derive(Debug)]
 pub struct NewCrate {
@@ -84,9 +92,15 @@ pub fn create(wanted: &NewCrate) -> Result<PathBuf, WorkshopError> {
         let hint = "nothing is written over: choose another folder with --dir, or move it away";
         return Err(WorkshopError::Usage(format!("{} exists already", folder.display()), hint.to_owned()));
     }
-    let beginning = match (wanted.roles.contains(&Role::Initial), wanted.roles.contains(&Role::Query)) {
-        (true, true) => BOTH,
-        (true, false) => INITIAL,
+    let wants = |role: Role| wanted.roles.contains(&role);
+    let beginning = match (wants(Role::Initial), wants(Role::Query), wants(Role::Sizer)) {
+        (false, false, true) => SIZER,
+        (_, _, true) => {
+            let hint = "leave out the other `--role`, or make two crates";
+            return Err(WorkshopError::Usage("a sizer chooses nothing".to_owned(), hint.to_owned()));
+        }
+        (true, true, _) => BOTH,
+        (true, false, _) => INITIAL,
         _ => QUERY,
     };
     let words = words(wanted, &beginning, &contract, &version);

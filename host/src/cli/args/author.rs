@@ -10,8 +10,9 @@ use std::path::PathBuf;
 pub struct PluginNew {
     /// The strategy's name, such as `my-strategy`
     pub name: String,
-    /// What it chooses: `initial` for the first set, `query` for later ones; both may be given [default: query]
-    #[arg(long, value_name = "ROLE", value_parser = ["initial", "query"])]
+    /// What it chooses: `initial` for the first set, `query` for later ones, and both may be given; `sizer` says how large the first
+    /// set should be [default: query]
+    #[arg(long, value_name = "ROLE", value_parser = ["initial", "query", "sizer"])]
     pub role: Vec<String>,
     /// Who publishes it, so that a config can say LAB/NAME
     #[arg(long, value_name = "LAB")]

@@ -6,6 +6,7 @@ use super::{Case, Level};
 use crate::plugin::package::{Package, SignatureFile};
 use crate::plugin::trust::{TrustStore, judge_package};
 use crate::plugin::{ENTRIES, Facts, with_defaults};
+use coldstart_plugin_api::Role;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -123,11 +124,13 @@ fn package_reproducible(subject: &Subject) -> Tried {
 fn manifest_valid(subject: &Subject) -> Tried {
     let manifest = subject.manifest()?;
     manifest.check(&subject.name())?;
-    let known = |role: &String| ["initial", "query"].contains(&role.as_str());
+    let known = |role: &String| Role::ALL.iter().any(|known| known.name() == role);
     demand(!manifest.roles.is_empty(), || "it has no role".to_owned())?;
     if let Some(role) = manifest.roles.iter().find(|role| !known(role)) {
         return Err(failed(format!("its role `{role}` is not known to this host")));
     }
+    let sizes = manifest.roles.iter().any(|role| role == Role::Sizer.name());
+    demand(!sizes || manifest.roles.len() == 1, || "a sizer chooses nothing, and has no other role".to_owned())?;
     let told = [
         ("summary", &manifest.summary),
         ("license", &manifest.license),

@@ -90,9 +90,9 @@ impl Subject {
     fn rounds(&self) -> Result<Vec<u32>, Verdict> {
         let roles = self.manifest()?.roles;
         let rounds_of = |role: &String| match role.as_str() {
-            "initial" => 0..1,
+            role if role == Role::Initial.name() => 0..1,
             // Asked before the initial set, and afterwards.
-            "sizer" => 0..2,
+            role if role == Role::Sizer.name() => 0..2,
             _ => 1..2,
         };
         Ok(roles.iter().flat_map(rounds_of).collect())

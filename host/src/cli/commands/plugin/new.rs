@@ -10,7 +10,7 @@ pub fn new(wanted: &PluginNew) -> Result<(), Problem> {
     let named = |role: &Role| wanted.role.iter().any(|name| name == role.name());
     let folder = create(&NewCrate {
         name: wanted.name.clone(),
-        roles: [Role::Initial, Role::Query].into_iter().filter(named).collect(),
+        roles: Role::ALL.into_iter().filter(named).collect(),
         publisher: wanted.publisher.clone(),
         contract: wanted.path.clone(),
         folder: wanted.dir.clone(),
