@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{began_at, finished_at, scalars};
+use super::{began_at, counted, finished_at, scalars};
 use crate::report::run::{Run, Status};
 use crate::report::study::Named;
 use crate::report::{ReportError, write_whole};
@@ -76,7 +76,7 @@ fn write_run(named: &Named, experiment: &str, folder: &Path) -> Result<(), Repor
     {
         return Err(ReportError::Write { path: folder, source });
     }
-    let last = run.last_round().map_or_else(|| began_at(run), |round| finished_at(run, round.number));
+    let last = counted(run).last().map_or_else(|| began_at(run), |round| finished_at(run, round.number));
     let (status, end) = match (&run.status, &named.error) {
         (Status::Finished, _) => (FINISHED, milliseconds(last).to_string()),
         (Status::Failed(_), _) | (_, Some(_)) => (FAILED, milliseconds(last).to_string()),
@@ -107,7 +107,7 @@ fn write_run(named: &Named, experiment: &str, folder: &Path) -> Result<(), Repor
 /// For each metric a line a round: time in milliseconds, value, labels.
 fn metrics(run: &Run) -> BTreeMap<String, String> {
     let mut metrics: BTreeMap<String, String> = BTreeMap::new();
-    for round in &run.rounds {
+    for round in counted(run) {
         let (time, step) = (milliseconds(finished_at(run, round.number)), round.metrics.labels_bought());
         for (name, value) in scalars(round) {
             metrics.entry(name).or_default().push_str(&format!("{time} {value} {step}\n"));
@@ -144,7 +144,7 @@ fn tags(named: &Named) -> BTreeMap<String, String> {
 }
 
 fn copy_artifacts(run: &Run, to: &Path) -> Result<(), ReportError> {
-    let selections = run.rounds.iter().map(|round| format!("rounds/{:03}/selection.csv", round.number));
+    let selections = counted(run).map(|round| format!("rounds/{:03}/selection.csv", round.number));
     for name in ARTIFACTS.iter().map(|name| (*name).to_owned()).chain(selections) {
         // One that is not there is no loss.
         if let Ok(bytes) = std::fs::read(run.dir.join(&name)) {

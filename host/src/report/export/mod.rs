@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::ReportError;
 use super::curve::Measure;
-use super::run::{Round, Run, read_numbers};
+use super::files::Event;
+use super::run::{Round, Run, Status, read_numbers};
 use super::study::{Named, is_study, named_runs};
 
 pub use tensorboard::write as write_events;
@@ -68,6 +69,15 @@ fn scalars(round: &Round) -> Vec<(String, f64)> {
     scalars.extend(metrics.classes_seen.map(|seen| ("labels/classes_seen".to_owned(), seen as f64)));
     scalars.retain(|(_, value)| value.is_finite());
     scalars
+}
+
+/// The rounds that count: a run that was killed may have left files of one that does not, and does it again.
+fn counted(run: &Run) -> impl Iterator<Item = &Round> {
+    let finished = |round: &&Round| {
+        let counts = |event: &Event| event.event == "round-finished" && event.round == Some(round.number);
+        run.status == Status::Finished || run.journal.iter().any(counts)
+    };
+    run.rounds.iter().filter(finished)
 }
 
 /// When a round counted, in seconds since 1970; when the run began where the journal does not say.

@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{began_at, finished_at, scalars};
+use super::{began_at, counted, finished_at, scalars};
 use crate::report::ReportError;
 use crate::report::run::{Run, read_numbers};
 
@@ -46,7 +46,7 @@ pub(super) fn bytes(run: &Run) -> Vec<u8> {
     let mut file = record(&event(began, 0, &field_bytes(3, VERSION.as_bytes())));
     let config = format!("```toml\n{}\n```", run.config.text);
     file.extend(record(&event(began, 0, &summary(&[text_value("config", &config)]))));
-    for round in &run.rounds {
+    for round in counted(run) {
         let values: Vec<Vec<u8>> = scalars(round).iter().map(|(tag, value)| scalar_value(tag, *value)).collect();
         let step = round.metrics.labels_bought() as u64;
         file.extend(record(&event(finished_at(run, round.number), step, &summary(&values))));

@@ -29,8 +29,8 @@ fn exported(dirs: &[PathBuf], to: &Path) -> BTreeMap<String, Vec<u8>> {
 fn a_run_exported_twice_is_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let (dir, to) = (study(folder.path()), folder.path().join("store"));
-    let first = exported(&[dir.clone()], &to);
-    assert_eq!(exported(&[dir.clone()], &to), first);
+    let first = exported(std::slice::from_ref(&dir), &to);
+    assert_eq!(exported(std::slice::from_ref(&dir), &to), first);
     let runs = first.keys().filter(|name| name.ends_with("/meta.yaml") && name.matches('/').count() == 2).count();
     assert_eq!(runs, 6);
     let text = |end: &str| {
@@ -44,10 +44,14 @@ fn a_run_exported_twice_is_one_run() {
 
     // A round that is gone leaves nothing behind, and the run is under way again.
     let run = dir.join("runs").join(id("", "margin", 20, 1));
-    let before = exported(&[run.clone()], &to.with_extension("one"));
-    stop_after(&run, 1);
+    let before = exported(std::slice::from_ref(&run), &to.with_extension("one"));
+    stop_after(&run, 2);
+    // Of two rounds one counts: the other was killed.
+    let journal = "{\"event\":\"run-started\"}\n{\"event\":\"round-finished\",\"round\":0}\n";
+    write_file(&run, "journal.jsonl", journal);
     let after = exported(&[run], &to.with_extension("one"));
     assert!(before.keys().any(|name| name.ends_with("rounds/001/selection.csv")));
+    assert!(after.keys().any(|name| name.ends_with("rounds/000/selection.csv")));
     assert!(!after.keys().any(|name| name.ends_with("rounds/001/selection.csv")));
     let status = |files: &BTreeMap<String, Vec<u8>>| {
         let meta =
