@@ -73,7 +73,8 @@ impl Chooser {
         let search = SearchPath::new(&config.plugins.path);
         let store = TrustStore::open()?;
         let lock = options.lock.as_ref();
-        let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
+        let Options { allow_unsigned, threads, .. } = *options;
+        let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
         let mut strategies = Vec::new();
         for seat in config.seats().into_iter().filter(|seat| seat.role == role) {
             let said = config.strategy(seat).1.contains_key("epochs");

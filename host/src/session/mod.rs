@@ -107,7 +107,8 @@ fn find(
 ) -> Result<Vec<Arc<Strategy>>, SessionError> {
     let search = SearchPath::new(&config.plugins.path);
     let (store, lock) = (TrustStore::open()?, options.lock.as_ref());
-    let finder = Finder { search: &search, lock, store: &store, allow_unsigned: options.allow_unsigned, at_key };
+    let Options { allow_unsigned, threads, .. } = *options;
+    let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
     config.seats().into_iter().map(|seat| Ok(Arc::new(finder.find(config, seat)?))).collect()
 }
 
@@ -121,7 +122,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
     let found = config.seats().into_iter().map(|seat| {
-        let strategy = Strategy::locked(&search, &mut config, seat, &locked)?;
+        let strategy = Strategy::locked(&search, &mut config, seat, (&locked, environment.threads))?;
         Ok(Arc::new(strategy))
     });
     let strategies = found.collect::<Result<_, SessionError>>()?;

@@ -34,6 +34,8 @@ pub struct Finder<'a> {
     pub lock: Option<&'a Lock>,
     pub store: &'a TrustStore,
     pub allow_unsigned: bool,
+    /// CPU threads where the config leaves them open; 0 takes all cores.
+    pub threads: usize,
     pub at_key: &'a dyn Fn(&str, String) -> ConfigError,
 }
 
@@ -49,7 +51,7 @@ impl Finder<'_> {
                 false => SessionError::Plugin(error),
             }
         };
-        let (limits, plugins) = (limits(config), config.plugins.clone());
+        let (limits, plugins) = (limits(config, self.threads), config.plugins.clone());
         let (name, params) = config.strategy(seat);
         let wanted = StrategyName::parse(name).map_err(|error| in_config("strategy", error))?;
         let found = match self.lock {
@@ -106,9 +108,9 @@ impl Strategy {
         search: &SearchPath,
         config: &mut Config,
         seat: Seat,
-        locked: &Lock,
+        (locked, threads): (&Lock, usize),
     ) -> Result<Strategy, SessionError> {
-        let (limits, retries) = (limits(config), config.plugins.retries);
+        let (limits, retries) = (limits(config, threads), config.plugins.retries);
         let role = seat.role.name();
         let (name, params) = config.strategy(seat);
         let entry = locked.of(role, seat.number)?.clone();
@@ -150,16 +152,16 @@ fn is_apart(plugin: &Verified, isolation: Isolation, allow_unsigned: bool) -> Re
     })
 }
 
-/// What a worker may take.
-fn limits(config: &Config) -> Limits {
+/// What a worker may take; `threads` are its where the config leaves them open.
+fn limits(config: &Config, threads: usize) -> Limits {
     let Plugins { memory, timeout, sandbox, .. } = config.plugins;
     Limits {
         memory: gib(memory),
         timeout: Duration::from_secs_f64(timeout),
         strict: sandbox == Sandbox::Required,
-        threads: match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
+        threads: match [config.threads, threads].into_iter().find(|threads| *threads > 0) {
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+            Some(threads) => threads,
         },
     }
 }

@@ -14,6 +14,7 @@ mod plan;
 mod ranking;
 mod sentences;
 mod sizers;
+mod starts;
 mod table;
 mod tables;
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The tables of a study.
 
-use std::collections::BTreeMap;
-
 use super::Analysed;
 use super::arms::{Arm, Facet, LOW_BUDGET, SIZE_AXIS};
 use super::compare::{self, Quantity, Test, all_pairs, efficiencies, family, penalties, with_baseline};
 use super::plan::Study;
-use super::sizers::{Regret, regrets};
+use super::starts::{initial_sets, sizers};
 use super::table::{Table, Value};
 use crate::report::Metrics;
-use crate::report::statistics::{self, Reached, Resamples, mean};
+use crate::report::statistics::{self, Reached, Resamples};
 
 /// With more arms in a facet their pairs are no longer tested: a correction for thousands of tests finds nothing.
 const MOST_PAIRED: usize = 32;
@@ -270,116 +268,6 @@ fn penalty_matrix(analysed: &[Analysed]) -> Table {
         });
     }
     table
-}
-
-fn sizers(analysed: &[Analysed]) -> Table {
-    let columns = [
-        "facet",
-        "arm",
-        "sizer",
-        "says ±",
-        "from",
-        "to",
-        "not content at the end",
-        "nearest sizes",
-        "best size",
-        "accuracy there ±",
-        "regret in points ±",
-    ];
-    let caption = "What each sizer says where the initial strategy goes on, over the seeds: the size that it wants before the first \
-                   label, or the labels with which it is content, if these are more. Best size: the one of this study with the highest \
-                   mean where arms are compared, known only in hindsight and in favour of itself. Regret: how many points of accuracy \
-                   the size nearest to what was said (by ratio) falls short of it.";
-    let mut table = Table::new("sizers", "What sizers say, and what was best", caption.to_owned(), &columns);
-    for analysed in analysed {
-        for Regret { line, sizer, said, open, nearest, best, at_best, regrets } in
-            regrets(analysed.design, &analysed.facet)
-        {
-            let label = |place: &usize| analysed.sizes[*place].clone();
-            let some: Vec<Option<f64>> = said.iter().copied().map(Some).collect();
-            let points: Vec<Option<f64>> = regrets.iter().map(|regret| regret.map(|regret| 100.0 * regret)).collect();
-            table.push(vec![
-                Value::text(&analysed.facet.name),
-                Value::text(&analysed.design.lines[line]),
-                Value::Text(sizer),
-                Value::mean_of(&some),
-                Value::labels(said.iter().copied().fold(f64::INFINITY, f64::min)),
-                Value::labels(said.iter().copied().fold(0.0, f64::max)),
-                Value::Text(format!("{open} of {}", said.len())),
-                Value::Text(nearest.iter().map(label).collect::<Vec<_>>().join(", ")),
-                Value::Text(label(&best)),
-                Value::mean_of(&at_best),
-                Value::mean_of(&points),
-            ]);
-        }
-    }
-    table
-}
-
-fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
-    let columns = [
-        "facet",
-        "initial set",
-        "sets",
-        "labels",
-        "validation",
-        "class coverage ±",
-        "fewest classes",
-        "sets with every class",
-        "accuracy with it ±",
-        "above the baseline",
-        "above the baseline, half width",
-        "p, Holm",
-    ];
-    let caption = "What round 0 chose: every different set counts once. Class coverage: the share of classes with a labelled image. \
-                   Accuracy: of the model that learns from the set alone; above the baseline: by how much more than with the \
-                   baseline's set of this size, paired by seed, with Holm's correction over the sets of one size.";
-    let mut table = Table::new("initial-sets", "Initial sets", caption.to_owned(), &columns);
-    for analysed in analysed {
-        let Analysed { facet, design, .. } = analysed;
-        let against: Vec<Test> =
-            compare::initial_sets(study, analysed).into_iter().flat_map(|(_, tests)| tests).collect();
-        let cells = || facet.arms.iter().flat_map(|arm| &arm.cells);
-        let mut names: Vec<String> = Vec::new();
-        for name in cells().map(|cell| design.initial_set(study, cell)) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        for name in names {
-            let own = cells().filter(|cell| design.initial_set(study, cell) == name);
-            let started = own.filter_map(|cell| Some((&cell.round0, cell.run.as_ref()?.rounds.first()?)));
-            // Runs with the same key began from the same round 0.
-            let sets: BTreeMap<&String, &Metrics> =
-                started.filter(|(_, round)| round.number == 0).map(|(key, round)| (key, &round.metrics)).collect();
-            let is_it = |arm: &Arm| design.initial_set(study, arm.cells[0]) == name;
-            if let Some(arm) = facet.arms.iter().position(is_it).filter(|_| !sets.is_empty()) {
-                let accuracy = Value::mean_of(&Quantity::WithInitialSet.of(facet, &facet.arms[arm]));
-                let test = against.iter().find(|test| is_it(&facet.arms[test.first]));
-                let number = |of: fn(&Test) -> f64| test.map_or(Value::Missing, |test| Value::Number(of(test), 4));
-                let mut row = initial_set(&facet.name, name, &sets.into_values().collect::<Vec<_>>());
-                row.extend([accuracy, number(|t| t.paired.difference), number(|t| t.paired.half_width)]);
-                row.push(test.map_or(Value::Missing, |test| Value::P(test.p_holm)));
-                table.push(row);
-            }
-        }
-    }
-    table
-}
-
-fn initial_set(facet: &str, name: String, sets: &[&Metrics]) -> Vec<Value> {
-    let mean_of = |of: fn(&Metrics) -> usize| mean(&sets.iter().map(|set| of(set) as f64).collect::<Vec<_>>());
-    let coverage: Vec<Option<f64>> = sets.iter().map(|set| set.class_coverage).collect();
-    vec![
-        Value::text(facet),
-        Value::Text(name),
-        Value::Count(sets.len()),
-        Value::labels(mean_of(|set| set.labels)),
-        Value::labels(mean_of(|set| set.labels_validation)),
-        Value::mean_of(&coverage),
-        sets.iter().filter_map(|set| set.classes_seen).min().map_or(Value::Missing, Value::Count),
-        Value::Count(coverage.iter().filter(|share| **share == Some(1.0)).count()),
-    ]
 }
 
 fn runs(study: &Study, analysed: &[Analysed]) -> Table {

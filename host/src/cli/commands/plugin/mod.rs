@@ -15,6 +15,7 @@ use crate::cli::problem::Problem;
 use crate::plugin::package::{Build, EXTENSION, Package};
 use crate::plugin::trust::{Trust, TrustStore, judge, judge_package, look};
 use crate::plugin::{CODES, Candidate, Found, Manifest, PluginCode, PluginError, SearchPath};
+use coldstart_plugin_api::Role;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -149,8 +150,11 @@ fn find(plugin: &str) -> Result<Found, PluginError> {
         return Ok(Found { file: file.to_owned(), package: None });
     }
     let search = SearchPath::new(&[]);
-    search.resolve(plugin, "query").or_else(|error| match error.code {
-        PluginCode::Unmet | PluginCode::NotFound => search.resolve(plugin, "initial").map_err(|_| error),
+    let in_role = |role: Role| search.resolve(plugin, role.name());
+    in_role(Role::Query).or_else(|error| match error.code {
+        PluginCode::Unmet | PluginCode::NotFound => {
+            [Role::Initial, Role::Sizer].into_iter().find_map(|role| in_role(role).ok()).ok_or(error)
+        }
         _ => Err(error),
     })
 }
