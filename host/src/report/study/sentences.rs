@@ -33,7 +33,14 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
         sentences.extend(left_out(facet, labels));
     }
     let initial = initial_sets(study, analysed);
-    let seeds = analysed.rankings.as_ref().map_or(0, |rankings| rankings.seeds);
+    let seeds = match &analysed.rankings {
+        Some(rankings) => rankings.seeds,
+        // Where initial sets alone are compared, the pairs of the best known one.
+        None => {
+            let tests = compare::initial_sets(study, analysed).into_iter().flat_map(|(_, tests)| tests);
+            tests.map(|test| test.paired.n).max().unwrap_or(0)
+        }
+    };
     match &analysed.rankings {
         Some(rankings) if facet.arms.len() > 1 => {
             sentences.extend(rankings.rankings.iter().map(|ranking| best(analysed, ranking, rankings.seeds)));

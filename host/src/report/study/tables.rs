@@ -36,6 +36,10 @@ fn at_budgets(analysed: &[Analysed]) -> Table {
     let mut budgets: Vec<f64> = analysed.iter().flat_map(|facet| facet.facet.budgets()).collect();
     budgets.sort_by(f64::total_cmp);
     budgets.dedup();
+    // Without one the table of initial sets says what there is to say.
+    if budgets.is_empty() {
+        return Table::new("budgets", "Accuracy at common budgets", String::new(), &[""; 0]);
+    }
     let titles = budgets.iter().map(|labels| format!("{labels} labels ±"));
     let columns: Vec<String> = ["facet", "arm", "runs finished"].map(str::to_owned).into_iter().chain(titles).collect();
     let caption = "Mean accuracy ± half of the 95 % t-interval (runs), against every label bought, validation labels included. Between \

@@ -17,6 +17,8 @@ const N_IMAGES: u64 = 120;
 pub const N_CLASSES: usize = 5;
 /// Images that an ordinary request asks for.
 pub const BUDGET: usize = 7;
+/// The largest initial set that a sizer may ask for.
+const LARGEST_INITIAL_SET: u64 = 60;
 
 /// The plugin under test.
 pub struct Subject {
@@ -130,7 +132,7 @@ impl Probe {
         let mut request = host.border_request(budget);
         request.budget = budget as u64;
         if sizes {
-            request.extra = wire::encode(&SizeArgs { least: 1, most: host.request(0).pool().len() as u64 }).into();
+            request.extra = wire::encode(&SizeArgs { least: 1, most: LARGEST_INITIAL_SET }).into();
         }
         let answer = instance.ask(&request, host.as_host());
         host.release_request(&request);
