@@ -131,6 +131,17 @@ pub struct Purity {
 }
 
 impl Purity {
+    /// With this share and at most so many points looked at; without a number of pseudo-labels as many as the pool has classes.
+    ///
+    /// Errs as [`Host::pool`] does.
+    pub fn new(share: f64, clusters: Option<u32>, sample: u32, host: &Host<'_>) -> Result<Purity> {
+        let clusters = match clusters {
+            Some(clusters) => clusters as usize,
+            None => host.pool()?.classes.len(),
+        };
+        Ok(Purity { share, clusters, sample: sample as usize })
+    }
+
     /// The radius for these points, whose clusters come from the call's stream `pseudo-labels` and whose sample comes from
     /// the request's stream `purity`; 0 where all points are the same.
     ///

@@ -121,7 +121,7 @@ pub struct Sweep {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
     /// Runs side by side; on this machine they share the cores, unless the config says how many threads a run has; under Slurm they are
-    /// the tasks of a job array [default: the number of GPUs, or 1]
+    /// the tasks of a job array [default: the number of GPUs, or 1; under Slurm 1]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<usize>,
     /// Who runs them: processes on this machine, or Slurm

@@ -31,6 +31,8 @@ pub struct Sizers<'a> {
 }
 
 struct Seat<'a> {
+    /// Its name; with a number if others bear it too.
+    label: String,
     sizer: &'a mut dyn Sizer,
     bounds: Bounds,
     followed: bool,
@@ -53,7 +55,7 @@ pub struct Sizings {
 /// What one sizer said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Said {
-    /// Its name.
+    /// Its name; the second of the same name is `NAME 2`.
     pub sizer: String,
     /// Whether the run acts on it.
     pub followed: bool,
@@ -72,7 +74,9 @@ pub struct Said {
 impl<'a> Sizers<'a> {
     /// Add one; the first that is followed decides.
     pub fn push(&mut self, sizer: &'a mut dyn Sizer, bounds: Bounds, followed: bool) {
-        self.seats.push(Seat { sizer, bounds, followed, content: false });
+        let others = self.seats.iter().filter(|seat| seat.sizer.name() == sizer.name()).count();
+        let label = if others == 0 { sizer.name().to_owned() } else { format!("{} {}", sizer.name(), others + 1) };
+        self.seats.push(Seat { label, sizer, bounds, followed, content: false });
     }
 
     /// Whether there are none.
@@ -99,7 +103,7 @@ impl<'a> Sizers<'a> {
                 initial = Some(size);
             }
             seat.content = ask.round > 0 && (wanted <= labels || labels >= bounds.most);
-            let (sizer, followed, content) = (seat.sizer.name().to_owned(), seat.followed, seat.content);
+            let (sizer, followed, content) = (seat.label.clone(), seat.followed, seat.content);
             said.push(Said { sizer, followed, wanted, size, content, reason, measures });
         }
         let initial_chooses = self.initial_chooses(ask.round);
@@ -196,6 +200,7 @@ mod tests {
         sizers.push(&mut second, BOUNDS, false);
         let walked = walk(&mut sizers, 3);
         assert_eq!(walked, [(10, true, vec![9, 30]), (10, false, vec![9, 30]), (10, false, vec![30])]);
+        assert_eq!([&sizers.seats[0].label, &sizers.seats[1].label], ["script", "script 2"]);
         let state = sizers.save().unwrap();
 
         let (mut first, mut second) = (Script(&[], 0), Script(&[], 0));

@@ -54,7 +54,10 @@ impl Sizer for CoverageKnee {
         let points = places.features(host, true)?;
         let radius = match self.params.radius.or(self.found) {
             Some(radius) => radius,
-            None => *self.found.insert(self.rule(host)?.radius(&points, request)?),
+            None => {
+                let KneeParams { purity, clusters, sample, .. } = self.params;
+                *self.found.insert(Purity::new(purity, clusters, sample, host)?.radius(&points, request)?)
+            }
         };
         let wanted = self.params.coverage;
         let kernel = Kernel::TopHat { radius: radius.max(f64::MIN_POSITIVE) };
@@ -86,16 +89,6 @@ impl Sizer for CoverageKnee {
     fn load(&mut self, state: &[u8]) -> Result<()> {
         (self.found,) = wire::decode(state)?;
         Ok(())
-    }
-}
-
-impl CoverageKnee {
-    fn rule(&self, host: &Host<'_>) -> Result<Purity> {
-        let clusters = match self.params.clusters {
-            Some(clusters) => clusters as usize,
-            None => host.pool()?.classes.len(),
-        };
-        Ok(Purity { share: self.params.purity, clusters, sample: self.params.sample as usize })
     }
 }
 

@@ -132,8 +132,7 @@ impl Dcom {
         if let Some(radius) = self.params.radius.or(self.first_radius) {
             return Ok(radius);
         }
-        let (share, clusters) = (self.params.purity, host.pool()?.classes.len());
-        let rule = Purity { share, clusters, sample: self.params.sample as usize };
+        let rule = Purity::new(self.params.purity, None, self.params.sample, host)?;
         let radius = rule.radius(points, request)?.clamp(self.params.resolution, self.params.largest);
         Ok(*self.first_radius.insert(radius))
     }

@@ -58,7 +58,10 @@ impl Strategy for ProbCover {
         let points = places.features(host, self.params.unit)?;
         let radius = match self.params.radius.or(self.found) {
             Some(radius) => radius,
-            None => *self.found.insert(self.rule(host)?.radius(&points, request)?),
+            None => {
+                let ProbCoverParams { purity, clusters, sample, .. } = self.params;
+                *self.found.insert(Purity::new(purity, clusters, sample, host)?.radius(&points, request)?)
+            }
         };
         let candidates = places.candidates(self.params.candidates, request);
         let picks = cover(&points, &places, radius, request.budget, candidates.as_deref())?;
@@ -72,16 +75,6 @@ impl Strategy for ProbCover {
     fn load(&mut self, state: &[u8]) -> Result<()> {
         (self.found,) = wire::decode(state)?;
         Ok(())
-    }
-}
-
-impl ProbCover {
-    fn rule(&self, host: &Host<'_>) -> Result<Purity> {
-        let clusters = match self.params.clusters {
-            Some(clusters) => clusters as usize,
-            None => host.pool()?.classes.len(),
-        };
-        Ok(Purity { share: self.params.purity, clusters, sample: self.params.sample as usize })
     }
 }
 

@@ -11,6 +11,7 @@
 //! The rule is ours, and nobody has published it. The images of a round are a fair probe only where the strategy that chose them
 //! did not look at the model: as long as a random initial strategy goes on, they are.
 
+use coldstart_plugin_api::ops::Measure;
 use coldstart_plugin_api::prelude::*;
 use coldstart_plugin_api::wire;
 
@@ -120,11 +121,11 @@ impl Predictions {
     fn of(request: &Request, uncertainty: Uncertainty, host: &Host<'_>) -> Result<Predictions> {
         let (mut classes, mut uncertainties) = (Vec::new(), Vec::new());
         for ids in request.unlabelled.chunks(BLOCK) {
-            for probs in host.predict(ids)?.probabilities()?.rows() {
-                let highest = (0..probs.len()).fold(0, |best, c| if probs[c] > probs[best] { c } else { best });
-                classes.push(highest as u32);
-                uncertainties.push(uncertainty.of(probs));
-            }
+            let [probs_nc] = host.predict(ids)?.kept([Output::Probabilities])?;
+            uncertainties.extend(probs_nc.reduce(uncertainty.measure())?);
+            let highest =
+                |probs: &[f32]| (0..probs.len()).fold(0, |best, c| if probs[c] > probs[best] { c } else { best });
+            classes.extend(probs_nc.read_matrix()?.rows().map(|probs| highest(probs) as u32));
         }
         Ok(Predictions { labelled: request.labelled.clone(), classes, uncertainties })
     }
@@ -185,19 +186,11 @@ fn variance(a: f64, m: f64, n: f64) -> f64 {
 }
 
 impl Uncertainty {
-    fn of(self, probs: &[f32]) -> f32 {
-        let (mut first, mut second) = (0.0, 0.0);
-        for p in probs {
-            if *p > first {
-                (first, second) = (*p, first);
-            } else if *p > second {
-                second = *p;
-            }
-        }
+    fn measure(self) -> Measure {
         match self {
-            Uncertainty::Margin => 1.0 - (first - second),
-            Uncertainty::LeastConfidence => 1.0 - first,
-            Uncertainty::Entropy => -probs.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f32>(),
+            Uncertainty::Margin => Measure::Margin,
+            Uncertainty::Entropy => Measure::Entropy,
+            Uncertainty::LeastConfidence => Measure::LeastConfidence,
         }
     }
 }
@@ -206,7 +199,7 @@ export_plugin! {
     name: "probe",
     publisher: "coldstart",
     sizer: Probe,
-    needs: [PREDICT_1, LABELS_GET_1],
+    needs: [PREDICT_1, REDUCE_1, LABELS_GET_1],
     cite: "Hanley and McNeil 1982, The Meaning and Use of the Area under a Receiver Operating Characteristic Curve",
 }
 
@@ -232,14 +225,6 @@ mod tests {
         let rounds = [Pairs::of(&[0.9], &[0.8]), Pairs::of(&[0.2, 0.2], &[0.1])];
         assert_eq!(area(&rounds).unwrap().0, 1.0);
         assert_eq!(area(&[Pairs::of(&[], &[0.5])]), None);
-    }
-
-    #[test]
-    fn uncertainties_are_those_that_they_are_called() {
-        let probs = [0.5, 0.25, 0.25];
-        assert_eq!(Uncertainty::Margin.of(&probs), 0.75);
-        assert_eq!(Uncertainty::LeastConfidence.of(&probs), 0.5);
-        assert!((Uncertainty::Entropy.of(&probs) - 1.5 * 2_f32.ln()).abs() < 1e-6);
     }
 
     /// A model that says class 0 of everything, and of images of class 1 (the odd ones) is unsure, or not (`knows`).

@@ -31,11 +31,12 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
     check_strategies(file, &planned, &options)?;
     let study = Study::new(&root, &planned);
     let (before, _) = Overview::default().look(&study);
+    let to_do = before.left() + if sweep.retry { before.failed } else { 0 };
     let say = |line: &str| console.say(line);
     let slurm = Slurm {
         study: &study,
         name: &planned.name,
-        tasks: sweep.jobs.unwrap_or(1).min(before.left().max(1)),
+        tasks: sweep.jobs.unwrap_or(1).min(to_do.max(1)),
         worker: words(&worker(args, &root, &sweep.device)),
         options: &sweep.sbatch,
         cancelled: console.cancelled(),
@@ -62,7 +63,7 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
     console.say(&beginning(&root, before));
     let (done, hint) = match sweep.executor {
         Executor::Slurm if sweep.detach => {
-            if before.left() > 0 {
+            if to_do > 0 {
                 let job = slurm.submit()?;
                 outln!("{}", job.id);
             }
