@@ -41,6 +41,35 @@ fn every_combination_is_run_and_shared_work_leaves_no_trace_in_the_numbers() {
     }
 }
 
+/// Whoever hears advisers does round 0 for itself, for what they say is kept there, and has the initial set of the others.
+#[test]
+fn advisers_make_no_other_initial_set() {
+    let lab = lab(r#"
+[sweep]
+arm = [
+  { "query.strategy" = "random", "initial.advisers" = [{ strategy = "coverage-floor" }], as = "advised" },
+  { "query.strategy" = "random", as = "alone" },
+  { "query.strategy" = "entropy" },
+]
+seed = [1]
+baseline = { arm = "alone" }
+"#);
+    sweep(&lab, &["--jobs", "2"]).exits(0);
+    let run = |arm: &str| {
+        let rows = plan(&lab);
+        let (run, _) = rows.iter().find(|(_, labels)| labels[0] == arm).unwrap();
+        lab.path("study/runs").join(run)
+    };
+    let [advised, alone, entropy] = ["advised", "alone", "entropy"].map(run);
+    assert!(advised.join("rounds/000/sizing.json").is_file() && !alone.join("rounds/000/sizing.json").exists());
+    assert_eq!([&advised, &alone, &entropy].map(|run| events(run)[1] == "round0-taken"), [false, true, true]);
+    let mut told = results(&advised);
+    told.retain(|file, _| !file.ends_with("sizing.json"));
+    assert_eq!(told, results(&alone));
+    let sets = std::fs::read_to_string(lab.path("study/tables/initial-sets.csv")).unwrap();
+    assert_eq!(sets.lines().count(), 2, "{sets}");
+}
+
 #[test]
 fn what_is_done_stays_and_a_longer_list_adds_to_it() {
     let lab = lab(CROSSED);

@@ -122,6 +122,19 @@ pub struct Rows<'t> {
     pub scale: Option<&'t [f32]>,
 }
 
+impl Rows<'_> {
+    /// How many rows there are.
+    pub fn n_rows(&self) -> usize {
+        self.elements.len().checked_div(self.n_cols).unwrap_or(0)
+    }
+
+    /// A row with its scale; panics beyond the last.
+    pub fn row(&self, i: usize) -> impl Iterator<Item = f32> {
+        let scale = self.scale.map_or(1.0, |scale| scale[i]);
+        self.elements[i * self.n_cols..][..self.n_cols].iter().map(move |element| element * scale)
+    }
+}
+
 impl HostTensor {
     /// Any tensor, from bytes held for it.
     pub fn new(dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {

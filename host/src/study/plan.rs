@@ -1,6 +1,6 @@
 //! The plan of a study: a row for each run, named by the hash of its config, and the folder that holds it all.
 
-use crate::config::{Config, Query, Sweep};
+use crate::config::{Config, Initial, Query, Sweep};
 use crate::experiment::{Event, Journal, RunError, create_folder, now, write_atomically};
 use crate::session::SessionError;
 use rustix::fs::FlockOperation;
@@ -259,11 +259,13 @@ fn name_of(config: &Config) -> String {
     hash(&Config { name: "any".to_owned(), ..config.clone() })
 }
 
-/// The key of a run's round 0: of what comes later it does not depend, unless sizers are asked, who are told.
+/// The key of a run's round 0: of what comes later it does not depend, nor of advisers, who change nothing. A sizer that is
+/// followed is told how many images a round labels.
 fn round_0_of(config: &Config) -> String {
-    if config.initial.sizers().next().is_some() {
+    if config.initial.sizer.is_some() {
         return name_of(config);
     }
+    let initial = Initial { advisers: Vec::new(), ..config.initial.clone() };
     let anything = Query {
         strategy: "any".to_owned(),
         size: 1,
@@ -276,7 +278,7 @@ fn round_0_of(config: &Config) -> String {
         representation: None,
         mix: None,
     };
-    hash(&Config { name: "any".to_owned(), query: anything, ..config.clone() })
+    hash(&Config { name: "any".to_owned(), initial, query: anything, ..config.clone() })
 }
 
 fn hash(config: &Config) -> String {

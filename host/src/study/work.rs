@@ -60,7 +60,10 @@ fn step(study: &Study, row: &Row, options: &Options, watcher: &mut dyn Watcher) 
         return Ok(Step::Nothing);
     }
     let round0 = study.round_0_dir(&row.round0);
-    if row.shared && study.state(&row.run, &dir) == State::Waiting {
+    // What sizers say in round 0 is the run's own.
+    let asks = study.config(&row.run).is_ok_and(|config| config.initial.sizers().next().is_some());
+    let shares = row.shared && !asks;
+    if shares && study.state(&row.run, &dir) == State::Waiting {
         let Some(_claim) = study.claim(&row.round0)? else { return Ok(Step::Waits) };
         if matches!(study.state(&row.round0, &round0), State::Waiting | State::Begun) {
             let config = study.config(&row.run).map(alone);
@@ -71,7 +74,7 @@ fn step(study: &Study, row: &Row, options: &Options, watcher: &mut dyn Watcher) 
             return Ok(Step::Done);
         }
     }
-    let from = row.shared.then_some(round0.as_path());
+    let from = shares.then_some(round0.as_path());
     go_on(study, (&row.run, &dir), from, study.config(&row.run), options, watcher)?;
     Ok(Step::Done)
 }

@@ -2,7 +2,7 @@
 
 use super::answers::Answer;
 use crate::ops::{self, KMeansAnswer, KMeansArgs, Kernel, KnnArgs, Measure};
-use crate::tensors::HostTensor;
+use crate::tensors::{HostTensor, Rows};
 use crate::{Code, Error, Result, Rng, wire};
 use std::sync::Arc;
 
@@ -53,11 +53,17 @@ fn input(inputs: &[Arc<HostTensor>], i: usize) -> Result<&HostTensor> {
 }
 
 fn points(inputs: &[Arc<HostTensor>], i: usize) -> Result<Vec<Vec<f32>>> {
-    let (elements, n_cols) = input(inputs, i)?.as_f32()?;
-    if let Some(at) = elements.iter().position(|element| !element.is_finite()) {
-        return bad(format!("point {} holds {}", at / n_cols.max(1), elements[at]));
+    let rows = rows(inputs, i)?;
+    Ok((0..rows.n_rows()).map(|i| rows.row(i).collect()).collect())
+}
+
+/// Points where they lie: a strategy may ask a thousand times about a million of them.
+fn rows(inputs: &[Arc<HostTensor>], i: usize) -> Result<Rows<'_>> {
+    let rows = input(inputs, i)?.as_rows()?;
+    if let Some(at) = rows.elements.iter().position(|element| !element.is_finite()) {
+        return bad(format!("point {} holds {}", at / rows.n_cols, rows.elements[at]));
     }
-    Ok(elements.chunks(n_cols.max(1)).map(<[f32]>::to_vec).collect())
+    Ok(rows)
 }
 
 /// Positions, each below a million millions, so that a mistaken id is not taken for one.
@@ -79,7 +85,7 @@ fn bad<T>(message: String) -> Result<T> {
 
 fn unit(points: &[Vec<f32>]) -> HostTensor {
     let scaled = |point: &Vec<f32>| {
-        let norm = distance(point, &vec![0.0; point.len()]).sqrt();
+        let norm = point.iter().map(|x| x * x).sum::<f32>().sqrt();
         point.iter().map(|x| if norm > 0.0 { x / norm } else { 0.0 }).collect::<Vec<f32>>()
     };
     HostTensor::of_f32(&points.iter().flat_map(scaled).collect::<Vec<_>>(), points.first().map_or(0, Vec::len))
@@ -144,16 +150,16 @@ fn measured(passes: &[f32], n_classes: usize, measure: Measure) -> f64 {
 
 /// Every pair compared; of many points, every so many-th.
 fn nearest(args: &ops::NearestArgs, inputs: &[Arc<HostTensor>]) -> Result<Vec<HostTensor>> {
-    let (queries, points, k) = (points(inputs, 0)?, points(inputs, 1)?, args.k as usize);
-    let among = if args.among { positions(inputs, 2)? } else { (0..points.len()).collect() };
-    if k == 0 || k > among.len() || among.iter().any(|j| *j >= points.len()) {
+    let (queries, points, k) = (points(inputs, 0)?, rows(inputs, 1)?, args.k as usize);
+    let among = if args.among { positions(inputs, 2)? } else { (0..points.n_rows()).collect() };
+    if k == 0 || k > among.len() || among.iter().any(|j| *j >= points.n_rows()) {
         return bad(format!("{} points do not give the {k} nearest", among.len()));
     }
     let step = (queries.len() * among.len()).div_ceil(MANY * 200).clamp(1, among.len() / k);
+    let some: Vec<(usize, Vec<f32>)> = among.iter().step_by(step).map(|j| (*j, points.row(*j).collect())).collect();
     let (mut found, mut distances) = (Vec::new(), Vec::new());
     for query in &queries {
-        let some = among.iter().step_by(step);
-        let mut near: Vec<(f32, usize)> = some.map(|j| (distance(query, &points[*j]), *j)).collect();
+        let mut near: Vec<(f32, usize)> = some.iter().map(|(j, point)| (distance(query, point), *j)).collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         found.extend(near[..k].iter().map(|(_, j)| *j as u64));
         distances.extend(near[..k].iter().map(|(squared, _)| squared.sqrt()));
@@ -321,23 +327,16 @@ fn scaled(numbers: &[f64]) -> Vec<f64> {
 }
 
 fn kernel_sums(args: &ops::KernelSumsArgs, inputs: &[Arc<HostTensor>]) -> Result<HostTensor> {
-    // A strategy may ask a thousand times about a million queries: their rows are looked at where they lie.
-    let (queries, points) = (input(inputs, 0)?.as_rows()?, points(inputs, 1)?);
-    let n_cols = queries.n_cols.max(1);
-    if let Some(at) = queries.elements.iter().position(|element| !element.is_finite()) {
-        return bad(format!("query {} holds {}", at / n_cols, queries.elements[at]));
-    }
+    let (queries, points) = (rows(inputs, 0)?, points(inputs, 1)?);
     let weights = if args.weights { owned(input(inputs, 2)?)? } else { vec![1.0; points.len()] };
-    let n_queries = queries.elements.len() / n_cols;
     // Of many points every so many-th stands for its neighbours.
-    let step = (n_queries * points.len()).div_ceil(MANY * 100).clamp(1, points.len().max(1));
-    let sum = |(i, query): (usize, &[f32])| {
-        let scale = queries.scale.map_or(1.0, |scale| scale[i]);
-        let squared = |point: &[f32]| query.iter().zip(point).map(|(q, p)| (q * scale - p) * (q * scale - p)).sum();
+    let step = (queries.n_rows() * points.len()).div_ceil(MANY * 100).clamp(1, points.len().max(1));
+    let sum = |i| {
+        let query: Vec<f32> = queries.row(i).collect();
         let terms = points.iter().zip(&weights).step_by(step);
-        terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, squared(p))).sum::<f64>() as f32 * step as f32
+        terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, distance(&query, p))).sum::<f64>() as f32 * step as f32
     };
-    let sums: Vec<f32> = queries.elements.chunks_exact(n_cols).enumerate().map(sum).collect();
+    let sums: Vec<f32> = (0..queries.n_rows()).map(sum).collect();
     Ok(HostTensor::of_f32(&sums, 1))
 }
 
@@ -371,25 +370,39 @@ fn table(positions: &[u64], distances: &[f32], k: usize) -> Vec<HostTensor> {
     vec![table, HostTensor::of_f32(distances, k)]
 }
 
-/// Lloyd's algorithm from the first points; of many points, two rounds of it.
+/// Lloyd's algorithm from the first points; of many points, equal runs in the order of the first coordinate.
 pub(super) fn kmeans(args: &KMeansArgs, points: &[Vec<f32>]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-    let k = args.clusters as usize;
-    if k == 0 || k > points.len() {
-        return Err(Error::new(Code::BAD_PARAMS, format!("{} points do not make {k} clusters", points.len())));
+    let (n, k) = (points.len(), args.clusters as usize);
+    if k == 0 || k > n {
+        return bad(format!("{n} points do not make {k} clusters"));
     }
     let mut centres = points[..k].to_vec();
-    let mut clusters = assign(&centres, points);
-    for _ in 0..if points.len() > MANY { args.iterations.min(2) } else { args.iterations } {
+    let mut clusters;
+    if n > MANY {
+        clusters = vec![0; n];
+        by_first(points).into_iter().enumerate().for_each(|(at, i)| clusters[i] = (at * k / n) as u64);
         move_to_means(&mut centres, points, &clusters);
-        let moved = assign(&centres, points);
-        if moved == clusters {
-            break;
+    } else {
+        clusters = assign(&centres, points);
+        for _ in 0..args.iterations {
+            move_to_means(&mut centres, points, &clusters);
+            let moved = assign(&centres, points);
+            if moved == clusters {
+                break;
+            }
+            clusters = moved;
         }
-        clusters = moved;
     }
     let inertia = points.iter().zip(&clusters).map(|(p, c)| f64::from(distance(&centres[*c as usize], p))).sum();
     let answer = wire::encode(&KMeansAnswer { inertia });
     Ok((answer, vec![HostTensor::of_u64(&clusters), HostTensor::of_f32(&centres.concat(), centres[0].len())]))
+}
+
+fn by_first(points: &[Vec<f32>]) -> Vec<usize> {
+    let first = |i: &usize| points[*i].first().copied().unwrap_or(0.0);
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| first(a).total_cmp(&first(b)));
+    order
 }
 
 fn assign(centres: &[Vec<f32>], points: &[Vec<f32>]) -> Vec<u64> {
@@ -421,14 +434,11 @@ fn move_to_means(centres: &mut [Vec<f32>], points: &[Vec<f32>], clusters: &[u64]
 pub(super) fn knn(args: &KnnArgs, points: &[Vec<f32>]) -> Result<Vec<HostTensor>> {
     let k = args.k as usize;
     if k == 0 || k >= points.len() {
-        return Err(Error::new(Code::BAD_PARAMS, format!("{} points do not have {k} others each", points.len())));
+        return bad(format!("{} points do not have {k} others each", points.len()));
     }
-    let mut order: Vec<usize> = (0..points.len()).collect();
+    let order = if points.len() > MANY { by_first(points) } else { (0..points.len()).collect() };
     let mut place = order.clone();
-    if points.len() > MANY {
-        order.sort_by(|a, b| points[*a][0].total_cmp(&points[*b][0]));
-        order.iter().enumerate().for_each(|(at, i)| place[*i] = at);
-    }
+    order.iter().enumerate().for_each(|(at, i)| place[*i] = at);
     let reach = if points.len() > MANY { 2 * k + 2 } else { points.len() };
     let (mut positions, mut distances) = (Vec::new(), Vec::new());
     for (i, point) in points.iter().enumerate() {

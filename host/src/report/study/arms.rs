@@ -149,12 +149,22 @@ impl Design {
         facet.arms.iter().map(baseline).collect()
     }
 
-    /// The name of a run's initial set: what sets it apart but for the queries that follow.
-    pub(super) fn initial_set(&self, study: &Study, cell: &Cell) -> String {
-        let before: Vec<usize> =
-            self.arm_axes.iter().copied().filter(|axis| !study.axes[*axis].starts_with("query")).collect();
-        let name = name(study, &before, cell);
-        if name.is_empty() { "all runs".to_owned() } else { name }
+    /// The name of each arm's initial set, the same for arms that begin from the same round 0: what these have in common, or the
+    /// first of them where others have that in common too.
+    pub(super) fn initial_sets(&self, study: &Study, facet: &Facet) -> Vec<String> {
+        let alike = |arm: &Arm| facet.arms.iter().filter(|other| other.start() == arm.start()).collect::<Vec<_>>();
+        let groups: Vec<Vec<&Arm>> = facet.arms.iter().map(alike).collect();
+        let same =
+            |place: &usize| groups.iter().flatten().all(|arm| alike(arm)[0].labels[*place] == arm.labels[*place]);
+        let common: Vec<usize> = (0..self.arm_axes.len()).filter(same).map(|place| self.arm_axes[place]).collect();
+        let names = |axes: &[usize]| groups.iter().map(|arms| name(study, axes, arms[0].cells[0])).collect::<Vec<_>>();
+        let (short, long) = (names(&common), names(&self.arm_axes));
+        let named = groups.iter().zip(short.iter().zip(long)).map(|(arms, (short_name, long_name))| {
+            let holders = short.iter().filter(|name| *name == short_name).count();
+            let name = if holders == arms.len() { short_name.clone() } else { long_name };
+            if name.is_empty() { "all runs".to_owned() } else { name }
+        });
+        named.collect()
     }
 }
 
@@ -191,6 +201,11 @@ impl<'a> Facet<'a> {
 }
 
 impl Arm<'_> {
+    /// The key of its first run's round 0: arms that share it share those of the other seeds too.
+    fn start(&self) -> &str {
+        &self.cells[0].round0
+    }
+
     /// A value of each curve, by seed.
     pub(super) fn values(&self, of: impl Fn(&[(f64, f64)]) -> Option<f64>) -> Vec<Option<f64>> {
         self.curves.iter().map(|curve| of(curve.as_ref()?)).collect()

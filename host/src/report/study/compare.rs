@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analysed;
 use super::arms::{Arm, Curve, Facet};
-use super::plan::Study;
 use crate::report::statistics::{self, Paired, Range, Reached};
 
 /// A number that each run of a facet gives.
@@ -78,9 +77,9 @@ pub(super) fn family(facet: &Facet, quantity: Quantity, pairs: &[(usize, usize)]
 
 /// For each size (none where size is no axis) the initial sets against the baseline's of this size, as one family: every set once,
 /// however many queries follow it.
-pub(super) fn initial_sets(study: &Study, analysed: &Analysed) -> Vec<(Option<usize>, Vec<Test>)> {
+pub(super) fn initial_sets(analysed: &Analysed) -> Vec<(Option<usize>, Vec<Test>)> {
     let facet = &analysed.facet;
-    let name = |arm: usize| analysed.design.initial_set(study, facet.arms[arm].cells[0]);
+    let name = |arm: usize| &analysed.initial_sets[arm];
     let mut families: BTreeMap<Option<usize>, Vec<(usize, usize)>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (arm, baseline) in with_baseline(&analysed.baselines) {

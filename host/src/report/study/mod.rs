@@ -38,6 +38,8 @@ struct Analysed<'a> {
     sizes: &'a [String],
     /// For each arm the one that it is compared with.
     baselines: Vec<Option<usize>>,
+    /// For each arm the name of what it begins with.
+    initial_sets: Vec<String>,
     rankings: Option<ranking::Rankings>,
 }
 
@@ -47,6 +49,7 @@ impl<'a> Analysed<'a> {
             design,
             sizes: &design.sizes,
             baselines: design.baselines(study, &facet),
+            initial_sets: design.initial_sets(study, &facet),
             rankings: ranking::rankings(design, &facet),
             facet,
         };

@@ -32,12 +32,12 @@ fn findings(study: &Study, analysed: &Analysed) -> Findings {
         sentences.push(format!("Arms are compared at {labels} labels, validation labels included: {stated}."));
         sentences.extend(left_out(facet, labels));
     }
-    let initial = initial_sets(study, analysed);
+    let initial = initial_sets(analysed);
     let seeds = match &analysed.rankings {
         Some(rankings) => rankings.seeds,
         // Where initial sets alone are compared, the pairs of the best known one.
         None => {
-            let tests = compare::initial_sets(study, analysed).into_iter().flat_map(|(_, tests)| tests);
+            let tests = compare::initial_sets(analysed).into_iter().flat_map(|(_, tests)| tests);
             tests.map(|test| test.paired.n).max().unwrap_or(0)
         }
     };
@@ -177,8 +177,8 @@ fn flips(analysed: &Analysed, rankings: &Rankings) -> Vec<String> {
 }
 
 /// What initial sets are worth by themselves, for each size.
-fn initial_sets(study: &Study, analysed: &Analysed) -> Vec<String> {
-    let families = compare::initial_sets(study, analysed).into_iter();
+fn initial_sets(analysed: &Analysed) -> Vec<String> {
+    let families = compare::initial_sets(analysed).into_iter();
     let sentence = |(size, tests): (Option<usize>, Vec<Test>)| {
         let held = held_against(analysed, &tests, |arm| analysed.design.lines[arm.line].clone())?;
         let size = size.map_or(String::new(), |size| format!(" of {}", analysed.sizes[size]));

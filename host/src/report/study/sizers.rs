@@ -1,7 +1,8 @@
 //! What each sizer would have said, beside the size of the initial set that was best in hindsight.
 //!
 //! A sizer that nobody follows is heard truly only where the initial strategy goes on whatever happens: in runs whose query strategy
-//! is the initial one. Of these the run with the smallest initial set tells, for each seed.
+//! is the initial one. Of these the run with the smallest initial set tells, for each seed. Beside them stands whoever asks nobody and
+//! takes the same size every time: a sizer has to beat that.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use crate::report::statistics::{self, mean};
 pub(super) struct Regret {
     /// The place of the line among the design's.
     pub(super) line: usize,
+    /// The sizer's name, or `always N` for a fixed size.
     pub(super) sizer: String,
     /// What it said, for each seed that tells.
     pub(super) said: Vec<f64>,
@@ -34,14 +36,20 @@ pub(super) struct Regret {
 /// For each line with several sizes and each sizer that was asked; nothing where arms are compared nowhere.
 pub(super) fn regrets(design: &Design, facet: &Facet) -> Vec<Regret> {
     let Some(at) = facet.compare_at else { return Vec::new() };
-    let advice: Vec<(String, Vec<Option<Advice>>)> = sizers(facet)
-        .into_iter()
-        .map(|sizer| {
-            let of_seed = |seed: &String| advice(design, facet, seed, &sizer);
-            let advice = facet.seeds.iter().map(of_seed).collect();
-            (sizer, advice)
-        })
-        .collect();
+    let asked = sizers(facet).into_iter().map(|sizer| {
+        let of_seed = |seed: &String| advice(design, facet, seed, &sizer);
+        let advice = facet.seeds.iter().map(of_seed).collect();
+        (sizer, advice)
+    });
+    let mut advice: Vec<(String, Vec<Option<Advice>>)> = asked.collect();
+    if !advice.is_empty() {
+        let sizes = design.sizes.iter().filter_map(|size| size.parse().ok());
+        advice.extend(
+            sizes.map(|labels| {
+                (format!("always {labels}"), vec![Some(Advice { labels, open: false }); facet.seeds.len()])
+            }),
+        );
+    }
     let mut regrets = Vec::new();
     for line in 0..design.lines.len() {
         let sizes: Vec<Sized> = facet.arms.iter().filter_map(|arm| Sized::of(design, arm, line, at)).collect();

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Analysed;
-use super::arms::Arm;
 use super::compare::{self, Quantity, Test};
-use super::plan::Study;
 use super::sizers::{Regret, regrets};
 use super::table::{Table, Value};
 use crate::report::Metrics;
@@ -29,7 +27,8 @@ pub(super) fn sizers(analysed: &[Analysed]) -> Table {
     let caption = "What each sizer says where the initial strategy goes on, over the seeds: the size that it wants before the first \
                    label, or the labels with which it is content, if these are more. Best size: the one of this study with the highest \
                    mean where arms are compared, known only in hindsight and in favour of itself. Regret: how many points of accuracy \
-                   the size nearest to what was said (by ratio) falls short of it.";
+                   the size nearest to what was said (by ratio) falls short of it. `always N` asks nobody: a sizer is worth \
+                   asking where it falls less short than these.";
     let mut table = Table::new("sizers", "What sizers say, and what was best", caption.to_owned(), &columns);
     for analysed in analysed {
         for Regret { line, sizer, said, open, nearest, best, at_best, regrets } in
@@ -57,7 +56,7 @@ pub(super) fn sizers(analysed: &[Analysed]) -> Table {
 }
 
 /// What round 0 chose, and what it is worth.
-pub(super) fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
+pub(super) fn initial_sets(analysed: &[Analysed]) -> Table {
     let columns = [
         "facet",
         "initial set",
@@ -77,28 +76,22 @@ pub(super) fn initial_sets(study: &Study, analysed: &[Analysed]) -> Table {
                    baseline's set of this size, paired by seed, with Holm's correction over the sets of one size.";
     let mut table = Table::new("initial-sets", "Initial sets", caption.to_owned(), &columns);
     for analysed in analysed {
-        let Analysed { facet, design, .. } = analysed;
-        let against: Vec<Test> =
-            compare::initial_sets(study, analysed).into_iter().flat_map(|(_, tests)| tests).collect();
-        let cells = || facet.arms.iter().flat_map(|arm| &arm.cells);
-        let mut names: Vec<String> = Vec::new();
-        for name in cells().map(|cell| design.initial_set(study, cell)) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        for name in names {
-            let own = cells().filter(|cell| design.initial_set(study, cell) == name);
-            let started = own.filter_map(|cell| Some((&cell.round0, cell.run.as_ref()?.rounds.first()?)));
+        let Analysed { facet, initial_sets, .. } = analysed;
+        let against: Vec<Test> = compare::initial_sets(analysed).into_iter().flat_map(|(_, tests)| tests).collect();
+        for (first, name) in initial_sets.iter().enumerate().filter(|(arm, name)| !initial_sets[..*arm].contains(name))
+        {
+            let arms = facet.arms.iter().zip(initial_sets).filter(|(_, own)| *own == name).map(|(arm, _)| arm);
+            let started = arms
+                .flat_map(|arm| &arm.cells)
+                .filter_map(|cell| Some((&cell.round0, cell.run.as_ref()?.rounds.first()?)));
             // Runs with the same key began from the same round 0.
             let sets: BTreeMap<&String, &Metrics> =
                 started.filter(|(_, round)| round.number == 0).map(|(key, round)| (key, &round.metrics)).collect();
-            let is_it = |arm: &Arm| design.initial_set(study, arm.cells[0]) == name;
-            if let Some(arm) = facet.arms.iter().position(is_it).filter(|_| !sets.is_empty()) {
-                let accuracy = Value::mean_of(&Quantity::WithInitialSet.of(facet, &facet.arms[arm]));
-                let test = against.iter().find(|test| is_it(&facet.arms[test.first]));
+            if !sets.is_empty() {
+                let accuracy = Value::mean_of(&Quantity::WithInitialSet.of(facet, &facet.arms[first]));
+                let test = against.iter().find(|test| initial_sets[test.first] == *name);
                 let number = |of: fn(&Test) -> f64| test.map_or(Value::Missing, |test| Value::Number(of(test), 4));
-                let mut row = initial_set(&facet.name, name, &sets.into_values().collect::<Vec<_>>());
+                let mut row = initial_set(&facet.name, name.clone(), &sets.into_values().collect::<Vec<_>>());
                 row.extend([accuracy, number(|t| t.paired.difference), number(|t| t.paired.half_width)]);
                 row.push(test.map_or(Value::Missing, |test| Value::P(test.p_holm)));
                 table.push(row);

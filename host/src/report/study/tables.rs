@@ -18,11 +18,11 @@ pub(super) fn all(study: &Study, analysed: &[Analysed]) -> Vec<Table> {
         at_budgets(analysed),
         rank_flip(analysed),
         areas(analysed),
-        tests(study, analysed),
+        tests(analysed),
         label_efficiency(analysed),
         penalty_matrix(analysed),
         sizers(analysed),
-        initial_sets(study, analysed),
+        initial_sets(analysed),
         runs(study, analysed),
     ];
     tables.retain(|table| table.len() > 0);
@@ -129,7 +129,7 @@ fn areas(analysed: &[Analysed]) -> Table {
     table
 }
 
-fn tests(study: &Study, analysed: &[Analysed]) -> Table {
+fn tests(analysed: &[Analysed]) -> Table {
     let columns = [
         "facet",
         "family",
@@ -164,7 +164,7 @@ fn tests(study: &Study, analysed: &[Analysed]) -> Table {
         for quantity in Quantity::ALL.into_iter().filter(|_| everyone.len() <= MOST_PAIRED) {
             push("all pairs", family(facet, quantity, &all_pairs(&everyone)));
         }
-        for (size, tests) in compare::initial_sets(study, analysed) {
+        for (size, tests) in compare::initial_sets(analysed) {
             push(
                 &size.map_or("initial sets".to_owned(), |size| format!("initial sets of {}", analysed.sizes[size])),
                 tests,

@@ -113,6 +113,8 @@ fn sizers_stand_beside_what_was_best() {
         ("entropy|early", [20.0, 20.0, 20.0], ["0 of 5", "20", "40"], [0.1025, 0.015_364_808_079]),
         ("entropy|patient", [68.0, 60.0, 80.0], ["2 of 5", "40", "40"], [0.0, 0.0]),
         ("entropy|at-once", [40.0, 40.0, 40.0], ["0 of 5", "40", "40"], [0.0, 0.0]),
+        ("entropy|always 20", [20.0, 20.0, 20.0], ["0 of 5", "20", "40"], [0.1025, 0.015_364_808_079]),
+        ("entropy|always 40", [40.0, 40.0, 40.0], ["0 of 5", "40", "40"], [0.0, 0.0]),
     ] {
         let row = row(&csv, start);
         let numbers: Vec<f64> = [2, 5, 6].iter().map(|i| row[*i].parse().unwrap()).collect();
@@ -123,6 +125,29 @@ fn sizers_stand_beside_what_was_best() {
             assert!((got - 100.0 * expected).abs() < 1e-6, "{start}: {got} {expected}");
         }
     }
+}
+
+#[test]
+fn arms_that_begin_from_the_same_round_0_have_one_initial_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = FLIP.write(folder.path());
+    let names = |dir: &Path| {
+        report(dir);
+        let csv = table(dir, "initial-sets.csv");
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        reader.records().map(|row| row.unwrap()[1].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&dir), ["initial.size 20", "initial.size 40"]);
+    // Where one of three begins otherwise, the other two go by the first of them.
+    let plan = fs::read_to_string(dir.join("plan.csv")).unwrap();
+    let margin = |line: &str| if line.contains("margin") { line.replace("any", "other") } else { line.to_owned() };
+    fs::write(dir.join("plan.csv"), plan.lines().map(|line| margin(line) + "\n").collect::<String>()).unwrap();
+    let of = |size| ["random", "margin"].map(|strategy| format!("{strategy}, initial.size {size}"));
+    let mut found = names(&dir);
+    found.sort();
+    let mut expected = [of(20), of(40)].concat();
+    expected.sort();
+    assert_eq!(found, expected);
 }
 
 /// Made as above with SciPy 1.17, of round 0 alone:
