@@ -135,7 +135,7 @@ fn arms_that_begin_from_the_same_round_0_have_one_initial_set() {
         report(dir);
         let csv = table(dir, "initial-sets.csv");
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
-        reader.records().map(|row| row.unwrap()[1].to_owned()).collect::<Vec<_>>()
+        reader.records().map(|row| row.unwrap()[0].to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&dir), ["initial.size 20", "initial.size 40"]);
     // Where one of three begins otherwise, the other two go by the first of them.
