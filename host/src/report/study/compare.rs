@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Analysed;
 use super::arms::{Arm, Curve, Facet};
-use crate::report::statistics::{self, Paired, Range, Reached};
+use crate::report::statistics::{self, Paired, Range, Reached, mean};
 
 /// A number that each run of a facet gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Quantity {
     AreaPerRound,
     /// Accuracy with the initial set alone.
     WithInitialSet,
+    /// The same, its mean over the initial sets of all sizes.
+    OverSizes,
 }
 
 impl Quantity {
@@ -33,17 +35,24 @@ impl Quantity {
             Quantity::LowBudgetArea => "low-budget area per label",
             Quantity::AreaPerRound => "area per round",
             Quantity::WithInitialSet => "accuracy with the initial set",
+            Quantity::OverSizes => "accuracy with the initial set, mean over sizes",
         }
     }
 
     /// The number for each seed of an arm.
     pub(super) fn of(self, facet: &Facet, arm: &Arm) -> Vec<Option<f64>> {
+        if self == Quantity::OverSizes {
+            let sizes = facet.arms.iter().filter(|other| other.line == arm.line);
+            let of_sizes: Vec<_> = sizes.map(|other| Quantity::WithInitialSet.of(facet, other)).collect();
+            let of_seed = |seed: usize| of_sizes.iter().map(|values| values[seed]).collect::<Option<Vec<f64>>>();
+            return (0..facet.seeds.len()).map(|seed| Some(mean(&of_seed(seed)?))).collect();
+        }
         arm.values(|curve| match self {
             Quantity::AtLabels => statistics::at(curve, facet.compare_at?),
             Quantity::AreaPerLabel => statistics::area_per_label(curve, facet.range?),
             Quantity::LowBudgetArea => statistics::area_per_label(curve, facet.low_range?),
             Quantity::AreaPerRound => statistics::area_per_round(curve, facet.range?),
-            Quantity::WithInitialSet => curve.first().map(|(_, accuracy)| *accuracy),
+            Quantity::WithInitialSet | Quantity::OverSizes => curve.first().map(|(_, accuracy)| *accuracy),
         })
     }
 }
@@ -88,6 +97,17 @@ pub(super) fn initial_sets(analysed: &Analysed) -> Vec<(Option<usize>, Vec<Test>
         }
     }
     families.into_iter().map(|(size, pairs)| (size, family(facet, Quantity::WithInitialSet, &pairs))).collect()
+}
+
+/// The initial sets against the baseline's by each seed's mean over all sizes, as one family; none where there is one size.
+pub(super) fn initial_sets_over_sizes(analysed: &Analysed) -> Vec<Test> {
+    match &initial_sets(analysed)[..] {
+        [(Some(_), smallest), _, ..] => {
+            let pairs: Vec<(usize, usize)> = smallest.iter().map(|test| (test.first, test.second)).collect();
+            family(&analysed.facet, Quantity::OverSizes, &pairs)
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Every pair of `arms`, each once.

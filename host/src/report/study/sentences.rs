@@ -178,13 +178,16 @@ fn flips(analysed: &Analysed, rankings: &Rankings) -> Vec<String> {
 
 /// What initial sets are worth by themselves, for each size.
 fn initial_sets(analysed: &Analysed) -> Vec<String> {
-    let families = compare::initial_sets(analysed).into_iter();
-    let sentence = |(size, tests): (Option<usize>, Vec<Test>)| {
-        let held = held_against(analysed, &tests, |arm| analysed.design.lines[arm.line].clone())?;
-        let size = size.map_or(String::new(), |size| format!(" of {}", analysed.sizes[size]));
-        Some(format!("Initial sets{size} by themselves, {held}"))
+    let of_size = |(size, tests): (Option<usize>, Vec<Test>)| {
+        (size.map_or(" by themselves".to_owned(), |size| format!(" of {} by themselves", analysed.sizes[size])), tests)
     };
-    families.filter_map(sentence).collect()
+    let families = compare::initial_sets(analysed).into_iter().map(of_size);
+    let over_sizes = (" of all sizes, by each seed's mean".to_owned(), compare::initial_sets_over_sizes(analysed));
+    let sentence = |(which, tests): (String, Vec<Test>)| {
+        let held = held_against(analysed, &tests, |arm| analysed.design.lines[arm.line].clone())?;
+        Some(format!("Initial sets{which}, {held}"))
+    };
+    families.chain([over_sizes]).filter_map(sentence).collect()
 }
 
 fn against_baseline(analysed: &Analysed) -> Option<String> {

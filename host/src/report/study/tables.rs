@@ -147,14 +147,14 @@ fn tests(analysed: &[Analysed]) -> Table {
     let caption = format!(
         "Paired by seed. p: two-sided t-test; Holm: corrected over the family, which is all rows with the same family and quantity; \
          sign flips: the exact permutation test, without correction. With five seeds its smallest p is .0625. All pairs of arms are \
-         a family where there are at most {MOST_PAIRED} arms."
+         a family where there are at most {MOST_PAIRED} arms. Initial sets of all sizes: each seed's mean over the sizes."
     );
     let mut table = Table::new("tests", "Paired tests", caption, &columns);
     for analysed in analysed {
         let facet = &analysed.facet;
         let mut push = |name: &str, tests: Vec<Test>| {
             for test in tests {
-                table.push(test_row(facet, name, &test));
+                table.push(test_row(analysed, name, &test));
             }
         };
         let everyone: Vec<usize> = (0..facet.arms.len()).collect();
@@ -170,6 +170,7 @@ fn tests(analysed: &[Analysed]) -> Table {
                 tests,
             );
         }
+        push("initial sets of all sizes", compare::initial_sets_over_sizes(analysed));
         for ranking in analysed.rankings.iter().flat_map(|rankings| &rankings.rankings) {
             if let Some(size) = ranking.size {
                 push(&format!("{SIZE_AXIS} {}", analysed.sizes[size]), ranking.tests.clone());
@@ -179,7 +180,12 @@ fn tests(analysed: &[Analysed]) -> Table {
     table
 }
 
-fn test_row(facet: &Facet, family: &str, test: &Test) -> Vec<Value> {
+fn test_row(analysed: &Analysed, family: &str, test: &Test) -> Vec<Value> {
+    let facet = &analysed.facet;
+    let name = |arm: usize| match test.quantity {
+        Quantity::OverSizes => &analysed.design.lines[facet.arms[arm].line],
+        _ => &facet.arms[arm].name,
+    };
     let quantity = match (test.quantity, facet.compare_at) {
         (Quantity::AtLabels, Some(labels)) => format!("accuracy at {labels} labels"),
         (quantity, _) => quantity.title().to_owned(),
@@ -189,8 +195,8 @@ fn test_row(facet: &Facet, family: &str, test: &Test) -> Vec<Value> {
         Value::text(&facet.name),
         Value::text(family),
         Value::Text(quantity),
-        Value::text(&facet.arms[test.first].name),
-        Value::text(&facet.arms[test.second].name),
+        Value::text(name(test.first)),
+        Value::text(name(test.second)),
         Value::Count(paired.n),
         Value::Number(paired.difference, 4),
         Value::Number(paired.half_width, 4),

@@ -142,7 +142,7 @@ fn arms_that_begin_from_the_same_round_0_have_one_initial_set() {
     let plan = fs::read_to_string(dir.join("plan.csv")).unwrap();
     let margin = |line: &str| if line.contains("margin") { line.replace("any", "other") } else { line.to_owned() };
     fs::write(dir.join("plan.csv"), plan.lines().map(|line| margin(line) + "\n").collect::<String>()).unwrap();
-    let of = |size| ["random", "margin"].map(|strategy| format!("{strategy}, initial.size {size}"));
+    let of = |size| ["random", "margin"].map(|strategy| format!("initial.size {size}, {strategy}"));
     let mut found = names(&dir);
     found.sort();
     let mut expected = [of(20), of(40)].concat();
@@ -155,6 +155,9 @@ fn arms_that_begin_from_the_same_round_0_have_one_initial_set() {
 /// ```python
 /// v, w = ([acc(strategy, 20, seed, 20) for seed in range(1, 6)] for strategy in ("entropy", "random"))
 /// numpy.mean(v), stats.ttest_rel(v, w)        # p of margin: 0.0802, so that Holm's p of entropy is twice its own
+/// over = lambda strategy: [numpy.mean([acc(strategy, n, seed, n) for n in (20, 40)]) for seed in range(1, 6)]
+/// d = numpy.subtract(over("entropy"), over("random"))
+/// d.mean(), stats.sem(d) * stats.t.ppf(.975, 4), stats.ttest_1samp(d, 0).pvalue
 /// ```
 #[test]
 fn initial_sets_of_one_size_are_held_against_the_baseline() {
@@ -171,6 +174,15 @@ fn initial_sets_of_one_size_are_held_against_the_baseline() {
     assert_eq!(row(&sets, "initial.size 20, random")[12], "");
     let test = numbers(row(&table(&dir, "tests.csv"), "initial sets of 20|accuracy with the initial set|margin"));
     assert!((test[8] - 0.080_156_674_210).abs() < 1e-9 && test[4] == 5.0, "{test:?}");
+    let over = row(
+        &table(&dir, "tests.csv"),
+        "initial sets of all sizes|accuracy with the initial set, mean over sizes|entropy",
+    );
+    assert_eq!(over[2..4], ["entropy", "random"]);
+    let over = numbers(over);
+    for (place, expected) in [(5, 0.0035), (6, 0.014_493_468_952), (8, 0.539_276_083_751)] {
+        assert!((over[place] - expected).abs() < 1e-9, "{place}: {over:?}");
+    }
     let said = page(&dir);
     let expected = "Initial sets of 20 by themselves, against the baseline, with p &#60; 0.05 after Holm&#39;s correction over 2 arms: \
                     above it none; below it entropy; no difference that these seeds support for 1.";
