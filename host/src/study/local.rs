@@ -33,12 +33,31 @@ pub struct Machine {
     pub gpus: usize,
 }
 
+/// The memory of this machine, in bytes; 0 where the system does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What programs can take before others have to give some up.
+    pub free: u64,
+    /// All there is.
+    pub total: u64,
+}
+
+impl Memory {
+    /// As it is now.
+    pub fn now() -> Memory {
+        let of = |key| kib("/proc/meminfo", key);
+        Memory { free: of("MemAvailable:"), total: of("MemTotal:") }
+    }
+}
+
 /// The executor of this machine.
 pub struct Local<'a> {
     /// What there is to do.
     pub study: &'a Study,
     /// With how many workers.
     pub machine: Machine,
+    /// How much memory there is, whenever it is asked.
+    pub memory: &'a dyn Fn() -> Memory,
     /// The command of a worker, for a device if there are several.
     pub command: &'a dyn Fn(Option<String>) -> Command,
     /// Set when the user wants to stop.
@@ -69,7 +88,8 @@ impl Local<'_> {
                 return Err(SessionError::Run(RunError::Cancelled));
             }
             largest = workers.iter().map(|worker| peak_bytes(worker.child.id())).fold(largest, u64::max);
-            let enough = free_bytes() as f64 > ROOM * largest as f64 || workers.is_empty();
+            let memory = (self.memory)();
+            let enough = memory.free as f64 > ROOM * largest as f64 || workers.is_empty();
             // No more workers than runs that nobody has begun.
             if enough
                 && workers.len() < telling.progress.left()
@@ -77,8 +97,7 @@ impl Local<'_> {
             {
                 workers.push(self.begin(number)?);
             }
-            if (free_bytes() as f64) < SCARCE * total_bytes() as f64
-                && workers.iter().filter(|w| !w.stopped).count() > 1
+            if (memory.free as f64) < SCARCE * memory.total as f64 && workers.iter().filter(|w| !w.stopped).count() > 1
             {
                 let youngest = workers.iter_mut().rev().find(|worker| !worker.stopped);
                 youngest.into_iter().for_each(Worker::stop);
@@ -168,16 +187,55 @@ fn peak_bytes(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/status"), "VmHWM:")
 }
 
-fn free_bytes() -> u64 {
-    kib("/proc/meminfo", "MemAvailable:")
-}
-
-fn total_bytes() -> u64 {
-    kib("/proc/meminfo", "MemTotal:")
-}
-
 fn kib(file: &str, key: &str) -> u64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::Instant;
+
+    /// Does nothing until it is asked to stop.
+    const WORKER: &str = "trap 'echo stopped >&2; exit 130' INT; echo begun >&2; while true; do sleep 0.05; done";
+
+    /// Memory is short as soon as two are there, and plenty again when one of them has stopped.
+    #[test]
+    fn where_memory_is_short_the_youngest_worker_stops_until_there_is_more() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plan.csv"), "run,round0,seed\na,a,1\nb,b,2\nc,c,3\n").unwrap();
+        let study = Study::open(folder.path()).unwrap();
+        let said = |number: usize| {
+            let text = fs::read_to_string(folder.path().join(format!("logs/worker-{number}.log"))).unwrap_or_default();
+            (text.matches("begun").count(), text.matches("stopped").count())
+        };
+        let (cancelled, start) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let memory = || {
+            let workers = [said(1), said(2)];
+            // The second one has begun again; or nothing happens any more.
+            if workers[1].0 == 2 || start.elapsed() > Duration::from_secs(60) {
+                cancelled.store(true, Ordering::Relaxed);
+            }
+            Memory { free: if workers == [(1, 0), (1, 0)] { 49 } else { 1000 } << 30, total: 1000 << 30 }
+        };
+        let command = |_: Option<String>| {
+            let mut command = Command::new("sh");
+            command.args(["-c", WORKER]);
+            command
+        };
+        let machine = Machine { jobs: 2, threads: 1, gpus: 0 };
+        let local = Local {
+            study: &study,
+            machine,
+            memory: &memory,
+            command: &command,
+            cancelled: cancelled.clone(),
+            say: &|_| {},
+        };
+        assert!(matches!(local.run(), Err(SessionError::Run(RunError::Cancelled))));
+        assert_eq!([said(1), said(2)], [(1, 1), (2, 2)]);
+    }
 }

@@ -8,7 +8,7 @@ mod plan;
 mod slurm;
 mod work;
 
-pub use local::{Local, Machine};
+pub use local::{Local, Machine, Memory};
 pub use plan::{Row, State, Study};
 pub use slurm::{Job, Slurm};
 pub use work::work;

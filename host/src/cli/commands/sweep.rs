@@ -10,7 +10,7 @@ use crate::engine;
 use crate::experiment::RunError;
 use crate::plugin::lock::Lock;
 use crate::session::{self, Options, SessionError};
-use crate::study::{self, Local, Machine, Overview, Progress, Slurm, Study};
+use crate::study::{self, Local, Machine, Memory, Overview, Progress, Slurm, Study};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
@@ -94,7 +94,8 @@ fn on_this_machine(
         command
     };
     let say = |line: &str| console.say(line);
-    let local = Local { study, machine, command: &command, cancelled: console.cancelled(), say: &say };
+    let local =
+        Local { study, machine, memory: &Memory::now, command: &command, cancelled: console.cancelled(), say: &say };
     Ok(local.run())
 }
 
