@@ -222,8 +222,9 @@ mod tests {
             Memory { free: if workers == [(1, 0), (1, 0)] { 49 } else { 1000 } << 30, total: 1000 << 30 }
         };
         let command = |_: Option<String>| {
-            let mut command = Command::new("sh");
-            command.args(["-c", WORKER]);
+            // A shell cannot catch what whoever started these tests has it ignore.
+            let mut command = Command::new("env");
+            command.args(["--default-signal=INT", "sh", "-c", WORKER]);
             command
         };
         let machine = Machine { jobs: 2, threads: 1, gpus: 0 };
