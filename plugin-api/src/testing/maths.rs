@@ -330,7 +330,7 @@ fn kernel_sums(args: &ops::KernelSumsArgs, inputs: &[Arc<HostTensor>]) -> Result
     let (queries, points) = (rows(inputs, 0)?, points(inputs, 1)?);
     let weights = if args.weights { owned(input(inputs, 2)?)? } else { vec![1.0; points.len()] };
     // Of many points every so many-th stands for its neighbours.
-    let step = (queries.n_rows() * points.len()).div_ceil(MANY * 100).clamp(1, points.len().max(1));
+    let step = (queries.n_rows() * points.len()).div_ceil(MANY * 10).clamp(1, points.len().max(1));
     let sum = |i| {
         let query: Vec<f32> = queries.row(i).collect();
         let terms = points.iter().zip(&weights).step_by(step);
