@@ -61,8 +61,8 @@ fn step(study: &Study, row: &Row, options: &Options, watcher: &mut dyn Watcher) 
     }
     let round0 = study.round_0_dir(&row.round0);
     // What sizers say in round 0 is the run's own.
-    let asks = study.config(&row.run).is_ok_and(|config| config.initial.sizers().next().is_some());
-    let shares = row.shared && !asks;
+    let asks = || study.config(&row.run).is_ok_and(|config| config.initial.sizers().next().is_some());
+    let shares = row.shared && !asks();
     if shares && study.state(&row.run, &dir) == State::Waiting {
         let Some(_claim) = study.claim(&row.round0)? else { return Ok(Step::Waits) };
         if matches!(study.state(&row.round0, &round0), State::Waiting | State::Begun) {

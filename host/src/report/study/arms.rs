@@ -154,8 +154,9 @@ impl Design {
     pub(super) fn initial_sets(&self, study: &Study, facet: &Facet) -> Vec<String> {
         let alike = |arm: &Arm| facet.arms.iter().filter(|other| other.start() == arm.start()).collect::<Vec<_>>();
         let groups: Vec<Vec<&Arm>> = facet.arms.iter().map(alike).collect();
-        let same =
-            |place: &usize| groups.iter().flatten().all(|arm| alike(arm)[0].labels[*place] == arm.labels[*place]);
+        let in_common =
+            |arms: &Vec<&Arm>, place: usize| arms.iter().all(|arm| arm.labels[place] == arms[0].labels[place]);
+        let same = |place: &usize| groups.iter().all(|arms| in_common(arms, *place));
         let common: Vec<usize> = (0..self.arm_axes.len()).filter(same).map(|place| self.arm_axes[place]).collect();
         let names = |axes: &[usize]| groups.iter().map(|arms| name(study, axes, arms[0].cells[0])).collect::<Vec<_>>();
         let (short, long) = (names(&common), names(&self.arm_axes));

@@ -41,19 +41,20 @@ impl Quantity {
 
     /// The number for each seed of an arm.
     pub(super) fn of(self, facet: &Facet, arm: &Arm) -> Vec<Option<f64>> {
-        if self == Quantity::OverSizes {
-            let sizes = facet.arms.iter().filter(|other| other.line == arm.line);
-            let of_sizes: Vec<_> = sizes.map(|other| Quantity::WithInitialSet.of(facet, other)).collect();
-            let of_seed = |seed: usize| of_sizes.iter().map(|values| values[seed]).collect::<Option<Vec<f64>>>();
-            return (0..facet.seeds.len()).map(|seed| Some(mean(&of_seed(seed)?))).collect();
-        }
-        arm.values(|curve| match self {
+        let of_curve = |curve: &[(f64, f64)]| match self {
             Quantity::AtLabels => statistics::at(curve, facet.compare_at?),
             Quantity::AreaPerLabel => statistics::area_per_label(curve, facet.range?),
             Quantity::LowBudgetArea => statistics::area_per_label(curve, facet.low_range?),
             Quantity::AreaPerRound => statistics::area_per_round(curve, facet.range?),
             Quantity::WithInitialSet | Quantity::OverSizes => curve.first().map(|(_, accuracy)| *accuracy),
-        })
+        };
+        if self != Quantity::OverSizes {
+            return arm.values(of_curve);
+        }
+        let sizes = facet.arms.iter().filter(|other| other.line == arm.line);
+        let of_sizes: Vec<_> = sizes.map(|other| other.values(of_curve)).collect();
+        let of_seed = |seed: usize| of_sizes.iter().map(|values| values[seed]).collect::<Option<Vec<f64>>>();
+        (0..facet.seeds.len()).map(|seed| Some(mean(&of_seed(seed)?))).collect()
     }
 }
 
