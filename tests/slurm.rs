@@ -105,24 +105,30 @@ fn a_worker_that_is_killed_takes_one_run_along_and_no_more() {
     let lab = study_lab(CROSSED);
     let watching = lab.command(&[&["sweep", "sweep.toml", "--out", "study"], SLURM].concat());
     let watching = { watching }.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("the first rounds", || rounds(&lab) >= 5);
-    kill_process(worker(&lab), Signal::KILL).unwrap();
+    until("a run that has just begun", || worker(&lab).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()));
     let ran = Ran::of(watching.wait_with_output().unwrap());
     ran.exits(1).says("failed: the process that worked on it was killed (signal 9)").says("1 of 6 runs failed");
     slurm(&lab, &["--retry"]).exits(0);
     assert_eq!(outcome(&lab), undisturbed());
 }
 
-/// A process at work on this laboratory's study.
-fn worker(lab: &Lab) -> Pid {
-    let study = lab.path("study").canonicalize().unwrap().display().to_string();
+/// A process in the first rounds of a run of this laboratory's study: between two runs it takes none along.
+fn worker(lab: &Lab) -> Option<Pid> {
+    let study = lab.path("study");
+    let begun = |run: &str| {
+        let journal = std::fs::read_to_string(study.join("runs").join(run).join("journal.jsonl")).unwrap_or_default();
+        journal.contains("round-started") && !journal.contains("\"selected\",\"round\":2")
+    };
+    let claims = std::fs::read_dir(study.join("claims")).ok()?.flatten();
+    let held = claims.filter(|claim| claim.file_name().to_str().is_some_and(begun));
+    let names: Vec<String> = held.filter_map(|claim| std::fs::read_to_string(claim.path()).ok()).collect();
     let is_worker = |pid: i32| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.contains("sweep-worker") && command.contains(&study)
+        command.contains("sweep-worker") && command.split('\0').any(|word| names.iter().any(|name| name == word))
     };
-    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = std::fs::read_dir("/proc").ok()?.flatten();
     let pid = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid| is_worker(*pid));
-    Pid::from_raw(pid.expect("a worker")).unwrap()
+    Pid::from_raw(pid?)
 }
 
 #[test]
