@@ -121,7 +121,8 @@ fn worker(lab: &Lab) -> Option<Pid> {
     };
     let claims = std::fs::read_dir(study.join("claims")).ok()?.flatten();
     let held = claims.filter(|claim| claim.file_name().to_str().is_some_and(begun));
-    let names: Vec<String> = held.filter_map(|claim| std::fs::read_to_string(claim.path()).ok()).collect();
+    let said = held.filter_map(|claim| std::fs::read_to_string(claim.path()).ok());
+    let names: Vec<String> = said.filter_map(|said| Some(said.strip_prefix("held by ")?.to_owned())).collect();
     let is_worker = |pid: i32| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         command.contains("sweep-worker") && command.split('\0').any(|word| names.iter().any(|name| name == word))

@@ -95,6 +95,10 @@ impl Local<'_> {
                 && workers.len() < telling.progress.left()
                 && let Some(number) = idle.pop()
             {
+                if workers.is_empty() {
+                    // Those of a sweep that was killed.
+                    self.study.release(None)?;
+                }
                 workers.push(self.begin(number)?);
             }
             if (memory.free as f64) < SCARCE * memory.total as f64 && workers.iter().filter(|w| !w.stopped).count() > 1

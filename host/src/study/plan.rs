@@ -1,14 +1,13 @@
 //! The plan of a study: a row for each run, named by the hash of its config, and the folder that holds it all.
 
+use super::claims::lock;
 use crate::config::{Config, Initial, Query, Sweep};
 use crate::experiment::{Event, Journal, RunError, create_folder, now, write_atomically};
 use crate::session::SessionError;
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Hexadecimal digits of a name.
@@ -23,7 +22,7 @@ const DIGITS: usize = 12;
 /// STUDY/runs/RUN/           the run
 /// STUDY/round0/KEY/         round 0, done once for all runs that begin alike
 /// STUDY/failures/RUN.json   why it failed
-/// STUDY/claims/RUN          locked while a process works on it
+/// STUDY/claims/RUN          locked while a process works on it; who that is, or was
 /// STUDY/logs/               what workers said
 /// STUDY/slurm/              the job that was submitted, and its script
 /// STUDY/plan.lock           locked while a sweep plans it and watches workers
@@ -34,7 +33,7 @@ pub struct Study {
     /// The runs, in the order in which they are done.
     pub rows: Vec<Row>,
     /// What whoever takes hold of a run is called.
-    who: String,
+    pub(super) who: String,
 }
 
 /// A run of a study.
@@ -183,12 +182,6 @@ impl Study {
         }
     }
 
-    /// Take hold of a run, or of a shared round 0; none if another process has it. Released when dropped, or with the process.
-    pub fn claim(&self, name: &str) -> Result<Option<File>, RunError> {
-        create_folder(&self.root.join("claims"))?;
-        lock(&self.root.join("claims").join(name), &self.who)
-    }
-
     /// Take hold of the study, so that nobody else plans it or starts workers.
     ///
     /// Errs when somebody has it, and when the folder holds something else.
@@ -199,50 +192,16 @@ impl Study {
             return Err(RunError::Directory { path: root.to_owned(), problem });
         }
         create_folder(root)?;
-        lock(&root.join("plan.lock"), &std::process::id().to_string())?.ok_or_else(|| {
+        lock(&root.join("plan.lock"))?.ok_or_else(|| {
             let problem = "is in use: another sweep works in this folder".to_owned();
             RunError::Directory { path: root.to_owned(), problem }
         })
-    }
-
-    /// Record that the runs failed which a worker had taken hold of when it died, and `how`.
-    ///
-    /// Errs when there is none: the next worker would end the same way.
-    pub fn record_lost(&self, who: &str, how: &str) -> Result<(), SessionError> {
-        let entries = fs::read_dir(self.root.join("claims")).into_iter().flatten().flatten();
-        let of_it = entries.filter(|entry| fs::read_to_string(entry.path()).is_ok_and(|text| text == who));
-        let names: BTreeSet<String> = of_it.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        let is_open = |run: &String| matches!(self.state(run, &self.run_dir(run)), State::Begun | State::Waiting);
-        let lost: Vec<&Row> = self.rows.iter().filter(|row| names.contains(&row.run) && is_open(&row.run)).collect();
-        if lost.is_empty() {
-            return Err(SessionError::Operation(format!("a worker {how} before it had begun a run")));
-        }
-        for row in lost {
-            self.record_failure(&row.run, &format!("the process that worked on it {how}"))?;
-        }
-        Ok(())
     }
 
     /// Read a run's config.
     pub fn config(&self, run: &str) -> Result<Config, SessionError> {
         Ok(Config::read_resolved(&self.cell(run))?)
     }
-}
-
-/// Opens a file and locks it; it says who did, even after that one is gone. None while another process has the lock.
-fn lock(path: &Path, who: &str) -> Result<Option<File>, RunError> {
-    let failed = |source| RunError::File { action: "write", path: path.to_owned(), source };
-    let open = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    let mut file = open.map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        // A file system without locks is no place for a study.
-        Err(errno) => return Err(RunError::File { action: "lock", path: path.to_owned(), source: errno.into() }),
-    }
-    let told = file.set_len(0).and_then(|()| write!(file, "{who}"));
-    told.map_err(failed)?;
-    Ok(Some(file))
 }
 
 fn rows(names: Vec<(String, String)>) -> Vec<Row> {

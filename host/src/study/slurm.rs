@@ -99,6 +99,7 @@ impl Slurm<'_> {
         create_folder(&folder)?;
         create_folder(&self.logs())?;
         write_atomically(&script, self.script().as_bytes())?;
+        self.study.release(None)?;
         let answer = ask("sbatch", &["--parsable".into(), script.into()])?;
         let answer = answer.map_err(|error| SessionError::Operation(format!("sbatch refuses the job: {error}")))?;
         let (id, cluster) = match answer.trim().split_once(';') {
@@ -217,7 +218,11 @@ impl Slurm<'_> {
                     };
                     self.study.record_lost(&who, &how)?;
                 }
-                (state, ..) => (self.say)(&format!("task {who} ended: {}", state.to_lowercase().replace('_', " "))),
+                // Its time was up, or its node is gone: no fault of its run.
+                (state, ..) => {
+                    (self.say)(&format!("task {who} ended: {}", state.to_lowercase().replace('_', " ")));
+                    self.study.release(Some(&who))?;
+                }
             }
         }
         Ok(cancelled)

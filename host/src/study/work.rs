@@ -1,7 +1,7 @@
 //! What a worker does: take the next run that nobody works on, do it or go on with it, until none is left.
 //!
 //! Any number of workers may share a study, on one machine or on many with a common file system: a run belongs to whoever holds
-//! the lock of its claim, and a lock goes with its process. What a worker needs to know it reads from disk.
+//! the lock of its claim. What a worker needs to know it reads from disk.
 
 use super::plan::{Row, State, Study};
 use crate::config::{Config, ConfigError};
@@ -64,7 +64,7 @@ fn step(study: &Study, row: &Row, options: &Options, watcher: &mut dyn Watcher) 
     let asks = || study.config(&row.run).is_ok_and(|config| config.initial.sizers().next().is_some());
     let shares = row.shared && !asks();
     if shares && study.state(&row.run, &dir) == State::Waiting {
-        let Some(_claim) = study.claim(&row.round0)? else { return Ok(Step::Waits) };
+        let Some(_claim) = study.claim_round_0(&row.round0)? else { return Ok(Step::Waits) };
         if matches!(study.state(&row.round0, &round0), State::Waiting | State::Begun) {
             let config = study.config(&row.run).map(alone);
             go_on(study, (&row.round0, &round0), None, config, options, watcher)?;
