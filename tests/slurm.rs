@@ -1,9 +1,8 @@
 //! Studies under a real Slurm, which `make test-slurm` starts: without one these tests are skipped.
 
-use coldstart_tests::{Lab, Ran, outcome, plan, study_lab, sweep};
+use coldstart_tests::{Lab, Ran, outcome, plan, study_lab, sweep, sweep_with_a_worker_killed, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Long enough to be met in the middle.
 const CROSSED: &str = r#"
@@ -40,16 +39,6 @@ fn submitted(lab: &Lab) -> String {
     let job: serde_json::Value =
         serde_json::from_slice(&std::fs::read(lab.path("study/slurm/job.json")).unwrap()).unwrap();
     job["id"].as_str().unwrap().to_owned()
-}
-
-/// Wait until something is so.
-#[track_caller]
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "{what} takes too long");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Rounds that count, in all runs.
@@ -103,33 +92,10 @@ fn a_worker_that_is_killed_takes_one_run_along_and_no_more() {
         return;
     }
     let lab = study_lab(CROSSED);
-    let watching = lab.command(&[&["sweep", "sweep.toml", "--out", "study"], SLURM].concat());
-    let watching = { watching }.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("a run that has just begun", || worker(&lab).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()));
-    let ran = Ran::of(watching.wait_with_output().unwrap());
+    let ran = sweep_with_a_worker_killed(&lab, SLURM);
     ran.exits(1).says("failed: the process that worked on it was killed (signal 9)").says("1 of 6 runs failed");
     slurm(&lab, &["--retry"]).exits(0);
     assert_eq!(outcome(&lab), undisturbed());
-}
-
-/// A process in the first rounds of a run of this laboratory's study: between two runs it takes none along.
-fn worker(lab: &Lab) -> Option<Pid> {
-    let study = lab.path("study");
-    let begun = |run: &str| {
-        let journal = std::fs::read_to_string(study.join("runs").join(run).join("journal.jsonl")).unwrap_or_default();
-        journal.contains("round-started") && !journal.contains("\"selected\",\"round\":2")
-    };
-    let claims = std::fs::read_dir(study.join("claims")).ok()?.flatten();
-    let held = claims.filter(|claim| claim.file_name().to_str().is_some_and(begun));
-    let said = held.filter_map(|claim| std::fs::read_to_string(claim.path()).ok());
-    let names: Vec<String> = said.filter_map(|said| Some(said.strip_prefix("held by ")?.to_owned())).collect();
-    let is_worker = |pid: i32| {
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.contains("sweep-worker") && command.split('\0').any(|word| names.iter().any(|name| name == word))
-    };
-    let pids = std::fs::read_dir("/proc").ok()?.flatten();
-    let pid = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid| is_worker(*pid));
-    Pid::from_raw(pid?)
 }
 
 #[test]

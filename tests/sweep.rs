@@ -2,6 +2,7 @@
 
 use coldstart_plugin_api::Rng;
 use coldstart_tests::{Lab, Ran, events, files_under, outcome, plan, results, study_lab as lab, sweep};
+use coldstart_tests::{sweep_with_a_worker_killed, until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -106,23 +107,26 @@ fn a_killed_study_ends_as_if_nothing_had_happened() {
 }
 
 #[test]
+fn a_worker_that_is_killed_takes_one_run_along_and_no_more() {
+    let long = format!("{CROSSED}\"query.rounds\" = [30]\n");
+    let [lab, undisturbed] = [(); 2].map(|()| lab(&long));
+    let ran = sweep_with_a_worker_killed(&lab, &["--jobs", "2"]);
+    ran.exits(1).says("failed: the process that worked on it was killed (signal 9)").says("1 of 8 runs failed");
+    sweep(&lab, &["--retry"]).exits(0);
+    sweep(&undisturbed, &["--jobs", "2"]).exits(0);
+    assert_eq!(outcome(&lab), outcome(&undisturbed));
+}
+
+#[test]
 fn ctrl_c_stops_and_says_how_to_go_on() {
     let lab = lab(&CROSSED.replace("[1, 2]", "[1, 2, 3, 4, 5]"));
     let mut command = lab.command(&["sweep", "sweep.toml", "--out", "study"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for(&lab.path("study/runs"));
+    until("the first run", || lab.path("study/runs").exists());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap());
     ran.exits(130).says("the same command again goes on");
     sweep(&lab, &[]).exits(0).says("20 of 20 runs are done");
-}
-
-fn wait_for(folder: &Path) {
-    let start = Instant::now();
-    while !folder.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "nothing in {}", folder.display());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn a_second_sweep_in_the_same_folder_is_refused() {
     let lab = lab(CROSSED);
     let mut command = lab.command(&["sweep", "sweep.toml", "--out", "study"]);
     let first = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for(&lab.path("study/runs"));
+    until("the first run", || lab.path("study/runs").exists());
     sweep(&lab, &[]).exits(2).says_one_problem().says("another sweep works in this folder");
     Ran::of(first.wait_with_output().unwrap()).exits(0);
     assert!(

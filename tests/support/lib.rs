@@ -6,11 +6,12 @@ mod study;
 
 pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
-pub use study::{outcome, plan, study_lab, sweep};
+pub use study::{outcome, plan, study_lab, sweep, sweep_with_a_worker_killed};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The smallest experiment worth the name: about a second on one core.
@@ -35,6 +36,16 @@ strategy = "entropy"
 size = 5
 rounds = 3
 "#;
+
+/// Wait until something is so.
+#[track_caller]
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what} takes too long");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// The folder of the built program; tests run in `deps` below it.
 pub fn build_folder() -> PathBuf {
