@@ -1,5 +1,6 @@
 //! Workers on this machine: processes, so that one that crashes takes no other along.
 
+use super::memory::{Memory, peak_bytes};
 use super::plan::Study;
 use super::{Progress, Telling};
 use crate::experiment::{RunError, create_folder};
@@ -31,23 +32,6 @@ pub struct Machine {
     pub threads: usize,
     /// GPUs that they are spread over; 0 where the device is named, or there are none.
     pub gpus: usize,
-}
-
-/// The memory of this machine, in bytes; 0 where the system does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// What programs can take before others have to give some up.
-    pub free: u64,
-    /// All there is.
-    pub total: u64,
-}
-
-impl Memory {
-    /// As it is now.
-    pub fn now() -> Memory {
-        let of = |key| kib("/proc/meminfo", key);
-        Memory { free: of("MemAvailable:"), total: of("MemTotal:") }
-    }
 }
 
 /// The executor of this machine.
@@ -184,17 +168,6 @@ impl Worker {
 
 fn program(command: &Command) -> PathBuf {
     command.get_program().into()
-}
-
-/// The most memory that a process has taken; 0 where the system does not say.
-fn peak_bytes(pid: u32) -> u64 {
-    kib(&format!("/proc/{pid}/status"), "VmHWM:")
-}
-
-fn kib(file: &str, key: &str) -> u64 {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
 #[cfg(test)]

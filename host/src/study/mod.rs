@@ -5,11 +5,13 @@
 
 mod claims;
 mod local;
+mod memory;
 mod plan;
 mod slurm;
 mod work;
 
-pub use local::{Local, Machine, Memory};
+pub use local::{Local, Machine};
+pub use memory::Memory;
 pub use plan::{Row, State, Study};
 pub use slurm::{Job, Slurm};
 pub use work::work;
