@@ -160,9 +160,12 @@ fn nearest(args: &ops::NearestArgs, inputs: &[Arc<HostTensor>]) -> Result<Vec<Ho
     let (mut found, mut distances) = (Vec::new(), Vec::new());
     for query in &queries {
         let mut near: Vec<(f32, usize)> = some.iter().map(|(j, point)| (distance(query, point), *j)).collect();
-        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        found.extend(near[..k].iter().map(|(_, j)| *j as u64));
-        distances.extend(near[..k].iter().map(|(squared, _)| squared.sqrt()));
+        let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        near.select_nth_unstable_by(k - 1, order);
+        near.truncate(k);
+        near.sort_by(order);
+        found.extend(near.iter().map(|(_, j)| *j as u64));
+        distances.extend(near.iter().map(|(squared, _)| squared.sqrt()));
     }
     Ok(table(&found, &distances, k))
 }
@@ -329,15 +332,17 @@ fn scaled(numbers: &[f64]) -> Vec<f64> {
 fn kernel_sums(args: &ops::KernelSumsArgs, inputs: &[Arc<HostTensor>]) -> Result<HostTensor> {
     let (queries, points) = (rows(inputs, 0)?, points(inputs, 1)?);
     let weights = if args.weights { owned(input(inputs, 2)?)? } else { vec![1.0; points.len()] };
-    // Of many points every so many-th stands for its neighbours.
-    let step = (queries.n_rows() * points.len()).div_ceil(MANY * 10).clamp(1, points.len().max(1));
+    // Of many queries, and of many points, every so many-th stands for its neighbours.
+    let n = queries.n_rows();
+    let stride = n.div_ceil(MANY * 10).max(1);
+    let step = (n.div_ceil(stride) * points.len()).div_ceil(MANY * 10).clamp(1, points.len().max(1));
     let sum = |i| {
         let query: Vec<f32> = queries.row(i).collect();
         let terms = points.iter().zip(&weights).step_by(step);
         terms.map(|(p, w)| f64::from(*w) * alike(args.kernel, distance(&query, p))).sum::<f64>() as f32 * step as f32
     };
-    let sums: Vec<f32> = (0..queries.n_rows()).map(sum).collect();
-    Ok(HostTensor::of_f32(&sums, 1))
+    let some: Vec<f32> = (0..n).step_by(stride).map(sum).collect();
+    Ok(HostTensor::of_f32(&(0..n).map(|i| some[i / stride]).collect::<Vec<_>>(), 1))
 }
 
 fn group_sums(args: &ops::GroupSumsArgs, inputs: &[Arc<HostTensor>]) -> Result<HostTensor> {
