@@ -1,10 +1,9 @@
 //! Self-supervision through the real program: trained once for all, kept across kills, judged, and better than nothing.
 
-use coldstart_tests::{Lab, Ran, files_under, pretexts, results};
+use coldstart_tests::{Lab, Ran, files_under, pretexts, results, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// The smallest run with a pretext: rotation for two epochs, the same groups for both roles.
 const GROUPS: &[&str] = &[
@@ -80,12 +79,10 @@ fn a_killed_pretext_goes_on() {
     let lab = Lab::new();
     let long = [GROUPS, &["dataset.size=1000", "initial.params.epochs=25", "query.params.epochs=25"]].concat();
     let mut run = lab.command(&coldstart_tests::run_args("run", &long)).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while cache_files(&lab, ".checkpoint").is_empty() {
-        assert!(Instant::now() < deadline, "no checkpoint was written");
+    until("the first checkpoint", || {
         assert!(run.try_wait().unwrap().is_none(), "the run ended before its first checkpoint: make it longer");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        !cache_files(&lab, ".checkpoint").is_empty()
+    });
     run.kill().unwrap();
     run.wait().unwrap();
     lab.coldstart(&["resume", "run"]).exits(0);

@@ -3,7 +3,7 @@
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
 //! The table of what happens stands in `plugins/README.md`.
 
-use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results};
+use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until};
 use rustix::process::Pid;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -192,17 +192,9 @@ fn workers(parent: u32) -> Vec<Pid> {
 fn wait_for_round(run: &Path, round: usize) {
     let journal = run.join("journal.jsonl");
     let started = || std::fs::read_to_string(&journal).is_ok_and(|text| text.matches("round-started").count() > round);
-    wait_until(Duration::from_secs(60), started);
+    until("that round", started);
     // It has been asked by now.
     std::thread::sleep(Duration::from_millis(300));
-}
-
-fn wait_until(limit: Duration, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < limit, "it did not happen within {limit:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -232,7 +224,7 @@ fn no_worker_is_left_when_the_program_is_killed() {
         let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
         status.contains("coldstart") && !status.contains("State:\tZ")
     };
-    wait_until(Duration::from_secs(10), || !left.iter().any(alive));
+    until("the end of the workers", || !left.iter().any(alive));
 }
 
 /// A kernel without landlock, as far as the process can tell.

@@ -77,9 +77,9 @@ impl Study {
         let failed = |action, source| RunError::File { action, path: path.clone(), source };
         create_folder(&self.claims_dir())?;
         let Some(mut file) = lock(&path)? else { return Ok(None) };
-        let mut said = String::new();
-        file.read_to_string(&mut said).map_err(|source| failed("read", source))?;
-        if !may(&said) {
+        let mut said = Vec::new();
+        file.read_to_end(&mut said).map_err(|source| failed("read", source))?;
+        if !may(&text(said)) {
             return Ok(None);
         }
         let who = self.who.clone();
@@ -91,7 +91,7 @@ impl Study {
     fn claims(&self) -> BTreeMap<String, String> {
         let entries = fs::read_dir(self.claims_dir()).into_iter().flatten().flatten();
         let said = entries
-            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, fs::read_to_string(entry.path()).ok()?)));
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, text(fs::read(entry.path()).ok()?))));
         said.collect()
     }
 
@@ -113,8 +113,13 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>, RunError> {
     }
 }
 
+/// What a file says, whatever has been written there.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Replace what a locked file says.
-pub(super) fn say(file: &File, text: &str) -> std::io::Result<()> {
+fn say(file: &File, text: &str) -> std::io::Result<()> {
     file.set_len(0)?;
     file.write_all_at(text.as_bytes(), 0)
 }
@@ -156,6 +161,13 @@ mod tests {
 
         fs::write(study.claims_dir().join("a"), "held by 1").unwrap();
         study.release(Some("1")).unwrap();
+        assert!(free(&study, "a"));
+
+        // A damaged claim stops nobody for ever.
+        fs::write(study.claims_dir().join("a"), b"held by \xff").unwrap();
+        fs::write(study.claims_dir().join("b"), b"\xff").unwrap();
+        assert!(!free(&study, "a") && free(&study, "b"));
+        study.release(None).unwrap();
         assert!(free(&study, "a"));
     }
 

@@ -2,7 +2,7 @@
 
 use super::memory::{Memory, peak_bytes};
 use super::plan::Study;
-use super::{Progress, Telling};
+use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder};
 use crate::session::SessionError;
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,8 +20,6 @@ const NAP: Duration = Duration::from_millis(200);
 const ROOM: f64 = 1.25;
 /// When less than this share of the memory is free, a worker has to stop.
 const SCARCE: f64 = 0.05;
-/// How a worker ends that was asked to stop.
-const INTERRUPTED: i32 = 130;
 
 /// What workers run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -73,6 +73,8 @@ impl Overview {
     }
 }
 
+/// How a worker ends that was asked to stop.
+const INTERRUPTED: i32 = 130;
 /// How often the runs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 

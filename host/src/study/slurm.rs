@@ -5,7 +5,7 @@
 //! system that all nodes share, and that knows locks.
 
 use super::plan::Study;
-use super::{Progress, Telling};
+use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder, now, write_atomically};
 use crate::session::SessionError;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,6 @@ const NAP: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_secs(5);
 /// A worker is asked to stop so many seconds before its time is up: a round should fit.
 const WARNING: u32 = 120;
-/// How a worker ends that was asked to stop.
-const INTERRUPTED: i32 = 130;
 
 /// The executor that hands workers to Slurm.
 pub struct Slurm<'a> {
