@@ -8,6 +8,7 @@ pub mod config;
 pub mod data;
 pub mod engine;
 pub mod experiment;
+pub mod foreign;
 pub mod nearest;
 pub mod operations;
 pub mod plugin;

@@ -2,15 +2,21 @@
 
 use super::args::{Args, Command};
 use crate::experiment::{Metrics, Watcher};
+use crate::foreign;
 use crate::operations::Meter;
 use crate::report;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// The user's screen.
 #[derive(Clone)]
@@ -55,8 +61,8 @@ impl Console {
     pub fn say(&self, line: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| errln!("{line}")),
+            None => errln!("{line}"),
         }
     }
 
@@ -77,9 +83,9 @@ impl Console {
         let filter = EnvFilter::try_from_env("COLDSTART_LOG").unwrap_or_else(|_| EnvFilter::new(level));
         let bar = self.bar.clone();
         let writer = move || BesideBar { bar: bar.clone() };
-        let log = tracing_subscriber::fmt().with_env_filter(filter).without_time().with_target(false);
+        let log = tracing_subscriber::fmt().with_ansi(self.bar.is_some()).with_env_filter(filter).event_format(LogLine);
         // A second subscriber is refused: the first one serves as well.
-        let _ = log.with_writer(writer).with_ansi(self.bar.is_some()).try_init();
+        let _ = log.with_writer(writer).try_init();
     }
 
     /// The first Ctrl-C stops at a safe point, the second at once; a worker hears one from the terminal and one from whoever
@@ -95,6 +101,38 @@ impl Console {
         if let Err(error) = installed {
             tracing::debug!("Ctrl-C will not be handled: {error}");
         }
+    }
+}
+
+/// A log line: its level, and what is said, safe for a terminal. Further lines are indented, so that none looks like another
+/// log line.
+struct LogLine;
+
+impl<S, N> FormatEvent<S, N> for LogLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut said = String::new();
+        context.format_fields(Writer::new(&mut said), event)?;
+        let said = foreign::lines(&said).replace('\n', "\n      ");
+        let level = event.metadata().level();
+        match to.has_ansi_escapes() {
+            true => writeln!(to, "\u{1b}[{}m{level:>5}\u{1b}[0m {said}", colour(level)),
+            false => writeln!(to, "{level:>5} {said}"),
+        }
+    }
+}
+
+/// The colour of a level, as terminals number them: red, yellow, green, blue, magenta.
+fn colour(level: &Level) -> u8 {
+    match *level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        Level::DEBUG => 34,
+        Level::TRACE => 35,
     }
 }
 
@@ -122,9 +160,12 @@ impl Meter for Console {
         let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         if *current != stage || bar.length() != Some(total) || done < bar.position() {
             *current = stage.to_owned();
-            let template = "{msg:11} {wide_bar} {human_pos}/{human_len} {per_sec:>12} {eta:>4} left";
-            bar.set_style(ProgressStyle::with_template(template).expect("a valid template"));
-            bar.set_message(stage.to_owned());
+            let template = "{msg:11} {wide_bar} {human_pos}/{human_len} {rate:>9} {eta:>4} left";
+            let style = ProgressStyle::with_template(template).expect("a valid template");
+            bar.set_style(style.with_key("rate", |state: &ProgressState, to: &mut dyn fmt::Write| {
+                let _ = to.write_str(&rate(state.per_sec()));
+            }));
+            bar.set_message(foreign::word(stage).into_owned());
             bar.reset();
             bar.set_length(total);
         }
@@ -169,6 +210,41 @@ impl Watcher for Console {
     }
 }
 
+/// How many a second, in three digits.
+fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if !rate.is_finite() || rate <= 0.0 => "-/s".to_owned(),
+        rate if rate < 9.995 => format!("{rate:.2}/s"),
+        rate if rate < 99.95 => format!("{rate:.1}/s"),
+        rate if rate < 1e4 => format!("{rate:.0}/s"),
+        rate if rate < 1e7 => format!("{:.0}k/s", rate / 1e3),
+        rate => format!("{:.0}M/s", rate / 1e6),
+    }
+}
+
 fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_has_three_digits_at_the_most() {
+        for (per_second, shown) in [
+            (165.237615538265, "165/s"),
+            (0.0, "-/s"),
+            (f64::NAN, "-/s"),
+            (0.0421, "0.04/s"),
+            (2.999, "3.00/s"),
+            (9.999, "10.0/s"),
+            (99.96, "100/s"),
+            (9_999.0, "9999/s"),
+            (123_456.0, "123k/s"),
+            (12_345_678.0, "12M/s"),
+        ] {
+            assert_eq!(rate(per_second), shown);
+        }
+    }
 }

@@ -16,6 +16,7 @@ use args::{Args, Command};
 use clap::Parser;
 use console::Console;
 use problem::Problem;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
@@ -24,14 +25,12 @@ pub fn main() -> ExitCode {
         return match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("the worker stops: {error}");
+                errln!("the worker stops: {error}");
                 ExitCode::FAILURE
             }
         };
     }
-    // Lines are not wrapped: a path in a message can be copied.
-    let unwrapped = |_: &dyn miette::Diagnostic| miette::MietteHandlerOpts::new().wrap_lines(false).build();
-    miette::set_hook(Box::new(move |error| Box::new(unwrapped(error)))).expect("nobody has set a hook before");
+    miette::set_hook(Box::new(|_| Box::new(layout().build()))).expect("nobody has set a hook before");
     let args = Args::parse();
     let console = Console::new(&args);
     match run(&args, &console) {
@@ -41,6 +40,19 @@ pub fn main() -> ExitCode {
             problem.print();
             problem.exit_code()
         }
+    }
+}
+
+/// How errors are laid out: on a terminal its lines are filled, and end between two words, for a path or a command is to be
+/// copied; elsewhere they are as long as they are, for they are searched.
+fn layout() -> miette::MietteHandlerOpts {
+    let layout = miette::MietteHandlerOpts::new();
+    match std::io::stderr().is_terminal() {
+        true => layout
+            .break_words(false)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation),
+        false => layout.wrap_lines(false),
     }
 }
 

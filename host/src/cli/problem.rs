@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::experiment::{RunError, chain};
+use crate::foreign;
 use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
 use crate::project::ProjectError;
@@ -11,6 +12,7 @@ use crate::report::ReportError;
 use crate::session::SessionError;
 use crate::workshop::WorkshopError;
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 const FAILED: u8 = 1;
@@ -27,7 +29,7 @@ pub struct Problem {
 impl Problem {
     /// Print it on stderr.
     pub fn print(&self) {
-        eprintln!("{:?}", self.report);
+        let _ = writeln!(std::io::stderr(), "{:?}", self.report);
     }
 
     /// The process's exit code.
@@ -61,8 +63,8 @@ impl Problem {
     }
 
     fn plain(exit: u8, message: String, hint: Option<String>) -> Problem {
-        let mut diagnostic = miette::MietteDiagnostic::new(message);
-        diagnostic.help = hint;
+        let mut diagnostic = miette::MietteDiagnostic::new(foreign::lines(&message));
+        diagnostic.help = hint.map(|hint| foreign::lines(&hint).into_owned());
         Problem { exit, report: diagnostic.into() }
     }
 }

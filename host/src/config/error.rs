@@ -1,6 +1,7 @@
 //! The error of this room: file, line, key, the sentence, and the nearest name.
 
 use super::Override;
+use crate::foreign;
 use crate::nearest::nearest;
 use miette::{NamedSource, SourceSpan};
 use std::ops::Range;
@@ -97,19 +98,21 @@ impl ConfigError {
 
     /// The same error with this hint.
     pub fn with_hint(mut self, hint: String) -> ConfigError {
-        self.0.hint = Some(hint);
+        self.0.hint = Some(foreign::lines(&hint).into_owned());
         self
     }
 }
 
 impl From<Mistake> for ConfigError {
-    fn from(mistake: Mistake) -> ConfigError {
-        ConfigError(Box::new(mistake))
+    fn from(Mistake { message, hint, source_code, span }: Mistake) -> ConfigError {
+        let hint = hint.map(|hint| foreign::lines(&hint).into_owned());
+        ConfigError(Box::new(Mistake { message: foreign::lines(&message).into_owned(), hint, source_code, span }))
     }
 }
 
 fn named(file: &Path, text: &str) -> NamedSource<String> {
-    NamedSource::new(file.display().to_string(), text.to_owned()).with_language("toml")
+    let name = file.display().to_string();
+    NamedSource::new(foreign::line(&name), foreign::same_length(text).into_owned()).with_language("toml")
 }
 
 /// The parser's words in one line.

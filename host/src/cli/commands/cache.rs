@@ -25,12 +25,12 @@ pub fn cache(args: &Args, command: &args::Cache) -> Result<(), Problem> {
             let entries = cache.list();
             entries.iter().for_each(line);
             let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-            eprintln!("{} networks, {:.3} GiB in {}", entries.len(), bytes as f64 / GIB, cache.root().display());
+            errln!("{} networks, {:.3} GiB in {}", entries.len(), bytes as f64 / GIB, cache.root().display());
         }
         args::Cache::Clean { to } => {
             let removed = cache.clean((to.max(0.0) * GIB) as u64);
             removed.iter().for_each(line);
-            eprintln!("removed {} networks", removed.len());
+            errln!("removed {} networks", removed.len());
         }
     }
     Ok(())

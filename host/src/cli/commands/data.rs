@@ -42,14 +42,16 @@ fn list(as_json: bool) {
     }
     outln!("kinds of `[dataset]`");
     Kind::ALL.iter().for_each(|kind| outln!("  {:<14} {}", kind.name(), kind.summary()));
-    outln!("\n`coldstart data fetch NAME`");
+    outln!("");
+    outln!("`coldstart data fetch NAME`");
     PUBLIC_SETS.iter().for_each(|set| outln!("  {:<14} {}", set.name, set.about));
 }
 
 fn print_description(set: &Description) {
     let data::Shape { height, width, channels } = set.shape;
     outln!("{}: {height} x {width} pixels, {channels} channels, {} classes", set.kind, set.classes.len());
-    outln!("{}\n", set.fingerprint);
+    outln!("{}", set.fingerprint);
+    outln!("");
     outln!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
     let row = |name: &str, counts: [usize; 3]| {
         outln!("{name:<24} {:>8} {:>10} {:>8}", counts[0], counts[1], counts[2]);
@@ -70,7 +72,8 @@ fn fetch_set(args: &Args, name: &str, mirror: Option<&str>, console: &Console) -
         let hint = "pass `--data DIR` or set COLDSTART_DATA".to_owned();
         return Err(Problem::usage("no data folder to put it in", Some(hint)));
     };
-    console.say(&format!("{}\n{}", set.about, set.cite));
+    console.say(set.about);
+    console.say(set.cite);
     let fetched = fetch(set, root, mirror, &mut |progress| console.tick(progress.file, progress.done, progress.total))?;
     console.clear();
     fetched.downloaded.iter().for_each(|file| console.say(&format!("  {file}: downloaded")));

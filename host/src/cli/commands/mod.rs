@@ -14,6 +14,7 @@ pub mod sweep;
 
 use super::args::Args;
 use super::problem::Problem;
+use super::stdout;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde::Serialize;
@@ -22,11 +23,11 @@ use serde::Serialize;
 pub fn completions(shell: Shell) -> Result<(), Problem> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "coldstart", &mut script);
-    out!("{}", String::from_utf8_lossy(&script));
+    stdout::own(&String::from_utf8_lossy(&script));
     Ok(())
 }
 
 /// Data for scripts, on stdout.
 fn print_json<T: Serialize>(value: &T) {
-    outln!("{}", serde_json::to_string_pretty(value).expect("plain data"));
+    stdout::json(&serde_json::to_string_pretty(value).expect("plain data"));
 }

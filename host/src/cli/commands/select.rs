@@ -5,6 +5,7 @@ use super::run::options;
 use crate::cli::args::{Args, Format, Select};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::stdout;
 use crate::config::{Choosing, Config, Settings};
 use crate::data::{Decoded, Shape, Skipped, decode_images, list_images, partly_labelled, sheet};
 use crate::experiment::{now, write_atomically};
@@ -192,7 +193,7 @@ fn tell(select: &Select, project: &Project, picks: &Picks) -> Result<(), Problem
     let csv = picks.to_csv();
     match &select.output {
         Some(file) if file == Path::new("-") => {
-            out!("{csv}");
+            stdout::table(&csv);
             return Ok(());
         }
         Some(file) => std::fs::write(file, csv)

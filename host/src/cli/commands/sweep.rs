@@ -47,7 +47,7 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
             Executor::Local => say_plan(&planned, &beginning(&root, before)),
             Executor::Slurm => {
                 console.say(&beginning(&root, before));
-                outln!("{}", slurm.script().trim_end());
+                slurm.script().trim_end().lines().for_each(|line| outln!("{line}"));
             }
         }
         return Ok(());

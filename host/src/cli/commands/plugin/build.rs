@@ -13,7 +13,7 @@ pub fn build(order: &PluginBuild) -> Result<(), Problem> {
         glibc: order.glibc.clone(),
         output: order.output.clone(),
     };
-    let built = workshop::build(&wanted, |way| eprintln!("{way}"))?;
+    let built = workshop::build(&wanted, |way| errln!("{way}"))?;
     if order.json {
         print_json(&built);
     } else {

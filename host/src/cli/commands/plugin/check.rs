@@ -75,7 +75,8 @@ fn list(as_json: bool) {
         return print_json(&rows.collect::<Vec<_>>());
     }
     for case in cases() {
-        outln!("{} ({})\n    {}", case.name, case.level.name(), case.about);
+        outln!("{} ({})", case.name, case.level.name());
+        outln!("    {}", case.about);
     }
 }
 
@@ -84,9 +85,12 @@ fn print_report(report: &Report) {
     for row in &report.cases {
         outln!("{}", format!("{:<24} {:<8} {:<8} {}", row.case, row.level, row.result.name(), row.detail).trim_end());
     }
-    outln!("\n{}; seed {}", summary(report), report.seed);
+    outln!("");
+    outln!("{}; seed {}", summary(report), report.seed);
     for row in broken(report) {
-        outln!("\n{} {}: {}\n    {}", row.case, row.result.name(), row.detail, row.about);
+        outln!("");
+        outln!("{} {}: {}", row.case, row.result.name(), row.detail);
+        outln!("    {}", row.about);
     }
 }
 

@@ -38,7 +38,7 @@ fn named(error: PackageError, place: &str) -> PackageError {
 
 fn say(installed: &Installed) {
     let Installed { name, version, folder, trust, was_there } = installed;
-    eprintln!("{name} {version}, {trust}: {}", if *was_there { "was there" } else { "installed" });
+    errln!("{name} {version}, {trust}: {}", if *was_there { "was there" } else { "installed" });
     outln!("{}", folder.display());
 }
 

@@ -30,7 +30,8 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
         Plugin::Replay { recording, plugin, json } => replay::replay(recording, plugin.as_deref(), *json),
         Plugin::Codes => {
             for (_, id, title, hint) in CODES {
-                outln!("{id}  {title}\n      {hint}");
+                outln!("{id}  {title}");
+                outln!("      {hint}");
             }
             Ok(())
         }
@@ -76,10 +77,10 @@ fn list(as_json: bool) {
         }
     }
     if candidates.is_empty() {
-        eprintln!("no plugins in {}", shown(search.folders()));
+        errln!("no plugins in {}", shown(search.folders()));
     }
     for (_, content) in search.contents() {
-        content.overlooked().iter().for_each(|o| eprintln!("{} {}: {}", o.path.display(), o.reason, o.hint));
+        content.overlooked().iter().for_each(|o| errln!("{} {}: {}", o.path.display(), o.reason, o.hint));
     }
 }
 
@@ -162,7 +163,8 @@ fn find(plugin: &str) -> Result<Found, PluginError> {
 fn print_info(Shown { file, manifest, build, trust }: &Shown) {
     let or_none = |texts: &[String]| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
     outln!("{} {}", manifest.full_name(), manifest.version);
-    outln!("{}\n", manifest.summary);
+    outln!("{}", manifest.summary);
+    outln!("");
     let trust = match trust {
         Ok(Trust::Signed { lab, key }) => format!("signed by {lab} with the key {key}"),
         Ok(trust) => trust.to_string(),
@@ -184,10 +186,11 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
         outln!("{name:<9} {value}");
     }
     let params = manifest.params.get("properties").and_then(Value::as_object);
+    outln!("");
     match params.filter(|params| !params.is_empty()) {
-        None => outln!("\nno parameters"),
+        None => outln!("no parameters"),
         Some(params) => {
-            outln!("\nparameters");
+            outln!("parameters");
             params.iter().for_each(|(name, schema)| print_param(name, schema));
         }
     }

@@ -17,7 +17,7 @@ pub fn new(wanted: &PluginNew) -> Result<(), Problem> {
     })?;
     outln!("{}", folder.display());
     let library = format!("dist/lib{}.so", wanted.name.replace('-', "_"));
-    eprintln!(
+    errln!(
         "next: cd {}, cargo test --release, coldstart plugin build, coldstart plugin check {library}",
         folder.display()
     );

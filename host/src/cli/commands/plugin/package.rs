@@ -21,7 +21,7 @@ pub fn pack(args: &Pack) -> Result<(), Problem> {
         false => args.license.clone(),
     };
     if licenses.is_empty() {
-        eprintln!("warning: the package holds no licence; name one with `--license FILE`");
+        errln!("warning: the package holds no licence; name one with `--license FILE`");
     }
     let licenses =
         licenses.iter().map(|file| Ok((license_name(file), read(file)?))).collect::<Result<_, PackageError>>()?;
@@ -34,7 +34,7 @@ pub fn pack(args: &Pack) -> Result<(), Problem> {
     let package = Package::pack(&name, library, extras)?;
     let file = args.output.join(package.file_name());
     write_atomically(&file, &package.to_bytes(&name)?)?;
-    eprintln!("{}", summary(&package));
+    errln!("{}", summary(&package));
     outln!("{}", file.display());
     Ok(())
 }
@@ -79,7 +79,7 @@ pub fn keys(command: &Keys) -> Result<(), Problem> {
         return Err(Problem::usage("the two passwords differ", None));
     }
     let public = new_keys(file, &secret)?;
-    eprintln!("keep {} to yourself, hand out {}", file.display(), public.display());
+    errln!("keep {} to yourself, hand out {}", file.display(), public.display());
     outln!("{}", public.display());
     Ok(())
 }

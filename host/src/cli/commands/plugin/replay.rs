@@ -33,7 +33,8 @@ pub fn replay(recording: &Path, plugin: Option<&str>, as_json: bool) -> Result<(
 fn print(recording: &Recording, file: &Verified, findings: &[Finding]) {
     let head = &recording.head;
     outln!("recorded: {} {}, {} ({})", head.plugin, head.version, head.sha256, head.mode);
-    outln!("replayed: {} {}, {}\n", file.manifest.name, file.manifest.version, file.sha256);
+    outln!("replayed: {} {}, {}", file.manifest.name, file.manifest.version, file.sha256);
+    outln!("");
     for Finding { call, difference } in findings {
         outln!("{call:<20} {}", difference.as_deref().unwrap_or("same"));
     }
