@@ -476,6 +476,9 @@ pub enum Data {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Also write a table of all images to FILE: split, id, label, class, file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Option<PathBuf>,
     },
     /// Download a public set into the data folder; goes on where a broken download stopped
     Fetch {

@@ -163,6 +163,7 @@ impl From<SessionError> for Problem {
                 let hint = "for example: [representation] with method = \"moco-v2\" and epochs = 20";
                 Problem::usage(error.to_string(), Some(hint.to_owned()))
             }
+            SessionError::FeatureFile { ref hint, .. } => Problem::usage(error.to_string(), hint.clone()),
             SessionError::OneClass { .. } => {
                 let hint =
                     "choose more with a strategy that looks at images alone, and label until there are two classes";

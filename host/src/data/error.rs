@@ -44,6 +44,8 @@ pub enum DataError {
         place: Place,
         /// What was expected and what is there.
         why: String,
+        /// What to do about it, where there is something.
+        hint: Option<String>,
     },
     /// A download did not come through.
     #[error("cannot download `{url}`: {why}")]
@@ -99,6 +101,7 @@ impl DataError {
     pub fn hint(&self) -> Option<String> {
         match self {
             DataError::Missing { hint, .. } => Some(hint.clone()),
+            DataError::Malformed { hint, .. } => hint.clone(),
             DataError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`dataset.path` is relative to `--data` or COLDSTART_DATA; see `coldstart data list`".into())
             }
@@ -127,10 +130,20 @@ impl DataError {
     }
 
     pub(super) fn malformed(path: &Path, place: Place, why: impl Into<String>) -> Self {
-        DataError::Malformed { path: path.to_path_buf(), place, why: why.into() }
+        DataError::Malformed { path: path.to_path_buf(), place, why: why.into(), hint: None }
     }
 
     pub(super) fn at_byte(path: &Path, offset: u64, why: impl Into<String>) -> Self {
         Self::malformed(path, Place::Byte(offset), why)
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn with_hint(mut self, text: impl Into<String>) -> Self {
+        match &mut self {
+            DataError::Malformed { hint, .. } => *hint = Some(text.into()),
+            DataError::Missing { hint, .. } => *hint = text.into(),
+            _ => {}
+        }
+        self
     }
 }

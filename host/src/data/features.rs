@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     fn data(ids: &[u64], n_train: usize) -> Dataset {
-        let pool = Split { ids: ids.to_vec(), pixels_nhwc: vec![0; ids.len()], labels: vec![0; ids.len()] };
+        let pool = Split { ids: ids.to_vec(), ..Split::numbered(vec![0; ids.len()], vec![0; ids.len()]) };
         Dataset {
             kind: "npz".to_owned(),
             shape: Shape { height: 1, width: 1, channels: 1 },
@@ -337,6 +337,8 @@ mod tests {
             pool,
             validation: Split::default(),
             test: Split::default(),
+            has_own_test: false,
+            removed_files: Vec::new(),
             fingerprint: String::new(),
         }
     }

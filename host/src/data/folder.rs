@@ -76,6 +76,7 @@ fn decode_all(tree: &Tree, items: Vec<Item>, shape: Shape) -> Result<Split, Data
             ids: items.iter().map(|item| item.id).collect(),
             labels: items.iter().map(|item| item.label).collect(),
             pixels_nhwc,
+            files: items.into_iter().map(|item| item.path).collect(),
         }),
     }
 }
@@ -241,8 +242,15 @@ mod tests {
         ]);
         let parts = read(folder.path(), SHAPE).unwrap();
         assert_eq!(parts.classes, ["a", "b"]);
-        assert_eq!(parts.train, Split { ids: vec![0, 1, 2], pixels_nhwc: vec![1, 2, 3], labels: vec![0, 1, 1] });
-        assert_eq!(parts.test.unwrap(), Split { ids: vec![0], pixels_nhwc: vec![4], labels: vec![0] });
+        let part = |ids: &[u64], pixels: &[u8], labels: &[u32], files: &[&str]| Split {
+            ids: ids.to_vec(),
+            pixels_nhwc: pixels.to_vec(),
+            labels: labels.to_vec(),
+            files: files.iter().map(|file| file.to_string()).collect(),
+        };
+        let files = ["train/a/sub/z.png", "train/b/10.png", "train/b/2.PNG"];
+        assert_eq!(parts.train, part(&[0, 1, 2], &[1, 2, 3], &[0, 1, 1], &files));
+        assert_eq!(parts.test.unwrap(), part(&[0], &[4], &[0], &["val/a/x.png"]));
     }
 
     #[test]
@@ -262,7 +270,8 @@ mod tests {
         fs::write(good.path().join(INDEX), index).unwrap();
         let parts = read(good.path(), SHAPE).unwrap();
         assert_eq!(parts.classes, ["y", "x"]);
-        assert_eq!(parts.train, Split { ids: vec![2, 7], pixels_nhwc: vec![3, 1], labels: vec![0, 1] });
+        let files = ["train/y/2.png", "train/x/1.png"].map(String::from).to_vec();
+        assert_eq!(parts.train, Split { ids: vec![2, 7], pixels_nhwc: vec![3, 1], labels: vec![0, 1], files });
         let rows = [
             ("train,2,0", "dev,2,0", "line 3: `dev` is not a split"),
             ("train/y/2.png", "train/y/9.png", "line 3: there is no file"),

@@ -60,8 +60,8 @@ impl From<[usize; 3]> for Shape {
 
 /// One part of a data set, in ascending order of id.
 ///
-/// `pixels_nhwc.len() == ids.len() * shape.bytes()`, `labels.len() == ids.len()`, and every label is below the number
-/// of classes.
+/// `pixels_nhwc.len() == ids.len() * shape.bytes()`, `labels.len() == ids.len()`, every label is below the number of
+/// classes, and `files` has a file for each image or none at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
     /// The dataset id of each image; unique within a set's pool and validation parts together.
@@ -70,6 +70,8 @@ pub struct Split {
     pub pixels_nhwc: Vec<u8>,
     /// The class of each image.
     pub labels: Vec<u32>,
+    /// The file of each image, relative to the set's root with `/` between folders; empty where the kind has none.
+    pub files: Vec<String>,
 }
 
 impl Split {
@@ -85,7 +87,12 @@ impl Split {
 
     /// The part whose ids are the positions of its images.
     fn numbered(pixels_nhwc: Vec<u8>, labels: Vec<u32>) -> Self {
-        Split { ids: (0..labels.len() as u64).collect(), pixels_nhwc, labels }
+        Split { ids: (0..labels.len() as u64).collect(), pixels_nhwc, labels, files: Vec::new() }
+    }
+
+    /// The file of the image at a position, if the kind has files.
+    pub fn file(&self, position: usize) -> Option<&str> {
+        self.files.get(position).map(String::as_str)
     }
 }
 
@@ -108,6 +115,10 @@ pub struct Dataset {
     /// The test part, whose ids are positions in it; or, with `tuning`, the images of the training part that stand in
     /// for it, which keep their ids.
     pub test: Split,
+    /// Whether the files have the test part; otherwise it was held out of the training part, or `tuning` stands in for it.
+    pub has_own_test: bool,
+    /// Files of the training images that `imbalance` has removed.
+    pub removed_files: Vec<String>,
     /// `sha256:` and the hex digest of shape, classes, ids, labels and pixels of all parts.
     pub fingerprint: String,
 }
@@ -133,6 +144,7 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
     let spec = spec.clone().with_defaults();
     let Parts { shape, classes, mut train, test } = read(&spec, root)?;
     let n_train = train.len();
+    let has_own_test = test.is_some() && spec.tuning == 0;
     let mut test = match test {
         Some(test) => test,
         None => split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction)),
@@ -140,11 +152,23 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
     if spec.tuning > 0 {
         test = split::hold_out_tuning(&mut train, shape, spec.tuning)?;
     }
-    split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
+    let removed = split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
     let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
     let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test]);
     let kind = spec.kind.name().into();
-    Ok(Dataset { kind, shape, classes, n_train, pool: train, validation, test, fingerprint })
+    let removed_files = removed.files;
+    Ok(Dataset {
+        kind,
+        shape,
+        classes,
+        n_train,
+        pool: train,
+        validation,
+        test,
+        has_own_test,
+        removed_files,
+        fingerprint,
+    })
 }
 
 fn read(spec: &Spec, root: Option<&Path>) -> Result<Parts, DataError> {
@@ -171,7 +195,7 @@ fn required<T>(key: Option<T>) -> T {
     key.expect("a validated section with its defaults has every key of its kind")
 }
 
-/// Digest of everything in a data set; lengths go first, so that no two different sets feed it the same bytes.
+/// Digest of everything in a data set but the names of its files; lengths go first, so that no two different sets feed it the same bytes.
 fn fingerprint(shape: Shape, classes: &[String], parts: [&Split; 3]) -> String {
     let mut digest = Sha256::new();
     let number = |digest: &mut Sha256, n: usize| digest.update((n as u64).to_le_bytes());
@@ -205,6 +229,21 @@ pub struct Description {
     pub fingerprint: String,
 }
 
+/// One image of a set, as `data info --files` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedImage<'a> {
+    /// `pool`, `validation` or `test`.
+    pub split: &'static str,
+    /// The dataset id.
+    pub id: u64,
+    /// The class, as a number.
+    pub label: u32,
+    /// The class, by name.
+    pub class: &'a str,
+    /// The file, where the kind has files.
+    pub file: Option<&'a str>,
+}
+
 /// How many images of one class each part has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClassCounts {
@@ -219,6 +258,18 @@ pub struct ClassCounts {
 }
 
 impl Dataset {
+    /// Every image of every part: pool, validation, test, each in ascending order of id.
+    pub fn images(&self) -> impl Iterator<Item = ListedImage<'_>> {
+        let parts = [("pool", &self.pool), ("validation", &self.validation), ("test", &self.test)];
+        parts.into_iter().flat_map(move |(split, part)| {
+            (0..part.len()).map(move |position| {
+                let label = part.labels[position];
+                let class = self.classes[label as usize].as_str();
+                ListedImage { split, id: part.ids[position], label, class, file: part.file(position) }
+            })
+        })
+    }
+
     /// Counts the images of every class in every part.
     pub fn describe(&self) -> Description {
         let [pool, validation, test] =

@@ -71,7 +71,7 @@ mod tests {
         for (side, channels, tile) in [(8, 1, 8), (28, 3, 28), (200, 3, 64)] {
             let shape = Shape { height: side, width: side, channels };
             let pixels_nhwc = (0..12u8).flat_map(|value| vec![20 * value; shape.bytes()]).collect();
-            let split = Split { ids: (0..12).collect(), pixels_nhwc, labels: vec![0; 12] };
+            let split = Split::numbered(pixels_nhwc, vec![0; 12]);
             let positions: Vec<usize> = (0..12).rev().collect();
             let sheet = image::load_from_memory(&contact_sheet(&split, shape, &positions)).unwrap().to_rgb8();
             assert_eq!(sheet.dimensions(), (10 * tile, 2 * tile));

@@ -31,12 +31,13 @@ pub(super) fn hold_out_tuning(train: &mut Split, shape: Shape, size: usize) -> R
 }
 
 /// Thins `train` to a long tail: class c of C keeps `n_max * ratio^(-c / (C - 1))` images, rounded down and at least
-/// one, where `n_max` is the size of the largest class. The images that stay are drawn at random from `seed`.
+/// one, where `n_max` is the size of the largest class. The images that stay are drawn at random from `seed`; the others
+/// are returned.
 ///
 /// Rounding down gives the class sizes of the usual CIFAR-LT splits (Cui et al. 2019, "Class-balanced loss").
-pub(super) fn long_tail(train: &mut Split, shape: Shape, n_classes: usize, ratio: f64, seed: u64) {
+pub(super) fn long_tail(train: &mut Split, shape: Shape, n_classes: usize, ratio: f64, seed: u64) -> Split {
     if ratio == 1.0 || n_classes < 2 {
-        return;
+        return Split::default();
     }
     let mut rng = Rng::for_stream(seed_bytes(seed), "data.imbalance");
     let members = members(&train.labels, n_classes);
@@ -47,8 +48,8 @@ pub(super) fn long_tail(train: &mut Split, shape: Shape, n_classes: usize, ratio
         let size = ((share + 1e-6) as usize).max(1).min(members.len());
         rng.sample(members.len(), size).into_iter().map(move |i| members[i])
     });
-    let kept = kept.collect();
-    *train = train.remove(kept, shape);
+    let kept = train.remove(kept.collect(), shape);
+    std::mem::replace(train, kept)
 }
 
 /// Moves `size` images, drawn at random from `seed`, out of `pool` into a validation part.
@@ -118,6 +119,7 @@ impl Split {
             ids: positions.iter().map(|&i| self.ids[i]).collect(),
             pixels_nhwc,
             labels: positions.iter().map(|&i| self.labels[i]).collect(),
+            files: positions.iter().filter_map(|&i| self.files.get(i).cloned()).collect(),
         }
     }
 }

@@ -148,13 +148,20 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A data set of images of which some have a label: all in the pool, with ids that are their positions, and no test part.
 ///
-/// `labels` has an entry for each image, below the number of `classes`. An image without a label has a 0 in its place, which
+/// `labels` and `files` have an entry for each image; a label is below the number of `classes`. An image without a label has a 0 in its place, which
 /// nothing may read. The fingerprint is that of the images alone: what was trained without labels stays good when labels come.
-pub fn partly_labelled(pixels_nhwc: Vec<u8>, shape: Shape, labels: &[Option<u32>], classes: Vec<String>) -> Dataset {
+pub fn partly_labelled(
+    pixels_nhwc: Vec<u8>,
+    shape: Shape,
+    labels: &[Option<u32>],
+    classes: Vec<String>,
+    files: Vec<String>,
+) -> Dataset {
     let mut pool = Split::numbered(pixels_nhwc, vec![0; labels.len()]);
     let none = Split::default();
     let fingerprint = fingerprint(shape, &[], [&pool, &none, &none]);
     pool.labels = labels.iter().map(|label| label.unwrap_or(0)).collect();
+    pool.files = files;
     Dataset {
         kind: "images".to_owned(),
         shape,
@@ -163,6 +170,8 @@ pub fn partly_labelled(pixels_nhwc: Vec<u8>, shape: Shape, labels: &[Option<u32>
         pool,
         validation: Split::default(),
         test: Split::default(),
+        has_own_test: false,
+        removed_files: Vec::new(),
         fingerprint,
     }
 }
@@ -236,7 +245,10 @@ mod tests {
 
     #[test]
     fn labels_do_not_change_what_was_trained_without_them() {
-        let of = |labels: &[Option<u32>]| partly_labelled(vec![1, 2], SHAPE, labels, vec!["a".to_owned()]).fingerprint;
+        let files = ["1.png", "2.png"].map(String::from).to_vec();
+        let of = |labels: &[Option<u32>]| {
+            partly_labelled(vec![1, 2], SHAPE, labels, vec!["a".to_owned()], files.clone()).fingerprint
+        };
         assert_eq!(of(&[None, None]), of(&[None, Some(0)]));
     }
 }

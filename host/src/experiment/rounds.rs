@@ -209,9 +209,8 @@ impl Experiment<'_> {
     fn record_selection(&self, round: u32, selected: &Selected, state: &mut State) -> Result<(), RunError> {
         let ids = &selected.selection.ids;
         state.label(self.data, ids)?;
-        let labels: Vec<u32> = ids.iter().map(|id| self.data.pool.labels[state.labelled[id]]).collect();
-        self.dir.write_selection(round, &selected.selection, &labels)?;
         let positions: Vec<usize> = ids.iter().map(|id| state.labelled[id]).collect();
+        self.dir.write_selection(round, &selected.selection, &self.data.pool, &positions)?;
         let picks = contact_sheet(&self.data.pool, self.data.shape, &positions);
         write_atomically(&self.dir.round(round).join("picks.png"), &picks)
     }

@@ -15,7 +15,9 @@ use super::files::{self, write_atomically};
 use super::journal::{Event, Journal};
 use super::metrics::Metrics;
 use super::sizing::Sizings;
+use crate::data::Split;
 use coldstart_plugin_api::Selection;
+use csv::StringRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -129,28 +131,42 @@ impl RunDir {
         }
     }
 
-    /// Store a selection with the labels that it bought.
-    pub fn write_selection(&self, round: u32, selection: &Selection, labels: &[u32]) -> Result<(), RunError> {
-        let mut text = String::from("rank,id,label,score\n");
-        for (rank, (id, label)) in selection.ids.iter().zip(labels).enumerate() {
+    /// Store a selection with the labels that it bought, and the file of each image where the data set has files.
+    ///
+    /// `positions` are the places of the chosen images in `pool`, in the order of the selection.
+    pub fn write_selection(
+        &self,
+        round: u32,
+        selection: &Selection,
+        pool: &Split,
+        positions: &[usize],
+    ) -> Result<(), RunError> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let header = ["rank", "id", "label", "score"].map(str::to_owned);
+        let file_header = (!pool.files.is_empty()).then_some("file");
+        push_row(&mut table, header, file_header);
+        for (rank, (id, &position)) in selection.ids.iter().zip(positions).enumerate() {
             let score = selection.scores.get(rank).map(ToString::to_string).unwrap_or_default();
-            text.push_str(&format!("{rank},{id},{label},{score}\n"));
+            let cells = [rank.to_string(), id.to_string(), pool.labels[position].to_string(), score];
+            push_row(&mut table, cells, pool.file(position));
         }
+        let bytes = table.into_inner().expect("memory takes every row");
         files::create_folder(&self.round(round))?;
-        write_atomically(&self.round(round).join("selection.csv"), text.as_bytes())
+        write_atomically(&self.round(round).join("selection.csv"), &bytes)
     }
 
     /// The ids that a finished round chose, in order.
     pub fn read_selection(&self, round: u32) -> Result<Vec<u64>, RunError> {
         let path = self.round(round).join("selection.csv");
         let bytes = files::read(&path)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let id = |(i, line): (usize, &str)| {
-            let field = line.split(',').nth(1).and_then(|id| id.parse().ok());
-            let problem = format!("line {}: no image id", i + 1);
-            field.ok_or_else(|| RunError::Damaged { path: path.clone(), problem })
+        // A file's name may hold a line's end, so that lines are no rows.
+        let mut table = csv::ReaderBuilder::new().flexible(true).from_reader(&bytes[..]);
+        let id = |(i, row): (usize, Result<StringRecord, csv::Error>)| {
+            let id = row.ok().and_then(|row| row.get(1)?.parse().ok());
+            let problem = format!("row {}: no image id", i + 1);
+            id.ok_or_else(|| RunError::Damaged { path: path.clone(), problem })
         };
-        text.lines().enumerate().skip(1).map(id).collect()
+        table.records().enumerate().map(id).collect()
     }
 
     /// Store a round's JSON file.
@@ -190,6 +206,12 @@ impl RunDir {
         }
         write_atomically(&self.path("results.csv"), text.as_bytes())
     }
+}
+
+/// Adds a row to a table in memory, with the image's file as its last cell if there is one.
+fn push_row(table: &mut csv::Writer<Vec<u8>>, cells: [String; 4], file: Option<&str>) {
+    let row = cells.iter().map(String::as_str).chain(file);
+    table.write_record(row).expect("memory takes every row");
 }
 
 fn remove_folder(folder: &Path) -> Result<(), RunError> {

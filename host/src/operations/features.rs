@@ -3,7 +3,7 @@
 use super::maths::of_kernel;
 use super::train::{self, Items, Training, from_engine};
 use super::{Services, load};
-use crate::data::{self, SharedBytes};
+use crate::data::{self, DataError, SharedBytes};
 use crate::engine::{self, HeadSettings, Model, ModelSettings, Outputs};
 use coldstart_kernels::{self as kernels, Points};
 use coldstart_plugin_api::abi::DType;
@@ -92,14 +92,22 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         Representation::Pixels { components } => (pixels(services, *components)?, None),
         Representation::Handcrafted => (handcrafted(services)?, None),
         Representation::File(path) => {
-            let data::Features { bytes, n_cols } = data::read_features(path, &services.data)
-                .map_err(|error| Error::new(Code::BAD_PARAMS, error.to_string()))?;
+            let data::Features { bytes, n_cols } = data::read_features(path, &services.data).map_err(of_file)?;
             (Features { bytes, n_cols, model: String::new() }, None)
         }
     };
     let features = Arc::new(features);
     made.push(Made { of: wanted.clone(), features: features.clone(), training: training.clone(), told: true });
     Ok((features, training))
+}
+
+/// What is wrong with a file of features, with its hint.
+fn of_file(error: DataError) -> Error {
+    let failed = Error::new(Code::BAD_PARAMS, error.to_string());
+    match error.hint() {
+        Some(hint) => failed.with("hint", hint),
+        None => failed,
+    }
 }
 
 /// All that features depend on beside their representation.

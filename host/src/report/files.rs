@@ -291,6 +291,9 @@ pub struct Pick {
     pub label: String,
     /// What the strategy gave the image, where it scores.
     pub score: Option<f64>,
+    /// The image's file; none where the data set has no files, and in runs of earlier versions.
+    #[serde(default)]
+    pub file: Option<String>,
 }
 
 /// Parses `selection.csv`; errs at the first row that is not whole.

@@ -256,6 +256,7 @@ struct Tile<'a> {
     y: f64,
     class: &'a str,
     id: u64,
+    file: Option<&'a str>,
     score: Option<f64>,
 }
 
@@ -268,6 +269,7 @@ impl<'a> Gallery<'a> {
             y: offset(place, n)[1],
             class: run.class_name(&pick.label),
             id: pick.id,
+            file: pick.file.as_deref(),
             score: pick.score,
         });
         Gallery { round: round.number, sheet, tiles: tiles.collect() }

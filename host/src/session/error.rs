@@ -34,6 +34,14 @@ pub enum SessionError {
         /// What is wrong.
         problem: String,
     },
+    /// The file of features that the section `[representation]` names cannot be used.
+    #[error("`representation.path`: {problem}")]
+    FeatureFile {
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// Every label so far is the same.
     #[error("`{strategy}` asks a model that tells classes apart, but all labels so far are `{class}`")]
     OneClass {

@@ -339,9 +339,11 @@ fn representation(
 /// Reads the features that come from a file: one that does not fit is met before the run has a folder.
 fn check_file(services: &Services, features: Option<&Representation>) -> Result<(), SessionError> {
     let Some(Representation::File(_)) = features else { return Ok(()) };
-    let key = || "representation.path".to_owned();
     let read = operations::of_pool(services, features);
-    read.map(drop).map_err(|error| SessionError::Representation { key: key(), problem: error.message })
+    read.map(drop).map_err(|mut error| {
+        let hint = error.details.remove("hint");
+        SessionError::FeatureFile { problem: error.message, hint }
+    })
 }
 
 /// Principal components of the pixels, unless the config says how many: as few as keep nine tenths of the variance of small

@@ -6,7 +6,8 @@ use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::config::Config;
 use crate::data::fetch::{PUBLIC_SETS, fetch};
-use crate::data::{self, Description, Kind};
+use crate::data::{self, Dataset, Description, Kind};
+use crate::experiment::RunError;
 use crate::nearest::nearest;
 use crate::operations::Meter;
 use serde_json::json;
@@ -18,9 +19,14 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
             list(*json);
             Ok(())
         }
-        Data::Info { experiment, json } => {
+        Data::Info { experiment, json, files } => {
             let config = Config::read(&experiment.config, &experiment.set)?;
-            let described = data::load(&config.dataset, args.data.as_deref(), config.seed)?.describe();
+            let set = data::load(&config.dataset, args.data.as_deref(), config.seed)?;
+            if let Some(file) = files {
+                let failed = |source| RunError::File { action: "write", path: file.clone(), source };
+                std::fs::write(file, table_of_images(&set)).map_err(failed)?;
+            }
+            let described = set.describe();
             if *json {
                 print_json(&described)
             } else {
@@ -59,6 +65,15 @@ fn print_description(set: &Description) {
     set.classes.iter().for_each(|class| row(&class.name, [class.pool, class.validation, class.test]));
     let sum = |count: fn(&data::ClassCounts) -> usize| set.classes.iter().map(count).sum();
     row("all", [sum(|class| class.pool), sum(|class| class.validation), sum(|class| class.test)]);
+}
+
+/// Every image with its split, id, label, class and file, as CSV.
+fn table_of_images(set: &Dataset) -> Vec<u8> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for image in set.images() {
+        table.serialize(image).expect("memory takes every row");
+    }
+    table.into_inner().expect("memory takes every row")
 }
 
 fn fetch_set(args: &Args, name: &str, mirror: Option<&str>, console: &Console) -> Result<(), Problem> {

@@ -43,7 +43,8 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         let line = "images of earlier rounds have no label yet, and are not offered again";
         console.say(&format!("{} {line}", pool.waiting));
     }
-    let data = partly_labelled(pixels_nhwc, shape, &pool.labels, pool.classes.clone());
+    let names: Vec<String> = images.iter().map(|known| known.image.clone()).collect();
+    let data = partly_labelled(pixels_nhwc, shape, &pool.labels, pool.classes.clone(), names.clone());
     let at_key = |key: &str, message: String| settings.at_key(key, message);
     let options = options(args, console, &select.device);
     let chooser = Chooser::new(settings.config.clone(), role, data, &options, &at_key)?;
@@ -73,7 +74,6 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     };
     write_round(select, &folder, &config, &picks, &state)?;
     let earlier: Vec<PathBuf> = (0..round).map(|round| project.round(round)).collect();
-    let names: Vec<String> = images.iter().map(|known| known.image.clone()).collect();
     write_picks(&folder, &earlier, &names)?;
     project.finish(round, &images, &skipped)?;
     console.clear();
