@@ -61,10 +61,11 @@ fn rank_flip(analysed: &[Analysed]) -> Table {
     let columns =
         ["facet", SIZE_AXIS, "rank", "arm", "labels", "accuracy ±", "P(best)", "P(whole order)", "against the best"];
     let caption = format!(
-        "Who is best where arms are compared, over the same seeds as far as an arm has them. P: the share of {} resamples of the seeds, the \
-         same seeds for all arms, in which this arm is best alone, or the whole order of a size is the one shown. Told apart: the \
+        "Who is best where arms are compared, over the same seeds as far as an arm has them. P: the share of resamples of the seeds (all that there are of up \
+         to {} seeds, {} drawn ones of more), the same seeds for all arms, in which this arm is best alone, or the whole order of a size is the one shown. Told apart: the \
          paired t-test over at least five seeds has p < .05 after Holm's correction over all pairs of the size. \
          Resampling few seeds is too sure of itself: claims rest on the tests.",
+        Resamples::ALL,
         Resamples::N
     );
     let mut table = Table::new("ranking", "Ranking where arms are compared", caption, &columns);
