@@ -1,16 +1,24 @@
 //! `usl`: of every cluster the image that lies most densely and keeps away from what the other clusters give (Wang, Lian and
 //! Yu 2022, Unsupervised Selective Labeling for More Effective Semi-Supervised Learning).
 //!
-//! The density of an image is the inverse of the mean distance to its 400 nearest neighbours. The pool is cut into as many
-//! clusters as images are wanted, and each gives its densest one. Nine times more, each gives the image of the highest
-//! density less `weight` times its repulsion: the running mean, with momentum 0.9, of the sum over the other clusters'
-//! images of `1 / (squared distance)^alpha` within `horizon`. The defaults are the released settings for CIFAR-10, whose
-//! horizon is no limit on the unit sphere; for CIFAR-100 weight, alpha and horizon are 1.
+//! The density of an image is the inverse of the mean squared distance to its nearest neighbours, of which it is the first
+//! itself. The pool is cut into as many clusters as images are wanted, and each gives its densest one. Nine times more, each gives
+//! the image of the highest density less `weight` times its repulsion: the running mean, with momentum 0.9, of the sum over the
+//! other clusters' images of `1 / (squared distance)^alpha` within `horizon`.
 //!
-//! The density's distance is Euclidean, as the paper says; `distance = "squared"` takes the mean of squares. Departures: the
-//! network is the run's representation, not CLD's; a density is at most 100 000, where the code divides by 0 between copies;
-//! an empty cluster's image is replaced by the second best of the others, where the code returns fewer. Neighbours are
-//! sought among at most `references` images, drawn from the seed, and in a larger pool correspondingly fewer of them count.
+//! Rounds, weight, alpha, horizon and momentum are the released settings for CIFAR-10, whose horizon is no limit on the unit
+//! sphere; for CIFAR-100 weight, alpha and horizon are 1. So is the density: the paper says the distance, the released code takes
+//! its square and counts the image itself, and weight is set against that. `distance = "plain"` is the paper's, with a weight that
+//! nobody has published for it. Departures:
+//!
+//! - The released number of neighbours is 400 for the 50 000 images of CIFAR, and 20 for the 1.3 million of ImageNet. A smaller
+//!   pool has the same share of neighbours here, 0.8 % of its images, and no fewer than 10: 400 of 5000 images are no neighbourhood.
+//!   `neighbours` says a number.
+//! - Neighbours are sought among at most `references` images, drawn from the seed, and in a larger pool correspondingly fewer of
+//!   them count.
+//! - The network is the run's representation, not CLD's.
+//! - A density is at most 100 000, where the code divides by 0 between copies.
+//! - An empty cluster's image is replaced by the second best of the others, where the code returns fewer.
 
 use coldstart_plugin_api::ops::{KMeansArgs, Kernel};
 use coldstart_plugin_api::prelude::*;
@@ -19,11 +27,12 @@ use coldstart_plugin_api::recipes::{clusters, features, in_turns, members, posit
 /// How density is measured and how images keep away from each other.
 #[derive(Params)]
 struct UslParams {
-    /// Neighbours that a density looks at; fewer in a small pool.
-    #[param(default = 400, min = 1)]
-    neighbours: u32,
-    /// What the mean is taken of. plain: Euclidean distances. squared: their squares.
-    #[param(default = "plain")]
+    /// Neighbours that a density looks at, the image itself among them. Absent, 0.8 % of the pool, but no fewer than 10 and no more
+    /// than 400, the released number for 50 000 images.
+    #[param(min = 2)]
+    neighbours: Option<u32>,
+    /// What the mean is taken of. squared: squared Euclidean distances, as in the released code. plain: distances, as in the paper.
+    #[param(default = "squared")]
     distance: Distance,
     /// The most images among which neighbours are sought; it bounds the time, which grows with this number times the pool.
     #[param(default = 50000, min = 2)]
@@ -51,8 +60,8 @@ struct UslParams {
 /// What a mean distance is the mean of.
 #[derive(Params, Clone, Copy, PartialEq)]
 enum Distance {
-    Plain,
     Squared,
+    Plain,
 }
 
 struct Usl {
@@ -101,31 +110,31 @@ impl Usl {
     fn density(&self, points: &Tensor<'_, '_>, request: &Request, host: &Host<'_>) -> Result<Vec<f32>> {
         let n = points.n_rows()?;
         let references = references(n, self.params.references as usize, request.rng("references"));
-        let k = neighbours(self.params.neighbours as usize, references.len(), n);
-        // A reference is among its own nearest.
-        let width = (k + 1).min(references.len());
+        let wanted = self.params.neighbours.map_or_else(|| share_of_neighbours(n), |neighbours| neighbours as usize);
+        let k = neighbours(wanted, references.len(), n);
         let all: Vec<usize> = (0..n).collect();
         let mut density_n = Vec::with_capacity(n);
         for part in all.chunks(PART) {
             host.progress("density", density_n.len() as u64, n as u64);
-            let near = points.gather(part)?.nearest(points, width as u32, Some(&references))?;
-            expect(near.positions_nk.len() == part.len() * width && near.distances_nk.n_rows() == part.len())?;
-            let rows = near.positions_nk.chunks_exact(width).zip(near.distances_nk.rows());
+            let near = points.gather(part)?.nearest(points, k as u32, Some(&references))?;
+            expect(near.positions_nk.len() == part.len() * k && near.distances_nk.n_rows() == part.len())?;
+            let rows = near.positions_nk.chunks_exact(k).zip(near.distances_nk.rows());
             density_n.extend(part.iter().zip(rows).map(|(point, (positions, distances))| {
+                // A point is its own nearest where it is a reference, though not the first of many copies.
                 let others = positions.iter().zip(distances).filter(|(position, _)| *position != point);
-                self.inverse_mean(others.map(|(_, distance)| f64::from(*distance)).take(k)) as f32
+                self.inverse_mean(others.map(|(_, distance)| f64::from(*distance)).take(k - 1), k) as f32
             }));
         }
         Ok(density_n)
     }
 
-    fn inverse_mean(&self, distances: impl Iterator<Item = f64>) -> f64 {
-        let (mut sum, mut found) = (0.0, 0.0);
-        for distance in distances {
-            sum += if self.params.distance == Distance::Squared { distance * distance } else { distance };
-            found += 1.0f64;
-        }
-        1.0 / (sum / found.max(1.0)).max(LEAST_DISTANCE)
+    /// The inverse of the mean over `k` neighbours: the image itself, at no distance, and these others.
+    fn inverse_mean(&self, distances: impl Iterator<Item = f64>, k: usize) -> f64 {
+        let of = |distance: f64| match self.params.distance {
+            Distance::Squared => distance * distance,
+            Distance::Plain => distance,
+        };
+        1.0 / (distances.map(of).sum::<f64>() / k as f64).max(LEAST_DISTANCE)
     }
 
     /// The density of each point less its repulsion, after all rounds.
@@ -176,10 +185,19 @@ fn references(n: usize, most: usize, mut rng: Rng) -> Vec<usize> {
     drawn
 }
 
-/// As many of the references as make the same share of them as `k` of `n` points, at least one, if there is another.
+/// The share of a pool that are neighbours: the released 400 of 50 000.
+const NEIGHBOURS: f64 = 400.0 / 50_000.0;
+
+/// That share of `n` images, within 10 and 400.
+fn share_of_neighbours(n: usize) -> usize {
+    ((NEIGHBOURS * n as f64).round() as usize).clamp(10, 400)
+}
+
+/// As many of the references as make the same share of them as `k` of `n` points, at least two where there are two: a point and
+/// another.
 fn neighbours(k: usize, n_references: usize, n: usize) -> usize {
     let share = (k as f64 * n_references as f64 / n as f64).round() as usize;
-    share.max(1).min(n_references - 1)
+    share.max(2).min(n_references)
 }
 
 /// The member of the highest score, of equal ones the first.

@@ -16,9 +16,12 @@ fn circle(angles: &[f32]) -> Vec<[f32; 2]> {
 #[test]
 fn a_sample_of_references_has_as_many_neighbours_as_its_share() {
     for (k, n_references, n, expected) in
-        [(400, 50_000, 50_000, 400), (400, 50_000, 1_000_000, 20), (400, 10, 10, 9), (5, 10, 1000, 1), (3, 1, 1, 0)]
+        [(400, 50_000, 50_000, 400), (400, 50_000, 1_000_000, 20), (400, 10, 10, 10), (5, 10, 1000, 2), (3, 1, 1, 1)]
     {
         assert_eq!(neighbours(k, n_references, n), expected);
+    }
+    for (n, expected) in [(1, 10), (60, 10), (3000, 24), (5000, 40), (50_000, 400), (60_000, 400), (1_000_000, 400)] {
+        assert_eq!(share_of_neighbours(n), expected, "{n}");
     }
     let drawn = references(100, 7, Rng::from_seed([1; 32]));
     assert!(drawn.len() == 7 && drawn.is_sorted() && drawn.iter().all(|i| *i < 100));
@@ -31,10 +34,11 @@ fn slow(points: &[[f32; 2]], cluster_n: &[usize], params: &UslParams) -> Vec<usi
         |i: usize, j: usize| f64::from(points[i].iter().zip(points[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f32>());
     let n = points.len();
     let density = |i: usize| {
-        let mut others: Vec<f64> = (0..n).filter(|j| *j != i).map(|j| squared(i, j).sqrt()).collect();
-        others.sort_by(f64::total_cmp);
-        let k = (params.neighbours as usize).min(n - 1);
-        k as f64 / others[..k].iter().sum::<f64>()
+        let distance = |j: usize| if params.distance == Distance::Plain { squared(i, j).sqrt() } else { squared(i, j) };
+        let mut all: Vec<f64> = (0..n).map(distance).collect();
+        all.sort_by(f64::total_cmp);
+        let k = (params.neighbours.unwrap_or(10) as usize).min(n);
+        (k as f64 / all[..k].iter().sum::<f64>()).min(1e5)
     };
     let mut repulsion = vec![0.0; n];
     let mut chosen = Vec::new();
@@ -71,6 +75,8 @@ fn choices_equal_a_slow_reference() {
             r#"{"neighbours": 5, "weight": 1, "alpha": 1, "horizon": 1}"#,
             r#"{"neighbours": 3, "weight": 20, "momentum": 0.5, "rounds": 4}"#,
             r#"{"weight": 0}"#,
+            "{}",
+            r#"{"distance": "plain", "neighbours": 7}"#,
             r#"{"rounds": 1}"#,
         ] {
             let rows: [[f32; 2]; 30] = points.clone().try_into().unwrap();
@@ -81,21 +87,22 @@ fn choices_equal_a_slow_reference() {
     }
 }
 
-/// The neighbours of 0 are 0.1 and 1.1 away, those of 3 both 0.5: the mean is .6 against .5, the mean of squares .61
-/// against .25. On a line bent to so large a circle chords are angles.
+/// Two neighbours and the image itself: the mean is of three.
 #[test]
-fn density_is_of_distances_or_their_squares() {
+fn density_is_of_squared_distances_or_of_distances() {
     let usl =
         |distance: &str| Usl { params: UslParams::from_json(&format!(r#"{{"distance": "{distance}"}}"#)).unwrap() };
     for (distances, plain, squared) in
-        [(&[0.1, 1.1][..], 1.0 / 0.6, 1.0 / 0.61), (&[0.5, 0.5], 2.0, 4.0), (&[0.0, 0.0], 1e5, 1e5), (&[], 1e5, 1e5)]
+        [(&[0.1, 1.1][..], 3.0 / 1.2, 3.0 / 1.22), (&[0.5, 0.5], 3.0, 6.0), (&[0.0, 0.0], 1e5, 1e5), (&[], 1e5, 1e5)]
     {
         for (name, expected) in [("plain", plain), ("squared", squared)] {
-            let found = usl(name).inverse_mean(distances.iter().copied());
+            let found = usl(name).inverse_mean(distances.iter().copied(), 3);
             // A few roundings of f64.
             assert!((found / expected - 1.0).abs() < 1e-12, "{name}: {found} {expected}");
         }
     }
+    let default = UslParams::from_json("{}").unwrap();
+    assert!(default.distance == Distance::Squared && default.neighbours.is_none());
 }
 
 #[test]
@@ -107,8 +114,8 @@ fn clusters_do_not_choose_side_by_side() {
         let ids = ids(&TestHost::new(12).round(0).representation(&rows), params, 2);
         (angles[ids[0] as usize] - angles[ids[1] as usize]).abs()
     };
-    assert!(gap(r#"{"neighbours": 3, "weight": 0}"#) < 0.3);
-    assert!(gap(r#"{"neighbours": 3, "weight": 50}"#) > 0.8);
+    assert!(gap(r#"{"neighbours": 4, "distance": "plain", "weight": 0}"#) < 0.3);
+    assert!(gap(r#"{"neighbours": 4, "distance": "plain", "weight": 50}"#) > 0.8);
 }
 
 #[test]
