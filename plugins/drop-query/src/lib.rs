@@ -3,8 +3,9 @@
 //!
 //! In round 0 the pool is cut into budget clusters of its features, and the image nearest to each centre is chosen. Later
 //! the model looks three times at each image with three of four features left out. Candidates are the images whose class
-//! changed in more than one of the passes; while these are fewer than 25 times the budget, the limit falls, to at least one
-//! change, then to all images. The candidates are clustered as the pool was in round 0.
+//! changed in more than one of the passes; where these are fewer than 25 times the budget the limit falls to at least one change,
+//! and stops there. The candidates, however few, are clustered as the pool was in round 0. Where they are fewer than the budget
+//! all are chosen, and others drawn beside them. So does the released code. How many there were is logged.
 //!
 //! In the paper a head sits on fixed features, and features are left out before it. Here that is the last layer of whatever
 //! model the run trains; the features that are clustered are the run's representation, as in the paper, or the model's own:
@@ -24,7 +25,7 @@ struct DropQueryParams {
     /// The probability that a feature is left out.
     #[param(default = 0.75, min = 0.0, max = 0.999)]
     p: f64,
-    /// How many candidates there should be for each image to choose, before fewer changes of class suffice.
+    /// How many candidates there should be for each image to choose; with fewer a single change of class suffices.
     #[param(default = 25, min = 1)]
     per_choice: u32,
     /// What is clustered in later rounds. representation: the run's shared features, as in the paper. model: the features
@@ -76,8 +77,13 @@ impl DropQuery {
     fn central_of_the_unsteady(&self, request: &Request, host: &Host<'_>) -> Result<Selection> {
         let wanted = self.params.per_choice as usize * request.budget;
         let changes_n = self.changes(&request.unlabelled, host)?;
-        let unsteady = candidates(&changes_n, self.params.passes as usize / 2, wanted);
-        let unsteady = thinned(unsteady, wanted.max(self.params.candidates as usize), request.rng("candidates"));
+        let found = Candidates::of(&changes_n, self.params.passes as usize / 2, wanted);
+        found.tell(changes_n.len(), wanted, request.budget);
+        if found.positions.len() <= request.budget {
+            return Ok(all_and_drawn(&found.positions, request));
+        }
+        let most = wanted.max(self.params.candidates as usize);
+        let unsteady = thinned(found.positions, most, request.rng("candidates"));
         let ids: Vec<u64> = unsteady.into_iter().map(|i| request.unlabelled[i]).collect();
         let points = match self.params.space {
             Space::Representation => features(host, &ids)?,
@@ -129,14 +135,47 @@ fn most_probable(probs_c: &[f32]) -> usize {
     (0..probs_c.len()).fold(0, |most, class| if probs_c[class] > probs_c[most] { class } else { most })
 }
 
-/// The positions with more changes than the highest limit, from `limit` down, that leaves at least `wanted` of them; all
-/// positions if none does.
-fn candidates(changes_n: &[usize], limit: usize, wanted: usize) -> Vec<usize> {
-    let above = |limit: usize| changes_n.iter().filter(|changes| **changes > limit).count();
-    match (0..=limit).rev().find(|limit| above(*limit) >= wanted) {
-        Some(limit) => (0..changes_n.len()).filter(|i| changes_n[*i] > limit).collect(),
-        None => (0..changes_n.len()).collect(),
+/// Images whose class is not steady.
+#[derive(Debug, PartialEq)]
+struct Candidates {
+    /// Their class changes more often than this.
+    limit: usize,
+    /// Their positions, ascending.
+    positions: Vec<usize>,
+}
+
+impl Candidates {
+    /// Those above the highest limit, from `limit` down, that leaves at least `wanted`; those that change at all if none does.
+    fn of(changes_n: &[usize], limit: usize, wanted: usize) -> Candidates {
+        let above = |limit: usize| changes_n.iter().filter(|changes| **changes > limit).count();
+        let limit = (0..=limit).rev().find(|limit| above(*limit) >= wanted).unwrap_or(0);
+        Candidates { limit, positions: (0..changes_n.len()).filter(|i| changes_n[*i] > limit).collect() }
     }
+
+    /// Log how many there are of `n`; as a warning where they are fewer than the budget.
+    fn tell(&self, n: usize, wanted: usize, budget: usize) {
+        let found = self.positions.len();
+        let times = self.limit + 1;
+        if found < budget {
+            log::warn!(
+                "the class of {found} of {n} images changes with features left out: all are chosen, and {} others drawn",
+                budget - found
+            );
+        } else {
+            log::info!(
+                "candidates: {found} of {n} images, whose class changes {times} times or more; wanted are {wanted}"
+            );
+        }
+    }
+}
+
+/// All candidates and, up to the budget, others that are drawn; each is a cluster of its own, at no distance from its centre.
+fn all_and_drawn(candidates: &[usize], request: &Request) -> Selection {
+    let mut others: Vec<usize> = (0..request.unlabelled.len()).collect();
+    others.retain(|i| candidates.binary_search(i).is_err());
+    let drawn = request.rng("rest").sample(others.len(), request.budget - candidates.len());
+    let chosen = candidates.iter().copied().chain(drawn.into_iter().map(|at| others[at]));
+    Selection { ids: chosen.map(|i| request.unlabelled[i]).collect(), scores: vec![0.0; request.budget] }
 }
 
 /// At most `most` of the positions, ascending.

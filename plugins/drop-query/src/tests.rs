@@ -28,20 +28,20 @@ fn changes_are_counted_against_the_clean_pass() {
 }
 
 #[test]
-fn the_limit_falls_until_there_are_enough_candidates() {
+fn the_limit_falls_to_a_single_change_and_stops_there() {
     let changes_n = [0, 3, 1, 2, 0, 1];
-    for (wanted, expected) in [
-        (1, &[1, 3][..]),
-        (2, &[1, 3]),
-        (3, &[1, 2, 3, 5]),
-        (4, &[1, 2, 3, 5]),
-        (5, &[0, 1, 2, 3, 4, 5]),
-        (100, &[0, 1, 2, 3, 4, 5]),
-    ] {
-        assert_eq!(candidates(&changes_n, 1, wanted), expected);
+    let found = |limit, wanted| {
+        let Candidates { limit, positions } = Candidates::of(&changes_n, limit, wanted);
+        (limit, positions)
+    };
+    for (wanted, limit, positions) in
+        [(1, 1, &[1, 3][..]), (2, 1, &[1, 3]), (3, 0, &[1, 2, 3, 5]), (4, 0, &[1, 2, 3, 5]), (100, 0, &[1, 2, 3, 5])]
+    {
+        assert_eq!(found(1, wanted), (limit, positions.to_vec()), "{wanted}");
     }
-    assert_eq!(candidates(&changes_n, 2, 1), [1]);
-    assert!(candidates(&[], 1, 0).is_empty());
+    assert_eq!(found(2, 1), (2, vec![1]));
+    assert!(Candidates::of(&[], 1, 0).positions.is_empty());
+    assert!(Candidates::of(&[0, 0], 1, 1).positions.is_empty());
 }
 
 #[test]
@@ -83,8 +83,24 @@ fn later_rounds_choose_the_middles_of_the_unsteady() {
         chosen.sort_by_key(|id| expected.iter().position(|expected| expected == id));
         assert_eq!(chosen, expected, "{labelled:?} {params}");
     }
-    // With too few that are unsteady all images are candidates: the middle of all is at 62 degrees.
-    assert_eq!(ids(&unsteady(), "{}", 1), [7]);
+    // However many are wanted: 2 changes once, and 0, 4 and 7 do not. Of 1, 2, 3, 5 and 6 the middle is at 72 degrees.
+    assert_eq!(ids(&unsteady(), "{}", 1), [3]);
+}
+
+/// 0, 4 and 7 never change.
+#[test]
+fn what_never_changes_is_drawn_only_where_the_rest_is_too_little() {
+    let changing = [1, 2, 3, 5, 6];
+    for budget in 1..=8 {
+        for seed in 1..=5 {
+            let chosen = ids(&unsteady().seed([seed; 32]), "{}", budget);
+            let n_changing = chosen.iter().filter(|id| changing.contains(id)).count();
+            assert_eq!((chosen.len(), n_changing), (budget, budget.min(5)), "{chosen:?}");
+        }
+    }
+    let drawn = |seed| ids(&TestHost::plausible(40, 3, 1).undecided().seed([seed; 32]), "{}", 5);
+    assert_eq!(drawn(1), drawn(1));
+    assert_ne!(drawn(1), drawn(2));
 }
 
 #[test]
@@ -96,7 +112,7 @@ fn the_model_is_asked_for_a_clean_pass_and_for_three_without_features() {
         (1, r#"{"space": "model"}"#, [1, 0, 1]),
         (1, r#"{"passes": 9}"#, [1, 1, 0]),
     ] {
-        let host = TestHost::plausible(30, 3, 1).round(round);
+        let host = TestHost::plausible(300, 3, 1).round(round);
         ids(&host, params, 4);
         assert_eq!([ops::PREDICT_3, ops::REPRESENT_1, ops::PREDICT_1].map(|op| asked(&host, op)), expected, "{params}");
     }
@@ -127,10 +143,8 @@ fn every_budget_is_met_with_distinct_unlabelled_images() {
 
 #[test]
 fn images_that_are_all_the_same_go_to_the_lowest_id() {
-    for round in [0, 1] {
-        let host = TestHost::plausible(9, 2, 1).all_alike().undecided().labelled(&[1]).round(round);
-        assert_eq!(ids(&host, "{}", 4), [0, 2, 3, 4]);
-    }
+    let host = TestHost::plausible(9, 2, 1).all_alike().labelled(&[1]);
+    assert_eq!(ids(&host.round(0), "{}", 4), [0, 2, 3, 4]);
 }
 
 #[test]
