@@ -1,8 +1,10 @@
 //! `consistency`: the images whose class probabilities vary most over random views (Gao, Zhang, Yu, Arık, Davis and
 //! Pfister 2020, Consistency-based Semi-supervised Active Learning).
 //!
-//! The authors published no code. Two choices are ours: the image as it is does not count as a view unless asked for,
-//! and the variance is that of a population (divided by the number of views, which does not change the order).
+//! The authors published no code. Three choices are ours: the image as it is does not count as a view unless asked for,
+//! the variance is that of a population (divided by the number of views, which does not change the order), and the crop is that of
+//! the program's own training: 4 pixels of padding whatever the image's size. That is made for images of 32 pixels; of an image of
+//! 224 it is a shift by 2 %, and `padding = 28` would be the same share.
 
 use coldstart_plugin_api::ops::{Reduce, Views};
 use coldstart_plugin_api::prelude::*;
@@ -17,7 +19,7 @@ struct ConsistencyParams {
     /// Whether the image as it is counts as one view more.
     #[param(default = false)]
     clean: bool,
-    /// Pixels around the image before a crop of its old size is taken at a random place.
+    /// Pixels around the image before a crop of its old size is taken at a random place; the same number at any size.
     #[param(default = 4, min = 0)]
     padding: u32,
     /// The probability that a view is mirrored left to right.

@@ -7,6 +7,7 @@
 //! run's representation at unit length; the kernel is `exp(-d^2 / sigma^2)` (the paper prints the square outside the
 //! exponential), and sigma the median distance of two images. As in the paper, `alpha` is 1 - 1 / sqrt(m) for m images.
 //!
+//! The released code has the kernel `exp(-0.5 d^2)` on CLIP's features at their own length; `bandwidth = 1.4142, unit = false` is that.
 //! Departures, each for want of a word in the paper or for the sake of large pools:
 //!
 //! - In later rounds the labelled images count as chosen before, and m counts them too.
