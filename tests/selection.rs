@@ -78,6 +78,38 @@ fn chooses(name: &str, role: &str) {
     assert_eq!(all.len(), 20, "{name} as {role} chose an image twice");
 }
 
+/// How many per cent of the pool balls cover, as the program's lines say it round after round.
+fn covered(said: &str) -> Vec<f64> {
+    let share = |line: &str| line.split_once(" % of the pool")?.0.rsplit(' ').next()?.parse().ok();
+    said.lines().filter(|line| line.contains("coverage: ")).filter_map(share).collect()
+}
+
+/// Whoever asks hears how much balls cover; where it is less than a third everybody does. Balls that the budget needs to cover half
+/// do so, those of purity alone hold next to nothing of drawn images.
+#[test]
+fn a_strategy_that_covers_says_how_much() {
+    let lab = Lab::new();
+    for strategy in ["probcover", "dcom"] {
+        let asked = |out: &str, params: &str, verbose: &[&str]| {
+            let (strategy, params) = (format!("initial.strategy={strategy}"), format!("initial.params={params}"));
+            let settings = [PIXELS, &strategy, &params, "query.rounds=0"];
+            let ran = lab.coldstart(&[run_args(out, &settings), verbose.to_vec()].concat());
+            ran.exits(0);
+            ran.stderr
+        };
+        let told = asked(&format!("{strategy}-told"), "{}", &["-v"]);
+        assert!(told.contains("10 balls of radius") && told.contains("the median ball holds"), "{told}");
+        let shares = covered(&told);
+        assert!(shares.len() == 1 && shares[0] >= 50.0, "{told}");
+        assert_eq!(covered(&asked(&format!("{strategy}-quiet"), "{}", &[])), []);
+        for params in ["{ radius = 0.05 }", "{ purity = 1.0 }"] {
+            let warned = asked(&format!("{strategy}-{}", params.len()), params, &[]);
+            let shares = covered(&warned);
+            assert!(warned.contains("WARN") && shares.len() == 1 && shares[0] < 33.4, "{params}: {warned}");
+        }
+    }
+}
+
 #[test]
 fn features_come_without_training_and_are_the_same_twice() {
     let lab = Lab::new();

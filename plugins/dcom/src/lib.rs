@@ -12,15 +12,19 @@
 //! radius that they were chosen with. In round 0, without a model, it picks as probcover does. Where paper and released code
 //! leave a choice:
 //!
-//! - The first radius is 0.75 in the code for CIFAR-10, with its own features. Here it is found by probcover's rule, unless
-//!   `radius` says it. Later picks have the mean radius of the labelled, as in the code.
+//! - The first radius is 0.75 in the code for CIFAR-10, with its own features. Here it is found as probcover finds it, for the
+//!   budget of the first call, unless `radius` says it. Later picks have the mean radius of the labelled, as in the code.
+//! - What labelled images cover lies within each one's own radius, as in the paper. The code looks the balls up in a graph that
+//!   ends at the mean radius, when it takes away what is covered already: larger balls are cut to the mean.
+//! - The code scales both terms over all images, with 0 for the labelled, and takes the last of equal ones. Here they are scaled
+//!   over the images that are left, and equal ones go to the lowest id.
 //! - A ball is never smaller than one step. The purity of a ball is that among at most `references` images.
 //! - The code builds its graph in blocks of 700 images and drops the last block if it is not full; it sees images through the
 //!   training's augmentation when it measures margins. Here no image is dropped, and all are seen as they are.
 
 use coldstart_plugin_api::ops::Kernel;
 use coldstart_plugin_api::prelude::*;
-use coldstart_plugin_api::radius::{Places, Purity, cover};
+use coldstart_plugin_api::radius::{Covering, PURITY, Places, Purity, Reach, cover};
 use coldstart_plugin_api::wire;
 use std::collections::BTreeMap;
 
@@ -35,11 +39,15 @@ const BLOCK: usize = 8192;
 /// How balls grow, and when uncertainty takes over.
 #[derive(Params)]
 struct DcomParams {
-    /// The radius of a ball before a model is there, a Euclidean distance between features of length 1. Absent, the largest at
-    /// which enough balls hold a single pseudo-label, or `largest` if that is less.
+    /// The radius of a ball before a model is there, a Euclidean distance between features of length 1. Absent, the larger of the
+    /// two that `purity` and `coverage` say.
     #[param(min = 0.000001, max = 2.0)]
     radius: Option<f64>,
-    /// The largest radius that a ball can get.
+    /// The share of the pool that the balls of the first picks cover, at least. Absent, 0.5; with `purity` 0, so that purity alone
+    /// decides.
+    #[param(min = 0.0, max = 1.0)]
+    coverage: Option<f64>,
+    /// The largest radius that the ball of a labelled image can get.
     #[param(default = 1.1, min = 0.01, max = 2.0)]
     largest: f64,
     /// Radii are multiples of this.
@@ -51,10 +59,11 @@ struct DcomParams {
     /// How sharply uncertainty takes over there: k in the formula.
     #[param(default = 50.0, min = 0.0, max = 1000.0)]
     steepness: f64,
-    /// The share of balls that must hold a single pseudo-label, for the first radius.
-    #[param(default = 0.95, min = 0.0, max = 1.0)]
-    purity: f64,
-    /// At most so many images, drawn from the seed, whose balls are looked at for the first radius.
+    /// The share of balls that must hold a single pseudo-label in probcover's rule for the first radius. Absent, 0.95.
+    #[param(min = 0.0, max = 1.0)]
+    purity: Option<f64>,
+    /// At most so many images, drawn from the seed, that are looked at for the first radius; for `coverage` no fewer than
+    /// 5000, nor than 20 for each pick.
     #[param(default = 2000, min = 1)]
     sample: u32,
     /// At most so many images, drawn from the seed, among which the purity of a labelled image's ball is measured.
@@ -92,7 +101,7 @@ impl Strategy for Dcom {
         let points = places.features(host, true)?;
         let candidates = places.candidates(self.params.candidates, request);
         if request.round == 0 || request.labelled.is_empty() {
-            let radius = self.radius(&points, request, host)?;
+            let radius = self.radius(&points, &places, request.budget, request, host)?;
             let picks = cover(&points, &places, radius, request.budget, candidates.as_deref())?;
             return places.selection(&picks, request);
         }
@@ -109,7 +118,8 @@ impl Strategy for Dcom {
             bonus: Some((&seen.margin_n, competence)),
             ..Coverage::new(request.budget, Kernel::TopHat { radius })
         };
-        let (picks, _) = points.coverage(&wanted)?;
+        let (picks, covered) = points.coverage(&wanted)?;
+        Reach::of(&points, &places, radius, picks.positions.len(), covered.after)?.tell();
         places.selection(&picks, request)
     }
 
@@ -124,17 +134,37 @@ impl Strategy for Dcom {
 }
 
 impl Dcom {
-    /// The radius that images are chosen with: the mean of those that are known, or else the first.
-    fn radius(&mut self, points: &Tensor<'_, '_>, request: &Request, host: &Host<'_>) -> Result<f64> {
+    /// The radius that `k` images are chosen with beside the labelled: the mean of those that are known, or else the first.
+    fn radius(
+        &mut self,
+        points: &Tensor<'_, '_>,
+        places: &Places,
+        k: usize,
+        request: &Request,
+        host: &Host<'_>,
+    ) -> Result<f64> {
         if !self.radii.is_empty() {
             return Ok(self.radii.values().sum::<f64>() / self.radii.len() as f64);
         }
         if let Some(radius) = self.params.radius.or(self.first_radius) {
             return Ok(radius);
         }
-        let rule = Purity::new(self.params.purity, None, self.params.sample, host)?;
-        let radius = rule.radius(points, request)?.clamp(self.params.resolution, self.params.largest);
-        Ok(*self.first_radius.insert(radius))
+        let DcomParams { coverage, purity, sample, .. } = self.params;
+        let pure = Purity::new(purity.unwrap_or(PURITY), None, sample, host)?.radius(points, request)?;
+        let radius = Covering::asked(coverage, purity, sample).radius(points, places, k, pure, request)?;
+        Ok(*self.first_radius.insert(radius.max(self.params.resolution)))
+    }
+
+    /// The radius that the images which are labelled by now were chosen with: where others chose them, the one that would have been
+    /// found for so many.
+    fn chosen_with(
+        &mut self,
+        points: &Tensor<'_, '_>,
+        places: &Places,
+        request: &Request,
+        host: &Host<'_>,
+    ) -> Result<f64> {
+        self.radius(points, &places.before_labels(), places.labelled.len(), request, host)
     }
 
     fn radii_of(&self, ids: &[u64], otherwise: f64) -> Vec<f32> {
@@ -155,7 +185,7 @@ impl Dcom {
         if new.is_empty() {
             return Ok(());
         }
-        let chosen_with = self.radius(points, request, host)?;
+        let chosen_with = self.chosen_with(points, places, request, host)?;
         let coverage = covered(points, &places.labelled, &self.radii_of(&request.labelled, chosen_with))?;
         let ids = places.ids(&new)?;
         let labels: Vec<usize> = host.labels(&ids)?.into_iter().map(|label| label as usize).collect();

@@ -73,6 +73,24 @@ fn without_a_model_it_covers() {
     assert_eq!((&selection.ids[..], selection.scores[0]), (&[1, 3, 6][..], 3.0 / 7.0));
 }
 
+/// 60 images in a row, cut into three clusters: pure balls hold next to nothing. Three balls that cover half hold 11 each, five on
+/// either side of their centre, which is a chord of half a radian. Images that others labelled had such balls, too.
+#[test]
+fn the_first_radius_covers_half_unless_purity_alone_is_asked_for() {
+    let angles: Vec<f32> = (0..60).map(|i| 0.1 * i as f32).collect();
+    let host = || in_a_circle(&angles, &[0.5; 60]).plausibly(3, 1);
+    for (params, least, most) in
+        [("{}", 0.5, 0.6), (r#"{"coverage": 0.9}"#, 0.9, 1.0), (r#"{"purity": 0.95}"#, 0.0, 0.3)]
+    {
+        let covered: f32 = select(&host().round(0), params, 3).scores.iter().sum();
+        assert!((least - 1e-6..=most + 1e-6).contains(&covered), "{params}: {covered}");
+    }
+    let labelled = host().labelled(&[0, 20, 40]).label(0, 0).label(20, 1).label(40, 0);
+    let chord = 2.0 * 0.25f64.sin();
+    let first = stored("{}", &labelled).0.unwrap();
+    assert!((chord..=1.011 * chord).contains(&first), "{first}");
+}
+
 #[test]
 fn radii_are_kept_and_a_resumed_run_goes_on() {
     let host = || TestHost::plausible(60, 3, 1);

@@ -4,8 +4,13 @@
 //! Features are those of the run's representation at unit length. An image covers those nearer than a radius; what the
 //! labelled cover is covered already, and each pick covers most of the rest. Paper and released code:
 //!
-//! - The radius is the largest at which 95 % of all balls hold a single pseudo-label, the paper's rule, found once and kept
-//!   for the run. The released code takes it as an argument (0.75 for CIFAR-10, with its own features); so does `radius`.
+//! - The paper's radius is the largest at which 95 % of all balls hold a single pseudo-label, and the released code takes it as
+//!   an argument (0.75 for CIFAR-10, with its own features). On features that mix the classes that is so small that most balls
+//!   hold nothing but their centre, and picks crowd where images lie closest; Bae, Noh and Sutherland 2024 call the method
+//!   extremely sensitive to the radius, and say that the rule often fails. So the default is ours: the larger of the paper's
+//!   radius and the smallest one with which the balls of the labelled and of this round's picks cover half of the pool
+//!   (`coverage`). The first is found once and kept for the run, the second in each round. `radius` says it, and `purity` alone
+//!   is the paper's rule.
 //! - Where all is covered before the budget is spent, paper and code say nothing, and the code then picks the first image.
 //!   Here all balls are halved, up to eight times, and what is left after that is drawn from the seed.
 //! - The code builds its graph in blocks of 500 images and drops the last block if it is not full. Here none is dropped.
@@ -13,22 +18,27 @@
 //! Of a very large pool only some unlabelled images may be picked (`candidates`); all have to be covered in any case.
 
 use coldstart_plugin_api::prelude::*;
-use coldstart_plugin_api::radius::{Places, Purity, cover};
+use coldstart_plugin_api::radius::{Covering, PURITY, Places, Purity, cover};
 use coldstart_plugin_api::wire;
 
 /// How large a ball is.
 #[derive(Params)]
 struct ProbCoverParams {
-    /// The radius of a ball, a Euclidean distance between features. Absent, the largest at which enough balls are pure.
+    /// The radius of a ball, a Euclidean distance between features. Absent, the larger of the two that `purity` and `coverage` say.
     #[param(min = 0.000001)]
     radius: Option<f64>,
-    /// The share of balls that must hold a single pseudo-label.
-    #[param(default = 0.95, min = 0.0, max = 1.0)]
-    purity: f64,
+    /// The share of the pool that the balls of the labelled and of this round's picks cover, at least. Absent, 0.5; with `purity`
+    /// 0, so that purity alone decides.
+    #[param(min = 0.0, max = 1.0)]
+    coverage: Option<f64>,
+    /// The share of balls that must hold a single pseudo-label in the paper's rule. Absent, 0.95.
+    #[param(min = 0.0, max = 1.0)]
+    purity: Option<f64>,
     /// How many pseudo-labels k-means makes, at least 2; absent, as many as classes.
     #[param(min = 2)]
     clusters: Option<u32>,
-    /// At most so many images, drawn from the seed, whose balls are looked at for the radius.
+    /// At most so many images, drawn from the seed, that are looked at for the radius; for `coverage` no fewer than
+    /// 5000, nor than 20 for each pick.
     #[param(default = 2000, min = 1)]
     sample: u32,
     /// At most so many unlabelled images, drawn from the seed, that may be picked; never fewer than the budget. Time grows
@@ -42,39 +52,51 @@ struct ProbCoverParams {
 
 struct ProbCover {
     params: ProbCoverParams,
-    /// What the rule found, once it was asked.
-    found: Option<f64>,
+    /// The radius by purity, once it was found.
+    pure: Option<f64>,
 }
 
 impl Strategy for ProbCover {
     type Params = ProbCoverParams;
 
     fn new(params: ProbCoverParams, _: &Host<'_>) -> Result<Self> {
-        Ok(ProbCover { params, found: None })
+        Ok(ProbCover { params, pure: None })
     }
 
     fn select(&mut self, request: &Request, host: &Host<'_>) -> Result<Selection> {
         let places = Places::of(request);
         let points = places.features(host, self.params.unit)?;
-        let radius = match self.params.radius.or(self.found) {
-            Some(radius) => radius,
-            None => {
-                let ProbCoverParams { purity, clusters, sample, .. } = self.params;
-                *self.found.insert(Purity::new(purity, clusters, sample, host)?.radius(&points, request)?)
-            }
-        };
+        let radius = self.radius(&points, &places, request, host)?;
         let candidates = places.candidates(self.params.candidates, request);
         let picks = cover(&points, &places, radius, request.budget, candidates.as_deref())?;
         places.selection(&picks, request)
     }
 
     fn save(&self) -> Result<Vec<u8>> {
-        Ok(wire::encode(&(self.found,)))
+        Ok(wire::encode(&(self.pure,)))
     }
 
     fn load(&mut self, state: &[u8]) -> Result<()> {
-        (self.found,) = wire::decode(state)?;
+        (self.pure,) = wire::decode(state)?;
         Ok(())
+    }
+}
+
+impl ProbCover {
+    /// The radius of this round's balls.
+    fn radius(&mut self, points: &Tensor<'_, '_>, places: &Places, request: &Request, host: &Host<'_>) -> Result<f64> {
+        let ProbCoverParams { radius, coverage, purity, clusters, sample, .. } = self.params;
+        if let Some(radius) = radius {
+            return Ok(radius);
+        }
+        let pure = match self.pure {
+            Some(pure) => pure,
+            None => {
+                let rule = Purity::new(purity.unwrap_or(PURITY), clusters, sample, host)?;
+                *self.pure.insert(rule.radius(points, request)?)
+            }
+        };
+        Covering::asked(coverage, purity, sample).radius(points, places, request.budget, pure, request)
     }
 }
 
@@ -83,7 +105,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: ProbCover,
-    needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, COVERAGE_1],
+    needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, COVERAGE_1, KERNEL_SUMS_1],
     cite: "Yehuda, Dekel, Hacohen and Weinshall 2022, Active Learning Through a Covering Lens",
 }
 
@@ -133,9 +155,39 @@ mod tests {
         assert!(resumed.load(&[1, 2, 3]).is_err());
     }
 
+    /// 60 points in a row, cut into three clusters: pure balls hold a point or three, whereas those that three picks need to
+    /// cover half hold 10 or more.
+    #[test]
+    fn balls_are_as_large_as_the_budget_needs_unless_purity_alone_is_asked_for() {
+        let row: Vec<f32> = (0..60).map(|x| x as f32).collect();
+        let covered = |params: &str| {
+            let host = on_a_line(&row).plausibly(3, 1).round(0);
+            select(&host, &format!(r#"{{"unit": false{params}}}"#), 3).scores.iter().sum::<f32>()
+        };
+        let around = |params: &str, least: f32, most: f32| {
+            let covered = covered(params);
+            assert!((least - 1e-6..=most + 1e-6).contains(&covered), "{params}: {covered}");
+        };
+        around("", 0.5, 0.6);
+        around(r#", "coverage": 0.8"#, 0.8, 0.9);
+        around(r#", "purity": 0.95"#, 0.0, 0.2);
+        around(r#", "coverage": 0"#, 0.0, 0.2);
+        around(r#", "purity": 0.95, "coverage": 0.5"#, 0.5, 0.6);
+        // Where hardly a ball has to be pure they are larger than the coverage needs; then they are halved, and cover anew.
+        around(r#", "purity": 0.1, "coverage": 0.2"#, 0.5, 3.0);
+        around(r#", "radius": 2.5, "coverage": 0.5"#, 0.25, 0.25);
+    }
+
     #[test]
     fn any_budget_is_met_whatever_the_points() {
-        let all_params = ["{}", r#"{"radius": 9.0}"#, r#"{"candidates": 1}"#, r#"{"radius": 0.01, "unit": false}"#];
+        let all_params = [
+            "{}",
+            r#"{"coverage": 1}"#,
+            r#"{"purity": 0.5, "coverage": 0.5, "sample": 1}"#,
+            r#"{"radius": 9.0}"#,
+            r#"{"candidates": 1}"#,
+            r#"{"radius": 0.01, "unit": false}"#,
+        ];
         for (line, params) in [&LINE[..], &[3.0; 7]].iter().flat_map(|line| all_params.map(|params| (line, params))) {
             for budget in [0, 1, 4, 5] {
                 let mut ids = select(&on_a_line(line).labelled(&[1, 4]), params, budget).ids;
