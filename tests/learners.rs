@@ -123,7 +123,7 @@ fn what_a_learner_stands_on_must_be_there() {
         }
     }
     let file = "model.init={ file = { path = \"absent.safetensors\" } }";
-    lab.run("absent", &[file]).exits(1).says("absent.safetensors");
+    lab.run("absent", &[file]).exits(2).says("absent.safetensors");
 }
 
 /// `weights/rows.pt` answers with the mean of each row of pixels. Made by

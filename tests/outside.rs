@@ -94,7 +94,7 @@ fn a_strategy_from_elsewhere_runs_by_name_in_an_untouched_host() {
     assert!(config.contains("step = 3") && config.contains("step = 7"), "{config}");
 
     for step in ["query.params.step=11", "query.params.step=0", "query.params.step=\"far\""] {
-        run("none", step).exits(2).says_one_problem().says("P013").says("/step");
+        run("none", step).exits(2).says_one_problem().says("P013").says("`step` must be");
     }
     let info = coldstart(&["plugin", "info", "every-nth"]);
     for fact in ["elsewhere/every-nth 0.3.0", "default 3", "at least 1", "at most 10", "Distance between neighbours"] {

@@ -82,8 +82,8 @@ fn a_failure_before_training_leaves_no_run() {
         (&["query.strategy=elsewhere/entropy"], 2, ["query.strategy", "P001"]),
         (&["query.params.temperature=2"], 2, ["P013", "`entropy` takes no params"]),
         (&["query.strategy=hostile", "query.params.behavior=panic"], 2, ["P013", "did you mean `behaviour`?"]),
-        (&["query.strategy=hostile", "query.params.from_round=-1"], 2, ["P013", "/from_round"]),
-        (&["query.strategy=hostile", "query.params.behaviour=kind"], 2, ["P013", "/behaviour"]),
+        (&["query.strategy=hostile", "query.params.from_round=-1"], 2, ["P013", "`from_round` must be"]),
+        (&["query.strategy=hostile", "query.params.behaviour=kind"], 2, ["P013", "`behaviour` must be one of"]),
     ] {
         let lab = Lab::new();
         let ran = lab.run("run", overrides);

@@ -100,7 +100,7 @@ fn a_finished_run_stays_as_it_is() {
     lab.run("run", PLAIN).exits(0);
     let before = results(&lab.path("run"));
     let ran = lab.coldstart(&["resume", "run"]);
-    ran.exits(0);
+    ran.exits(0).says("is already finished");
     assert!(!ran.stderr.contains("round"), "{}", ran.stderr);
     assert_eq!(results(&lab.path("run")), before);
     assert_eq!(events(&lab.path("run")).last().unwrap(), "run-finished");

@@ -212,7 +212,7 @@ fn what_does_not_belong_together_is_an_error_at_its_key() {
         (&["query.stochastic={ kind = \"power\", beta = 0 }"], "`query.stochastic.beta`", "above 0"),
         (&["query.stochastic.kind=dice"], "query.stochastic", "softrank"),
         (&["query.stochastic.kind=power", "query.balance=true"], "`query.balance`", "does not go with `stochastic`"),
-        (&["initial.balance=true"], "balance", "unknown"),
+        (&["initial.balance=true"], "`initial.balance`", "is not a known key"),
     ] {
         lab.run("run", settings).exits(2).says(key).says(sentence).says_one_problem();
     }

@@ -107,11 +107,7 @@ fn mistakes_are_told_where_they_are() {
             2,
             "did you mean `rounds`?",
         ),
-        (
-            &["initial.size=auto", "initial.sizer.strategy=coverage-knee"],
-            3,
-            "the config has no section `[representation]`",
-        ),
+        (&["initial.size=auto", "initial.sizer.strategy=coverage-knee"], 2, "there is no section `[representation]`"),
     ] {
         lab.run("run", settings).exits(code).says(said);
         let _ = std::fs::remove_dir_all(lab.path("run"));

@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod foreign;
 pub mod nearest;
 pub mod operations;
+mod plain;
 pub mod plugin;
 pub mod project;
 pub mod report;

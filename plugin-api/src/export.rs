@@ -261,7 +261,9 @@ fn install_hook() {
 /// ```
 ///
 /// Version, description, licence and authors come from the crate's `Cargo.toml`. `needs` lists the operations without
-/// which the strategy cannot work: the host checks them before anything is trained. `publisher: "lab"` may follow
+/// which the strategy cannot work: the host checks them before anything is trained. With `REPRESENT_1` among them a config without
+/// `[representation]` is refused; a strategy that may look at the model instead in later rounds has a parameter `space`, and is let in
+/// for these when it says something else than `representation`. `publisher: "lab"` may follow
 /// `name`, so that a config can say `lab/entropy`. A [`Sizer`] has `sizer: Floor,` in place of `roles` and `strategy`. Use it once
 /// in a crate.
 #[macro_export]

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::config::Override;
+use crate::config::{Config, ConfigError, Override};
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, global = true, env = "COLDSTART_CACHE", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache: Option<PathBuf>,
     /// How large that folder may grow, in GiB
-    #[arg(long, global = true, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0)]
+    #[arg(long, global = true, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0, value_parser = number)]
     pub cache_limit: f64,
     /// Run strategies that nobody you trust has signed, each in a process of its own
     #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
@@ -44,6 +44,10 @@ pub enum Command {
     /// Run an experiment
     Run(Run),
     /// Go on with a run that was stopped or killed
+    ///
+    /// It goes on with the config, the images and the strategies that it began with, or not at all. A finished run stays as it is: for
+    /// more rounds begin a new one from its config, `coldstart run RUN/config.toml -s query.rounds=6 --out NEW`; with the same seed it
+    /// chooses the same images in the rounds that both have.
     Resume(Resume),
     /// Run a study: every combination of the lists in a config's table `[sweep]`; the same command goes on with it
     Sweep(Sweep),
@@ -88,9 +92,43 @@ pub struct Experiment {
     /// The experiment, a TOML file
     #[arg(value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
-    /// Set one key, such as `initial.size=100`; may be repeated
+    /// Set one key, such as `initial.size=100`, or a section, such as `query={ strategy = "margin", size = 5, rounds = 3 }`; may be
+    /// repeated
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<Override>,
+    set: Vec<Override>,
+    /// Take one key or section out, before anything is set: `--unset query.rounds -s query.until=300`; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = Override::unset)]
+    unset: Vec<Override>,
+}
+
+impl Experiment {
+    /// What is laid over the config, in order.
+    pub fn overrides(&self) -> Vec<Override> {
+        self.unset.iter().chain(&self.set).cloned().collect()
+    }
+
+    /// The config of one run, and what its mistakes are shown with.
+    pub fn read(&self) -> Result<Read, ConfigError> {
+        let overrides = self.overrides();
+        let config = Config::read(&self.config, &overrides)?;
+        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
+        Ok(Read { config, file: self.config.clone(), text, overrides })
+    }
+}
+
+/// A config that was read.
+pub struct Read {
+    pub config: Config,
+    file: PathBuf,
+    text: String,
+    overrides: Vec<Override>,
+}
+
+impl Read {
+    /// An error of one key's value, wherever it was set.
+    pub fn at_key(&self, key: &str, message: String) -> ConfigError {
+        ConfigError::at_key(&self.file, &self.text, &self.overrides, key, message)
+    }
 }
 
 /// Arguments of `run`.
@@ -153,7 +191,7 @@ pub struct SweepWorker {
     #[arg(long, default_value = "auto")]
     pub device: String,
     /// CPU threads where the config leaves them open
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<usize>)]
     pub threads: usize,
     /// Stop when standard input ends
     #[arg(long)]
@@ -174,6 +212,23 @@ pub enum Executor {
 
 fn one_line(text: &str) -> Result<String, String> {
     if text.contains('\n') { Err("expected one line".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A whole number, at least 0.
+fn whole<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "expected a whole number".to_owned())
+}
+
+/// A number.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
+fn repeats(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=10_000).contains(n))
+        .ok_or_else(|| "expected a whole number, 1 to 10000".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -242,13 +297,13 @@ pub struct Bench {
     /// Only cases whose names have one of these parts, such as `resnet18-64` or `train` [default: all]
     pub cases: Vec<String>,
     /// How often each is timed; the median is shown
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = repeats)]
     pub repeats: u32,
     /// Where: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// CPU threads; 0 takes all cores
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = whole::<usize>)]
     pub threads: usize,
     /// As JSON
     #[arg(long)]
@@ -262,7 +317,7 @@ pub struct Diagnose {
     #[arg(value_hint = ValueHint::DirPath)]
     pub run: PathBuf,
     /// Epochs of the training on all labels
-    #[arg(long, default_value_t = 15, value_name = "N")]
+    #[arg(long, default_value_t = 15, value_name = "N", value_parser = whole::<u32>)]
     pub epochs: u32,
     /// Where it is trained: auto, cpu, cuda or cuda:N [default: where the run was]
     #[arg(long, value_name = "DEVICE")]
@@ -281,7 +336,7 @@ pub enum Cache {
     /// Remove the networks used longest ago
     Clean {
         /// Until the rest takes at most so many GiB; 0 removes all that nobody uses
-        #[arg(long, value_name = "GIB", default_value_t = 0.0)]
+        #[arg(long, value_name = "GIB", default_value_t = 0.0, value_parser = number)]
         to: f64,
     },
 }

@@ -24,12 +24,26 @@ const INTERRUPTED: u8 = 130;
 pub struct Problem {
     exit: u8,
     report: miette::Report,
+    /// What else went wrong.
+    others: Vec<Problem>,
 }
 
 impl Problem {
     /// Print it on stderr.
     pub fn print(&self) {
         let _ = writeln!(std::io::stderr(), "{:?}", self.report);
+        self.others.iter().for_each(Problem::print);
+    }
+
+    /// All of these, which are not none, with the exit code of the first.
+    fn several(mut problems: Vec<Problem>) -> Problem {
+        let others = problems.split_off(1);
+        Problem { others, ..problems.remove(0) }
+    }
+
+    /// The same problem of something.
+    fn about(self, what: String) -> Problem {
+        Problem { report: self.report.wrap_err(foreign::lines(&what).into_owned()), ..self }
     }
 
     /// The process's exit code.
@@ -65,13 +79,13 @@ impl Problem {
     fn plain(exit: u8, message: String, hint: Option<String>) -> Problem {
         let mut diagnostic = miette::MietteDiagnostic::new(foreign::lines(&message));
         diagnostic.help = hint.map(|hint| foreign::lines(&hint).into_owned());
-        Problem { exit, report: diagnostic.into() }
+        Problem { exit, report: diagnostic.into(), others: Vec::new() }
     }
 }
 
 impl From<ConfigError> for Problem {
     fn from(error: ConfigError) -> Problem {
-        Problem { exit: USAGE, report: error.into() }
+        Problem { exit: USAGE, report: error.into(), others: Vec::new() }
     }
 }
 
@@ -109,7 +123,8 @@ impl From<DataError> for Problem {
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Problem {
-        Problem::failed(&error, error.hint().map(str::to_owned))
+        let exit = if matches!(error, EngineError::Device { .. }) { USAGE } else { FAILED };
+        Problem::plain(exit, chain(&error), error.hint().map(str::to_owned))
     }
 }
 
@@ -159,11 +174,22 @@ impl From<SessionError> for Problem {
             }
             SessionError::Engine(error) => error.into(),
             SessionError::Run(error) => error.into(),
-            SessionError::Representation { .. } => {
-                let hint = "for example: [representation] with method = \"moco-v2\" and epochs = 20";
-                Problem::usage(error.to_string(), Some(hint.to_owned()))
+            SessionError::Key { .. } => Problem::usage(error.to_string(), None),
+            SessionError::Several(errors) => Problem::several(errors.into_iter().map(Problem::from).collect()),
+            SessionError::InRuns { runs, source } => Problem::from(*source).about(runs),
+            SessionError::Slurm { problem, hint } => Problem::outcome(problem, Some(hint)),
+            SessionError::Study { dir } => {
+                let hint = format!("`coldstart sweep CONFIG --out {}` goes on with it", dir.display());
+                Problem::usage(format!("`{}` is a study of several runs", dir.display()), Some(hint))
             }
-            SessionError::FeatureFile { ref hint, .. } => Problem::usage(error.to_string(), hint.clone()),
+            SessionError::OtherConfig { ref file } => {
+                let hint = format!(
+                    "bring it back as it was to go on; a changed config makes a run of its own, `coldstart run {} --out NEW`: with \
+                     more rounds and the same seed it chooses the same images in the rounds that both have",
+                    file.display()
+                );
+                Problem::outcome(error.to_string(), Some(hint))
+            }
             SessionError::OneClass { .. } => {
                 let hint =
                     "choose more with a strategy that looks at images alone, and label until there are two classes";

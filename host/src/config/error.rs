@@ -1,12 +1,13 @@
-//! The error of this room: file, line, key, the sentence, and the nearest name.
+//! The error of this room: file, line, key, the sentence, and what to do about it.
 
 use super::Override;
 use crate::foreign;
-use crate::nearest::nearest;
 use miette::{NamedSource, SourceSpan};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
 /// What is wrong with a config.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -29,42 +30,44 @@ struct Mistake {
 
 impl ConfigError {
     pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
-        let message = format!("cannot read `{}`: {error}", file.display());
+        let message = match error.kind() {
+            ErrorKind::InvalidData => format!("`{}` is not text in UTF-8, as TOML is", file.display()),
+            _ => format!("cannot read `{}`: {error}", file.display()),
+        };
         Mistake { message, hint: None, source_code: named(file, ""), span: None }.into()
     }
 
-    /// An error of the TOML itself or of a type, at its place in the file.
-    pub(super) fn in_text(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-        let key = error.span().and_then(|span| key_at(text, span.start)).unwrap_or_default();
-        let about = if key.is_empty() { String::new() } else { format!(", key `{key}`") };
-        let sentence = sentence(error);
+    /// An error of the TOML itself, at its place in the file.
+    pub(super) fn no_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+        let words = error.message().lines().collect::<Vec<_>>().join(", ");
         Mistake {
-            message: format!("{sentence} in `{}`{about}", file.display()),
-            hint: suggestion(&sentence),
+            message: format!("`{}` is not valid TOML: {words}", file.display()),
+            hint: None,
             source_code: named(file, text),
             span: error.span().map(SourceSpan::from),
         }
         .into()
     }
 
-    /// An error of the file that shows only with the overrides, at the place of its key.
-    pub(super) fn at_place(file: &Path, text: &str, key: &str, sentence: &str) -> ConfigError {
+    /// An error of one key in the file, at its place.
+    pub(super) fn in_file(file: &Path, text: &str, key: &str, rule: &str) -> ConfigError {
         Mistake {
-            message: format!("{sentence} in `{}`, key `{key}`", file.display()),
-            hint: suggestion(sentence),
+            message: format!("`{key}` {rule} in `{}`", file.display()),
+            hint: None,
             source_code: named(file, text),
             span: span_of(text, key).map(SourceSpan::from),
         }
         .into()
     }
 
-    /// An error that an override brings in.
-    pub(super) fn in_override(file: &Path, culprit: &Override, error: &str) -> ConfigError {
+    /// An error that an override brings in; one of an axis is shown at its list.
+    pub(super) fn in_override(file: &Path, text: &str, culprit: &Override, sentence: &str) -> ConfigError {
+        let span = culprit.axis().and_then(|axis| span_of(text, &format!("sweep.{axis}")));
         Mistake {
-            message: format!("{error} in {culprit}, for `{}`", file.display()),
-            hint: suggestion(error),
-            source_code: named(file, ""),
-            span: None,
+            message: format!("{sentence} in {culprit}, for `{}`", file.display()),
+            hint: None,
+            source_code: named(file, if span.is_some() { text } else { "" }),
+            span: span.map(SourceSpan::from),
         }
         .into()
     }
@@ -78,16 +81,10 @@ impl ConfigError {
         message: impl AsRef<str>,
     ) -> ConfigError {
         let (key, message) = (key.as_ref(), message.as_ref());
-        if let Some(culprit) = overrides.iter().rev().find(|set| set.covers(key)) {
-            return ConfigError::in_override(file, culprit, &format!("`{key}` {message}"));
+        match overrides.iter().rev().find(|set| set.covers(key)) {
+            Some(culprit) => ConfigError::in_override(file, text, culprit, &format!("`{key}` {message}")),
+            None => ConfigError::in_file(file, text, key, message),
         }
-        Mistake {
-            message: format!("`{key}` {message} in `{}`", file.display()),
-            hint: suggestion(message),
-            source_code: named(file, text),
-            span: span_of(text, key).map(SourceSpan::from),
-        }
-        .into()
     }
 
     /// An error of something that was typed, and stands in no file.
@@ -115,48 +112,33 @@ fn named(file: &Path, text: &str) -> NamedSource<String> {
     NamedSource::new(foreign::line(&name), foreign::same_length(text).into_owned()).with_language("toml")
 }
 
-/// The parser's words in one line.
-fn sentence(error: &toml::de::Error) -> String {
-    error.message().lines().collect::<Vec<_>>().join(", ")
+/// The value of a dotted key.
+pub(super) fn value_of<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let (mut table, mut rest) = (table, key);
+    loop {
+        if let Some(value) = table.get(rest) {
+            return Some(value);
+        }
+        let (part, below) = rest.split_once('.')?;
+        (table, rest) = (table.get(part)?.as_table()?, below);
+    }
 }
 
-/// For "unknown field `epocs`, expected one of `epochs`, ...": the nearest of the known names.
-fn suggestion(message: &str) -> Option<String> {
-    let (unknown, known) = message.split_once(", expected ")?;
-    let in_backticks = |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let word = in_backticks(unknown).pop()?;
-    let known = in_backticks(known);
-    nearest(&word, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
-}
-
-/// Where the value of a dotted key stands.
+/// Where a dotted key stands: its value, or its name and value where the table around it lies in one line; of a key that is not
+/// there the section that it would stand in.
 fn span_of(text: &str, key: &str) -> Option<Range<usize>> {
     let document = DeTable::parse(text).ok()?;
-    let (mut table, mut rest) = (document.get_ref(), key);
+    let (mut table, mut rest, mut around) = (document.get_ref(), key, None);
     loop {
         // A key may hold dots itself, in quotes.
         let (part, below) =
             if table.contains_key(rest) { (rest, "") } else { rest.split_once('.').unwrap_or((rest, "")) };
-        let value = table.get(part)?;
+        let Some(value) = table.get(part) else { return around };
         match value.get_ref() {
-            DeValue::Table(inner) if !below.is_empty() => (table, rest) = (inner, below),
+            DeValue::Table(inner) if !below.is_empty() => {
+                (table, rest, around) = (inner, below, Some(value.span()));
+            }
             _ => return Some(value.span()),
         }
     }
-}
-
-/// The dotted key whose name or value stands at a position.
-fn key_at(text: &str, position: usize) -> Option<String> {
-    fn find(table: &DeTable<'_>, position: usize) -> Option<String> {
-        table.iter().find_map(|(key, value)| {
-            let name = key.get_ref();
-            let inner = match value.get_ref() {
-                DeValue::Table(inner) => find(inner, position),
-                _ => None,
-            };
-            let here = key.span().contains(&position) || value.span().contains(&position);
-            inner.map(|inner| format!("{name}.{inner}")).or_else(|| here.then(|| name.to_string()))
-        })
-    }
-    find(DeTable::parse(text).ok()?.get_ref(), position)
 }

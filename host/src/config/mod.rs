@@ -132,9 +132,19 @@ mod defaults {
 }
 
 impl Config {
-    /// Read a config file and apply the overrides in order.
+    /// Read the config file of one run and apply the overrides in order.
+    ///
+    /// Errs where it is wrong, and where it has a table `[sweep]`, which makes several runs of it.
     pub fn read(file: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        if overrides::layered(file, &text, overrides)?.contains_key("sweep") {
+            let rule = "makes a study of several runs, and here one is asked for,";
+            let hint = format!(
+                "`coldstart sweep {}` does its runs; `--unset sweep`, with `-s KEY=VALUE` for what its lists set, makes it one run",
+                file.display()
+            );
+            return Err(ConfigError::at_key(file, &text, overrides, "sweep", rule).with_hint(hint));
+        }
         Config::parse(file, &text, overrides)
     }
 
@@ -146,7 +156,13 @@ impl Config {
     /// The same with a folder of its own at which relative paths begin.
     pub fn parse_in(folder: &Path, file: &Path, text: &str, overrides: &[Override]) -> Result<Config, ConfigError> {
         let mut config = overrides::parse(file, text, overrides)?;
-        config.check().map_err(|(key, message)| ConfigError::at_key(file, text, overrides, key, message))?;
+        if let Err((key, message)) = config.check() {
+            let error = ConfigError::at_key(file, text, overrides, &key, message);
+            return Err(match config.query.hint(&key, overrides) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            });
+        }
         let from_here =
             |path: &Path| std::path::absolute(folder.join(path)).map_err(|error| ConfigError::unreadable(file, &error));
         for path in &mut config.plugins.path {

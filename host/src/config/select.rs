@@ -72,8 +72,8 @@ impl Choosing<'_> {
     /// Settings stay from one selection to the next. Those of the strategy stay with its name: another one begins with its own
     /// defaults. Relative paths in the overrides begin in the working directory.
     pub fn config(&self, file: &Path, before: Option<&str>, overrides: &[Override]) -> Result<Settings, ConfigError> {
-        let mut table: Table =
-            toml::from_str(before.unwrap_or(BEGINNING)).map_err(|error| ConfigError::in_text(file, "", &error))?;
+        let mut table: Table = toml::from_str(before.unwrap_or(BEGINNING))
+            .map_err(|error| ConfigError::no_toml(file, before.unwrap_or(BEGINNING), &error))?;
         self.lay_over(&mut table);
         let text = toml::to_string(&table).expect("it came from TOML");
         let method = self.representation.map(|method| Override::of("representation.method", method));

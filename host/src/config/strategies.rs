@@ -1,6 +1,6 @@
 //! The sections `[initial]` and `[query]`: who chooses, how many, and what is done around whoever chooses.
 
-use super::{Representation, defaults};
+use super::{Override, Representation, defaults};
 use coldstart_plugin_api::Role;
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -202,6 +202,14 @@ impl Initial {
         }
     }
 
+    /// The most images that it may have; a query round labels `query`.
+    pub fn most(&self, query: usize) -> usize {
+        match (self.size, &self.sizer) {
+            (Size::Auto, Some(sizer)) => sizer.most,
+            _ => self.least(query),
+        }
+    }
+
     /// Whether size and sizers fit each other.
     pub(super) fn check_size(&self, query: usize) -> Result<(), (String, String)> {
         let wrong = |key: &str, rule: &str| Err((format!("initial.{key}"), rule.to_owned()));
@@ -249,6 +257,22 @@ impl Query {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What to do where there are two keys that say when to end: the one that is not set on the command line has to go.
+    pub(super) fn hint(&self, key: &str, overrides: &[Override]) -> Option<String> {
+        if key != "query.until" || self.rounds.is_none() || self.until.is_none() {
+            return None;
+        }
+        let is_set = |key: &str| overrides.iter().any(|set| set.covers(key));
+        let other = if is_set("query.rounds") && !is_set("query.until") { "query.until" } else { "query.rounds" };
+        Some(format!("`--unset {other}` leaves it out for once; or delete one of the two in the config"))
+    }
+
+    /// How many labels there are at the end; the fewest, where a sizer says how many there are at the start.
+    pub fn labels_at_the_end(&self, initial: usize) -> usize {
+        let rounds = self.rounds.unwrap_or(0) as usize;
+        self.until.unwrap_or(initial + rounds * self.size)
     }
 
     /// What is done around its strategy.

@@ -10,12 +10,17 @@
 //! baseline = { "query.strategy" = "a" }            # which arm the others are compared with
 //! ```
 
+use super::overrides::is_below;
 use super::{Config, ConfigError, Override};
 use crate::nearest::nearest;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
+/// The table's name.
+const SWEEP: &str = "sweep";
+/// Which arm the others are compared with.
+const BASELINE: &str = "baseline";
 /// The axis whose points may set keys of any section.
 const ANY_SECTION: &str = "arm";
 /// What a point that is a table may be called.
@@ -32,6 +37,9 @@ pub struct Sweep {
     pub axes: Vec<Axis>,
     /// Every combination: all arms of one seed before those of the next.
     pub cells: Vec<Cell>,
+    file: PathBuf,
+    /// The file without the overrides, which mistakes are shown in.
+    original: String,
 }
 
 /// A list in `[sweep]`.
@@ -49,6 +57,8 @@ pub struct Cell {
     pub labels: Vec<String>,
     /// Its config, without `[sweep]`.
     pub config: Config,
+    /// What was laid over the file for it.
+    sets: Vec<Override>,
 }
 
 /// An element of an axis: its name, and the keys that it sets.
@@ -71,41 +81,96 @@ impl Axis {
 }
 
 impl Sweep {
-    /// Read a config with a table `[sweep]`; overrides of `sweep.KEY` change the table, all others the rest.
+    /// Read a config with a table `[sweep]`; overrides of `sweep` and its keys change the table, all others the rest.
     ///
     /// Errs where the config or any combination is wrong.
     pub fn read(file: &Path, overrides: &[Override]) -> Result<Sweep, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
-        let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, overrides, key, message);
-        let mut table: Table = toml::from_str(&text).map_err(|error| ConfigError::in_text(file, &text, &error))?;
-        let Some(Value::Table(given)) = table.remove("sweep") else {
-            return Err(at_key("sweep", "is missing: a table of lists, such as `seed = [1, 2, 3, 4, 5]`".to_owned()));
+        let original = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let text = &original;
+        let at_key = |key: &str, message: String| ConfigError::at_key(file, text, overrides, key, message);
+        let mut table: Table = toml::from_str(text).map_err(|error| ConfigError::no_toml(file, text, &error))?;
+        let (of_sweep, base): (Vec<Override>, Vec<Override>) =
+            overrides.iter().cloned().partition(|set| set.path()[0] == SWEEP);
+        for set in &base {
+            set.apply(&mut table).map_err(|error| ConfigError::in_override(file, text, set, &error))?;
+        }
+        let sweep = lists(table.remove(SWEEP), &of_sweep)
+            .map_err(|(set, error)| ConfigError::in_override(file, text, set, &error))?;
+        let Some(sweep) = sweep else {
+            return Err(at_key(SWEEP, "is missing: a table of lists, such as `seed = [1, 2, 3, 4, 5]`,".to_owned()));
         };
-        let mut sweep = flat(given);
-        let (of_sweep, of_base): (Vec<&Override>, Vec<&Override>) =
-            overrides.iter().partition(|set| set.key().starts_with("sweep."));
-        for set in of_sweep {
-            sweep.insert(set.key()["sweep.".len()..].to_owned(), set.value().clone());
-        }
-        for set in &of_base {
-            set.apply(&mut table).map_err(|error| ConfigError::in_override(file, set, &error))?;
-        }
-        let axes = axes(&sweep).map_err(|(key, message)| at_key(&format!("sweep.{key}"), message))?;
-        check_apart(&axes, &of_base).map_err(|(key, message)| at_key(&key, message))?;
+        let axes = axes(&sweep).map_err(|(key, message)| at_key(&of_table(&key), message))?;
+        check_apart(&axes, &base).map_err(|(key, message)| at_key(&key, message))?;
         check_baseline(&sweep, &axes).map_err(|message| at_key("sweep.baseline", message))?;
-        let base: Vec<Override> = of_base.into_iter().cloned().collect();
         let cells = crossed(&axes).map(|points| {
             let sets = points.iter().flat_map(|point| &point.sets);
             let sets: Vec<Override> = base.iter().chain(sets).cloned().collect();
-            let config = Config { sweep: None, ..Config::parse(file, &text, &sets)? };
-            Ok(Cell { labels: points.iter().map(|point| point.label.clone()).collect(), config })
+            let config = Config { sweep: None, ..Config::parse(file, text, &sets)? };
+            Ok(Cell { labels: points.iter().map(|point| point.label.clone()).collect(), config, sets })
         });
         let cells = cells.collect::<Result<Vec<Cell>, ConfigError>>()?;
-        check_distinct(&cells).map_err(|message| at_key("sweep", message))?;
-        table.insert("sweep".to_owned(), Value::Table(sweep));
-        let text = if overrides.is_empty() { text } else { table.to_string() };
+        check_distinct(&cells).map_err(|message| at_key(SWEEP, message))?;
+        let compare_at = sweep.get("compare_at").and_then(Value::as_integer);
+        table.insert(SWEEP.to_owned(), Value::Table(sweep));
+        let text = if overrides.is_empty() { original.clone() } else { table.to_string() };
         let name = cells.first().map(|cell| cell.config.name.clone()).unwrap_or_default();
-        Ok(Sweep { name, text, axes, cells })
+        let sweep = Sweep { name, text, axes, cells, file: file.to_owned(), original };
+        if let Some(labels) = compare_at {
+            let checked = sweep.check_compare_at(labels as usize);
+            checked.map_err(|message| {
+                ConfigError::at_key(file, &sweep.original, overrides, "sweep.compare_at", message)
+            })?;
+        }
+        Ok(sweep)
+    }
+
+    /// An error of a key's value in one combination, wherever it was set.
+    pub fn at_key(&self, cell: &Cell, key: &str, message: impl AsRef<str>) -> ConfigError {
+        ConfigError::at_key(&self.file, &self.original, &cell.sets, key, message)
+    }
+
+    /// Which runs these are, by their positions: `query.strategy` is `a` or `b`; none if they are all.
+    pub fn in_words(&self, cells: &[usize]) -> Option<String> {
+        if cells.len() == self.cells.len() {
+            return None;
+        }
+        let of_axis = |(i, axis): (usize, &Axis)| {
+            let labels: BTreeSet<&str> = cells.iter().map(|cell| self.cells[*cell].labels[i].as_str()).collect();
+            if labels.len() == axis.points.len() {
+                return None;
+            }
+            let named = axis.labels().into_iter().filter(|label| labels.contains(label));
+            let named: Vec<String> = named.map(|label| format!("`{label}`")).collect();
+            Some(format!("`{}` is {}", axis.name, named.join(" or ")))
+        };
+        let said: Vec<String> = self.axes.iter().enumerate().filter_map(of_axis).collect();
+        let (n, all) = (cells.len(), self.cells.len());
+        let those = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
+        Some(match said.is_empty() {
+            true => format!("{those} of {all}"),
+            false => format!("{those} of {all}, where {}", said.join(" and ")),
+        })
+    }
+
+    /// Whether the labels at which arms are compared lie within what each arm has.
+    fn check_compare_at(&self, labels: usize) -> Result<(), String> {
+        let ends = |cell: &Cell| {
+            let Config { initial, query, .. } = &cell.config;
+            query.labels_at_the_end(initial.most(query.size))
+        };
+        let begins = |cell: &Cell| cell.config.initial.least(cell.config.query.size);
+        let short: Vec<usize> = (0..self.cells.len()).filter(|i| ends(&self.cells[*i]) < labels).collect();
+        if let Some(most) = short.iter().map(|i| ends(&self.cells[*i])).max() {
+            let which = self.in_words(&short).map(|words| format!(": {words}")).unwrap_or_default();
+            let rule = if short.len() == self.cells.len() { "the runs end with" } else { "some runs end with at most" };
+            return Err(format!("is {labels}, but {rule} {most} labels{which}"));
+        }
+        match self.cells.iter().map(begins).min() {
+            Some(least) if least > labels => {
+                Err(format!("is {labels}, but every run begins with {least} labels or more"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -120,12 +185,64 @@ pub fn configs(file: &Path) -> Result<Vec<Config>, ConfigError> {
     }
 }
 
+/// The table `[sweep]` of a file with the overrides of it laid over, tables within it as dotted keys; none if there is no such
+/// table. The error is an override and a sentence.
+fn lists(given: Option<Value>, overrides: &[Override]) -> Result<Option<Table>, (&Override, String)> {
+    let mut lists = match given {
+        Some(Value::Table(given)) => Some(flat(given)),
+        _ => None,
+    };
+    for set in overrides {
+        let outcome = match (set.path(), set.value()) {
+            ([_], Some(Value::Table(given))) => {
+                lists = Some(flat(given.clone()));
+                Ok(())
+            }
+            ([_], Some(_)) => Err("`sweep` must be a table of lists, such as `{ seed = [1, 2, 3] }`,".to_owned()),
+            ([_], None) => lists.take().map(drop).ok_or_else(|| set.nothing()),
+            ([_, first, below @ ..], value) => {
+                lay_over(lists.get_or_insert_default(), first, below, value).ok_or_else(|| set.nothing())
+            }
+            ([], _) => Ok(()),
+        };
+        outcome.map_err(|error| (set, error))?;
+    }
+    Ok(lists)
+}
+
+/// Sets a key of the flat table `[sweep]`, or takes it out; none if there is nothing to take out.
+fn lay_over(lists: &mut Table, first: &str, below: &[String], value: Option<&Value>) -> Option<()> {
+    if first == BASELINE && !below.is_empty() {
+        let baseline = lists.entry(BASELINE).or_insert_with(|| Value::Table(Table::new())).as_table_mut()?;
+        let Some(value) = value else { return baseline.remove(&below.join(".")).map(drop) };
+        baseline.insert(below.join("."), value.clone());
+        return Some(());
+    }
+    let key = [first].into_iter().chain(below.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+    let n_before = lists.len();
+    lists.retain(|name, _| *name != key && !is_below(name, &key));
+    match value {
+        Some(Value::Table(inner)) if key != BASELINE => {
+            lists.extend(flat(Table::from_iter([(key, Value::Table(inner.clone()))])))
+        }
+        Some(value) => drop(lists.insert(key, value.clone())),
+        None if lists.len() == n_before => return None,
+        None => {}
+    }
+    Some(())
+}
+
+/// The dotted key of a key of the table, or of the table itself.
+fn of_table(key: &str) -> String {
+    if key.is_empty() { SWEEP.to_owned() } else { format!("{SWEEP}.{key}") }
+}
+
 /// Tables within the table as dotted keys; but for the baseline, whose keys are names of axes.
 fn flat(given: Table) -> Table {
     let mut flat = Table::new();
     for (key, value) in given {
         match value {
-            Value::Table(inner) if key != "baseline" => {
+            Value::Table(inner) if key != BASELINE => {
                 flat.extend(self::flat(inner).into_iter().map(|(below, value)| (format!("{key}.{below}"), value)));
             }
             value => drop(flat.insert(key, value)),
@@ -140,7 +257,7 @@ fn axes(sweep: &Table) -> Result<Vec<Axis>, (String, String)> {
     for (name, value) in sweep {
         let wrong = |rule: &str| Err((name.clone(), rule.to_owned()));
         match (name.as_str(), value) {
-            ("baseline", _) => {}
+            (BASELINE, _) => {}
             ("compare_at", Value::Integer(labels)) if *labels > 0 => {}
             ("compare_at", _) => return wrong("must be a number of labels, at least 1"),
             (_, Value::Array(values)) if !values.is_empty() => axes.push(axis(name, values)?),
@@ -175,7 +292,7 @@ fn point(name: &str, value: &Value) -> Result<Point, String> {
         Value::Table(keys) => keys.clone(),
         _ if name == ANY_SECTION => return Err("must be a list of tables of keys".to_owned()),
         value => {
-            let sets = vec![Override::in_sweep(name, value.clone())];
+            let sets = vec![Override::in_sweep(name, name, value.clone())];
             return Ok(Point { label: plain(value), sets });
         }
     };
@@ -187,20 +304,22 @@ fn point(name: &str, value: &Value) -> Result<Point, String> {
     if name.contains('.') {
         let texts: Vec<String> = keys.values().map(plain).collect();
         let label = label.unwrap_or_else(|| texts.join(", "));
-        return Ok(Point { label, sets: vec![Override::in_sweep(name, Value::Table(keys))] });
+        return Ok(Point { label, sets: vec![Override::in_sweep(name, name, Value::Table(keys))] });
     }
     let mut sets = Vec::new();
     for (key, value) in &keys {
         match (name, value) {
             (ANY_SECTION, Value::Table(section)) if !key.contains('.') => {
-                sets.extend(section.iter().map(|(below, v)| Override::in_sweep(&format!("{key}.{below}"), v.clone())));
+                sets.extend(
+                    section.iter().map(|(below, v)| Override::in_sweep(name, &format!("{key}.{below}"), v.clone())),
+                );
             }
-            (ANY_SECTION, value) => sets.push(Override::in_sweep(key, value.clone())),
-            (section, value) => sets.push(Override::in_sweep(&format!("{section}.{key}"), value.clone())),
+            (ANY_SECTION, value) => sets.push(Override::in_sweep(name, key, value.clone())),
+            (section, value) => sets.push(Override::in_sweep(name, &format!("{section}.{key}"), value.clone())),
         }
     }
     let label = label.unwrap_or_else(|| {
-        let mut texts: Vec<String> = sets.iter().map(|set| plain(set.value())).collect();
+        let mut texts: Vec<String> = sets.iter().filter_map(|set| set.value()).map(plain).collect();
         texts.dedup();
         texts.join(", ")
     });
@@ -215,7 +334,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// No key may be set by two axes, or by an axis and an override: one of them would count for nothing.
-fn check_apart(axes: &[Axis], overrides: &[&Override]) -> Result<(), (String, String)> {
+fn check_apart(axes: &[Axis], overrides: &[Override]) -> Result<(), (String, String)> {
     let meets = |a: &Override, b: &Override| a.covers(b.key()) || b.covers(a.key());
     for (i, axis) in axes.iter().enumerate() {
         let sets = || axis.points.iter().flat_map(|point| &point.sets);
@@ -236,7 +355,7 @@ fn check_apart(axes: &[Axis], overrides: &[&Override]) -> Result<(), (String, St
 
 /// Whether the baseline names points of axes.
 fn check_baseline(sweep: &Table, axes: &[Axis]) -> Result<(), String> {
-    let Some(baseline) = sweep.get("baseline") else { return Ok(()) };
+    let Some(baseline) = sweep.get(BASELINE) else { return Ok(()) };
     let form = "must be a table of axes and their values, such as { \"query.strategy\" = \"NAME\" }";
     let baseline = baseline.as_table().ok_or(form)?;
     let known = |word: &str, of: &mut dyn Iterator<Item = &str>| {
@@ -373,9 +492,9 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
             (with("\"query.size\" = []"), vec![], "`sweep.query.size` must be a list"),
             (with("\"query.size\" = [3, 3]"), vec![], "has `3` twice"),
             (with("\"query.size\" = [3, 0]"), vec![], "`query.size` must be at least 1"),
-            (with("\"query.sice\" = [3]"), vec![], "unknown field `sice`, expected"),
+            (with("\"query.sice\" = [3]"), vec![], "`query.sice` is not a known key"),
             // The file lacks a strategy, which the axis brings; what is left wrong is another key of the file.
-            (format!("wrong = 1\n{seeds}"), vec![], "unknown field `wrong`, expected"),
+            (format!("wrong = 1\n{seeds}"), vec![], "`wrong` is not a known key"),
             (with("\"query.size\" = [\"many\"]"), vec![], "query.size"),
             (
                 with("initial = [{ strategy = \"b\" }]"),

@@ -59,12 +59,12 @@ fn overrides_are_dotted_and_typed() {
 #[test]
 fn mistakes_name_the_file_the_key_and_the_nearest_name() {
     for (find, replace, expected) in [
+        ("epochs = 3", "epocs = 3", vec!["`training.epocs` is not a known key", "did you mean `epochs`?", "line 8"]),
         (
             "epochs = 3",
-            "epocs = 3",
-            vec!["unknown field `epocs`", "training.epocs", "did you mean `epochs`?", "line 8"],
+            "epochs = \"three\"",
+            vec!["`training.epochs` must be a whole number, not the text \"three\"", "line 8"],
         ),
-        ("epochs = 3", "epochs = \"three\"", vec!["invalid type", "training.epochs", "line 8"]),
         ("epochs = 3", "epochs = 0", vec!["`training.epochs`", "line 8"]),
         ("kind = \"synthetic\"", "kind = \"sythetic\"", vec!["dataset.kind", "did you mean `synthetic`?"]),
         ("size = 10", "size = 0", vec!["`initial.size` must be at least 1"]),
@@ -86,7 +86,7 @@ fn mistakes_name_the_file_the_key_and_the_nearest_name() {
 fn a_bad_override_is_the_one_named() {
     for (given, culprit, expected) in [
         (vec!["seed=2", "training.epocs=3"], "training.epocs=3", "did you mean `epochs`?"),
-        (vec!["initial.size=many", "seed=2"], "initial.size=\"many\"", "expected a number of images, or \"auto\""),
+        (vec!["initial.size=many", "seed=2"], "initial.size=\"many\"", "must be a number of images, or \"auto\""),
         (vec!["initial.size=0"], "initial.size=0", "must be at least 1"),
         (vec!["name.first=x"], "name.first=\"x\"", "not a section"),
     ] {
@@ -131,6 +131,6 @@ fn two_overrides_may_make_a_section_together() {
     assert!(error.contains("-s query.mix.strategy=\"margin\"") && error.contains("weight"), "{error}");
     for weight in ["0", "1", "-0.5", "nan"] {
         let error = read(MINIMAL, &["query.mix.strategy=margin", &format!("query.mix.weight={weight}")]).unwrap_err();
-        assert!(error.contains("above 0 and below 1") || error.contains("invalid type"), "{error}");
+        assert!(error.contains("above 0 and below 1"), "{error}");
     }
 }

@@ -37,14 +37,20 @@ const LEFT_BY_A_KILLED_START: [&str; 5] =
     ["plugins.lock", "environment.json", "plugins.partial", "environment.partial", "config.partial"];
 
 impl RunDir {
-    /// Make a new run's folder; errs if there is anything in it but what a start leaves that was killed at once.
-    pub fn create(root: &Path) -> Result<RunDir, RunError> {
+    /// Errs if there is anything in the folder but what a start leaves that was killed at once.
+    pub fn check_free(root: &Path) -> Result<(), RunError> {
         let foreign = |entry: &fs::DirEntry| LEFT_BY_A_KILLED_START.iter().all(|left| entry.file_name() != *left);
         let occupied = fs::read_dir(root).is_ok_and(|entries| entries.flatten().any(|entry| foreign(&entry)));
         if occupied {
             let problem = if root.join("config.toml").exists() { "holds a run already" } else { "is not empty" };
             return Err(RunError::Directory { path: root.to_owned(), problem: problem.to_owned() });
         }
+        Ok(())
+    }
+
+    /// Make a new run's folder, which must be [free](RunDir::check_free).
+    pub fn create(root: &Path) -> Result<RunDir, RunError> {
+        RunDir::check_free(root)?;
         files::create_folder(root)?;
         Ok(RunDir { root: root.to_owned() })
     }

@@ -1,15 +1,13 @@
 //! One selection for a folder of images, apart from the loop: labels are those that people gave, and nothing is measured.
 
 use super::learner::EngineLearner;
-use super::strategy::{Finder, Strategy};
-use super::{Options, SessionError, pool_images, selector, services};
-use crate::config::{Config, ConfigError};
+use super::strategy::Strategy;
+use super::{AtKey, Options, SessionError, pool_images, preflight, selector, services};
+use crate::config::{Config, Seat};
 use crate::data::Dataset;
 use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed, write_atomically};
 use crate::operations::{self, Representation, Services, write_map};
-use crate::plugin::SearchPath;
 use crate::plugin::lock::Lock;
-use crate::plugin::trust::TrustStore;
 use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
 use coldstart_plugin_api::{Code, Role, Selection};
 use std::path::Path;
@@ -53,52 +51,63 @@ pub struct Chosen {
     pub state: Vec<u8>,
 }
 
-impl Chooser {
-    /// Finds and loads the strategies of `role`, and puts the images on the device. Of pretexts whose length the config leaves
-    /// open, the epochs are cut to what takes minutes.
-    ///
-    /// `data` has the labels that people gave. Errs with whatever can be known to be wrong before anything is trained.
-    pub fn new(
-        mut config: Config,
-        role: Role,
-        data: Dataset,
-        options: &Options,
-        at_key: &dyn Fn(&str, String) -> ConfigError,
-    ) -> Result<Chooser, SessionError> {
+/// The strategies of a selection, found and checked before the images are read.
+pub struct Found {
+    config: Config,
+    role: Role,
+    strategies: Vec<Strategy>,
+    /// For each whether the config says for how many epochs it learns.
+    say_epochs: Vec<bool>,
+}
+
+impl Found {
+    /// Finds and loads the strategies of `role`. Errs with whatever can be known to be wrong without the images.
+    pub fn new(mut config: Config, role: Role, options: &Options, at_key: AtKey<'_>) -> Result<Found, SessionError> {
         if config.plugins.oracles {
             let message = "lets in strategies that read every label, and here nobody has them".to_owned();
             return Err(SessionError::Config(at_key("plugins.oracles", message)));
         }
+        let seats: Vec<Seat> = config.seats().into_iter().filter(|seat| seat.role == role).collect();
+        let say_epochs = seats.into_iter().map(|seat| config.strategy(seat).1.contains_key("epochs")).collect();
+        let strategies = preflight::find(&mut config, Some(role), options, at_key).map_err(SessionError::several)?;
+        let device = preflight::check_device(options);
+        let settings = preflight::of_settings(&config, &strategies, at_key);
+        SessionError::of(device.into_iter().chain(settings).collect())?;
+        Ok(Found { config, role, strategies, say_epochs })
+    }
+
+    /// Puts the images on the device. Of pretexts whose length the config leaves open, the epochs are cut to what takes minutes.
+    ///
+    /// `data` has the labels that people gave. Errs with whatever can be known to be wrong before anything is trained.
+    pub fn with(self, data: Dataset, options: &Options, at_key: AtKey<'_>) -> Result<Chooser, SessionError> {
+        let Found { mut config, role, mut strategies, say_epochs } = self;
         let epochs = FEWEST_EPOCHS.max(IMAGE_PASSES / data.pool.len().max(1) as u64);
-        let search = SearchPath::new(&config.plugins.path);
-        let store = TrustStore::open()?;
-        let lock = options.lock.as_ref();
-        let Options { allow_unsigned, threads, .. } = *options;
-        let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
-        let mut strategies = Vec::new();
-        for seat in config.seats().into_iter().filter(|seat| seat.role == role) {
-            let said = config.strategy(seat).1.contains_key("epochs");
-            let mut strategy = finder.find(&mut config, seat)?;
-            if let (false, Some(published)) = (said, strategy.shorten(&mut config, epochs)) {
+        for (strategy, _) in strategies.iter_mut().zip(say_epochs).filter(|(_, said)| !said) {
+            if let Some(published) = strategy.shorten(&mut config, epochs) {
                 let name = &strategy.manifest.name;
                 let line = format!("`{name}` learns for {epochs} epochs instead of {published}: `-s params.epochs=N`");
                 options.meter.step(&line);
             }
-            strategies.push(Arc::new(strategy));
         }
         check_classes(&data.classes, &strategies)?;
         if let Some(representation) = config.representation.as_mut().filter(|section| section.is_trained()) {
             representation.epochs.get_or_insert(epochs as u32);
         }
         let data = Arc::new(data);
+        SessionError::of(preflight::of_features(&config, &data, at_key))?;
         let device = options.open_device(&config)?;
+        if let Some(error) = preflight::of_model(&config, &data, &device, at_key) {
+            return Err(error);
+        }
         let pool = pool_images(&config, &data, &device)?;
         let services = Arc::new(services(&config, data, pool, &device, options)?);
         let learner = EngineLearner::new(&config, services.clone(), device, None, None);
-        learner.check_weights()?;
+        let strategies = strategies.into_iter().map(Arc::new).collect();
         Ok(Chooser { config, role, strategies, services, learner })
     }
+}
 
+impl Chooser {
     /// The config, every default written out.
     pub fn config(&self) -> &Config {
         &self.config
@@ -189,7 +198,7 @@ fn asks_model(strategy: &Strategy) -> bool {
 }
 
 /// A single class leaves a model nothing to learn. A strategy that has its own network trained may ask that one.
-fn check_classes(classes: &[String], strategies: &[Arc<Strategy>]) -> Result<(), SessionError> {
+fn check_classes(classes: &[String], strategies: &[Strategy]) -> Result<(), SessionError> {
     let trains = |strategy: &Strategy| strategy.manifest.needs.iter().any(|need| need == TRAIN_1.0);
     let lost = strategies.iter().find(|strategy| asks_model(strategy) && !trains(strategy));
     match (classes, lost.filter(|strategy| strategy.seat.role == Role::Query)) {

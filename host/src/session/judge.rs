@@ -2,7 +2,7 @@
 //! whether a pretext knows. None of it reaches a strategy.
 
 use super::record::Environment;
-use super::{Options, SessionError, learner, services};
+use super::{AtKey, Options, SessionError, learner, preflight, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
@@ -82,14 +82,42 @@ pub struct TaskJudgement {
 
 /// Train the representation of `config`, or find it; judge it beside untrained weights and raw pixels; store its features in
 /// `out`, if given: `features.npy` and `test-features.npy`, rows in the order of `ids.npy`, and `representation.json`.
-pub fn represent(config: &Config, options: &Options, out: Option<&Path>) -> Result<Vec<Judgement>, SessionError> {
-    let data = options.shelf.data(config, options.data_root.as_deref())?;
-    let court = Court::new(config, data, options)?;
+///
+/// Errs with whatever can be known to be wrong before anything is trained; `at_key` says how to point at a key in the config.
+pub fn represent(
+    config: &Config,
+    options: &Options,
+    out: Option<&Path>,
+    at_key: AtKey<'_>,
+) -> Result<Vec<Judgement>, SessionError> {
+    let wrong = |rule: String| SessionError::Config(at_key("representation", rule));
+    match &config.representation {
+        Some(section) if section.is_trained() => {}
+        Some(section) => {
+            let rule = format!("is `{}`, which nobody trains: this command trains a representation", section.method);
+            return Err(wrong(rule));
+        }
+        None => {
+            return Err(wrong(
+                "is missing: this command trains it, for example with `method = \"moco-v2\"`,".to_owned(),
+            ));
+        }
+    }
+    SessionError::of(
+        preflight::check_device(options).into_iter().chain(preflight::of_settings(config, &[], at_key)).collect(),
+    )?;
+    let data = options.shelf.data(config, options.data_root.as_deref());
+    let data = data.map_err(|error| preflight::of_session(error, config, at_key))?;
+    let court = Court::new(config, data, options).map_err(|error| preflight::of_session(error, config, at_key))?;
     let Some(Representation::Trained(spec)) = court.services.representation.clone() else {
-        let problem = "is missing, or nothing that is trained: this command trains it".to_owned();
-        return Err(SessionError::Representation { key: "representation".to_owned(), problem });
+        return Err(wrong("is nothing that is trained".to_owned()));
     };
-    let (entry, training) = operations::train(&court.services, &spec, &court.whole_pool()).map_err(of_section)?;
+    let trained = operations::train(&court.services, &spec, &court.whole_pool());
+    let (entry, training) = trained.map_err(|error| match error.code {
+        // What its training asks for comes from the section.
+        Code::BAD_PARAMS => wrong(format!("cannot be trained: {}", error.message)),
+        _ => failed(error),
+    })?;
     let network = operations::load(&court.services, &training.model).map_err(failed)?;
     let features = court.embed(&network)?;
     let judged = court.judge(&training.name, Some(&training.model), &features)?;
@@ -152,17 +180,6 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     let text = serde_json::to_vec_pretty(&diagnosis).expect("plain data");
     write_atomically(&dir.path("diagnostics.json"), &text)?;
     Ok(diagnosis)
-}
-
-/// What the training of a representation asks for comes from its section of the config.
-fn of_section(error: Error) -> SessionError {
-    match error.code {
-        Code::BAD_PARAMS => SessionError::Representation {
-            key: "representation".to_owned(),
-            problem: format!("cannot be trained: {}", error.message),
-        },
-        _ => failed(error),
-    }
 }
 
 fn failed(error: Error) -> SessionError {

@@ -9,23 +9,26 @@ mod error;
 mod judge;
 mod learner;
 mod mixed;
+mod preflight;
 mod record;
 mod selector;
 mod shelf;
 mod strategy;
 
-pub use choose::{Chooser, Chosen, Question};
+pub use choose::{Chooser, Chosen, Found, Question};
 pub use error::SessionError;
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
+pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
 use crate::data::Dataset;
 use crate::engine::{self, Device, EngineError, Images, Restart};
-use crate::experiment::{Budget, End, Experiment, Outcome, RunDir, RunError, Selector, Sizers, Watcher};
+use crate::experiment::{
+    Budget, End, Event, Experiment, Journal, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+};
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
-use crate::plugin::trust::TrustStore;
 use crate::plugin::{Recorder, SearchPath};
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
@@ -74,50 +77,59 @@ impl Options {
 /// Run a config into a new folder, from the beginning or from round 0 of another run.
 ///
 /// `from` must be a finished run whose config differs from this one in nothing that matters in round 0: all but its name and
-/// the section `[query]`. `at_key` only serves messages: how to point at a key in the config.
+/// the section `[query]`. `at_key` only serves messages: how to point at a key in the config. Errs with everything that can be known
+/// to be wrong: before the images are read, before anything is trained, before there is a folder.
 pub fn start(
     mut config: Config,
     (out, from): (&Path, Option<&Path>),
     options: &Options,
     watcher: &mut dyn Watcher,
-    at_key: &dyn Fn(&str, String) -> ConfigError,
+    at_key: AtKey<'_>,
 ) -> Result<Outcome, SessionError> {
-    let strategies = find(&mut config, options, at_key)?;
+    RunDir::check_free(out)?;
+    let strategies = preflight::before_the_images(&mut config, options, at_key).map_err(SessionError::several)?;
+    let strategies = strategies.into_iter().map(Arc::new).collect();
     let start = Instant::now();
-    let data = options.shelf.data(&config, options.data_root.as_deref())?;
+    let data = options.shelf.data(&config, options.data_root.as_deref());
+    let data = data.map_err(|error| preflight::of_session(error, &config, at_key))?;
     let reading = start.elapsed();
     let device = options.open_device(&config)?;
+    SessionError::of(preflight::of_images(&config, &data, at_key))?;
+    if let Some(error) = preflight::of_model(&config, &data, &device, at_key) {
+        return Err(error);
+    }
     let session = Session { config, data, reading, device, strategies };
     session.run(Place::New { out, from }, options, watcher)
 }
 
-/// Find and load the strategies of a config, and no more: what [`start`] would say of them is said before any work.
-pub fn check(
-    mut config: Config,
-    options: &Options,
-    at_key: &dyn Fn(&str, String) -> ConfigError,
-) -> Result<(), SessionError> {
-    find(&mut config, options, at_key).map(drop)
+/// How many labels a run has, if it is finished.
+///
+/// Errs where the folder holds no run, and where its config was edited since.
+pub fn finished(dir: &Path) -> Result<Option<usize>, SessionError> {
+    let dir = open_run(dir)?;
+    Environment::read(&dir)?.check_config(&dir)?;
+    let events = Journal::read(&dir.path("journal.jsonl")).unwrap_or_default();
+    if events.last() != Some(&Event::RunFinished) {
+        return Ok(None);
+    }
+    let last = dir.finished_rounds()?.saturating_sub(1);
+    Ok(Some(dir.read_metrics(last)?.labels))
 }
 
-fn find(
-    config: &mut Config,
-    options: &Options,
-    at_key: &dyn Fn(&str, String) -> ConfigError,
-) -> Result<Vec<Arc<Strategy>>, SessionError> {
-    let search = SearchPath::new(&config.plugins.path);
-    let (store, lock) = (TrustStore::open()?, options.lock.as_ref());
-    let Options { allow_unsigned, threads, .. } = *options;
-    let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
-    config.seats().into_iter().map(|seat| Ok(Arc::new(finder.find(config, seat)?))).collect()
+/// A run's folder; errs at one that holds a study, or nothing.
+fn open_run(dir: &Path) -> Result<RunDir, SessionError> {
+    if !dir.join("config.toml").is_file() && dir.join("plan.csv").is_file() {
+        return Err(SessionError::Study { dir: dir.to_owned() });
+    }
+    Ok(RunDir::open(dir)?)
 }
 
 /// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
 pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-    let dir = RunDir::open(dir)?;
-    let mut config = Config::read_resolved(&dir.path("config.toml"))?;
+    let dir = open_run(dir)?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
+    let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     environment.check_files(&config)?;
     let locked = record::read_lock(&dir)?;
     let search = SearchPath::new(&config.plugins.path);
@@ -251,9 +263,8 @@ fn selector(
         Role::Initial => config.initial.seed.unwrap_or(config.seed),
         _ => config.seed,
     };
-    let own = representation(own.as_ref(), config, &services.data)?;
+    let own = representation(own.as_ref(), config, &services.data).map_err(SessionError::of_key)?;
     let features = own.or_else(|| services.representation.clone());
-    check_file(services, features.as_ref())?;
     let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(|strategy| {
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
         let player = Player::create(strategy.clone(), services.clone(), (seed, features.clone()), recorder);
@@ -276,7 +287,8 @@ fn sizers(
     recorded: bool,
 ) -> Result<Vec<PluginSizer>, SessionError> {
     let seed = config.initial.seed.unwrap_or(config.seed);
-    let own = representation(config.initial.representation.as_ref(), config, &services.data)?;
+    let own =
+        representation(config.initial.representation.as_ref(), config, &services.data).map_err(SessionError::of_key)?;
     let features = own.or_else(|| services.representation.clone());
     let of_role = strategies.iter().filter(|strategy| strategy.seat.role == Role::Sizer).map(|strategy| {
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
@@ -295,7 +307,7 @@ fn services(
     options: &Options,
 ) -> Result<Services, SessionError> {
     Ok(Services {
-        representation: representation(config.representation.as_ref(), config, &data)?,
+        representation: representation(config.representation.as_ref(), config, &data).map_err(SessionError::of_key)?,
         features: Mutex::default(),
         oracles: config.plugins.oracles,
         data,
@@ -313,12 +325,12 @@ fn services(
     })
 }
 
-/// Where the features of a section come from, if there is one.
+/// Where the features of a section come from, if there is one. Errs with the key, as in `[representation]`, and the sentence.
 fn representation(
     section: Option<&config::Representation>,
     config: &Config,
     data: &Dataset,
-) -> Result<Option<Representation>, SessionError> {
+) -> Result<Option<Representation>, (String, String)> {
     let Some(section) = section else { return Ok(None) };
     Ok(Some(match section.method.as_str() {
         "pixels" => Representation::Pixels { components: section.components.unwrap_or(COMPONENTS) as usize },
@@ -331,19 +343,9 @@ fn representation(
         _ => {
             let side = data.shape.height.min(data.shape.width);
             let spec = section.spec(side, &config.model);
-            Representation::Trained(spec.map_err(|(key, problem)| SessionError::Representation { key, problem })?)
+            Representation::Trained(spec?)
         }
     }))
-}
-
-/// Reads the features that come from a file: one that does not fit is met before the run has a folder.
-fn check_file(services: &Services, features: Option<&Representation>) -> Result<(), SessionError> {
-    let Some(Representation::File(_)) = features else { return Ok(()) };
-    let read = operations::of_pool(services, features);
-    read.map(drop).map_err(|mut error| {
-        let hint = error.details.remove("hint");
-        SessionError::FeatureFile { problem: error.message, hint }
-    })
 }
 
 /// Principal components of the pixels, unless the config says how many: as few as keep nine tenths of the variance of small

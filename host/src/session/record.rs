@@ -1,6 +1,6 @@
 //! What ran: the files that are written once, before round 0, and read when a run is resumed.
 
-use super::Strategy;
+use super::{SessionError, Strategy};
 use crate::config::Config;
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device};
@@ -85,15 +85,14 @@ impl Environment {
     }
 
     /// Errs if the run's config was edited since: the rounds before and after would not belong together.
-    pub fn check_config(&self, dir: &RunDir) -> Result<(), RunError> {
+    pub fn check_config(&self, dir: &RunDir) -> Result<(), SessionError> {
         let path = dir.path("config.toml");
         let text =
             std::fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
         if sha256(&text) == self.config_sha256 {
             return Ok(());
         }
-        let problem = "it is not the config that the run began with; a changed one needs a run of its own".to_owned();
-        Err(RunError::Damaged { path, problem })
+        Err(SessionError::OtherConfig { file: path })
     }
 
     /// Errs if a file of weights or features that the run began with is gone or another.

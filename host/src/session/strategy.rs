@@ -1,7 +1,7 @@
 //! From the name in a config to a strategy that is loaded: found, trusted, checked, and put where it may run.
 
-use super::SessionError;
-use crate::config::{Config, ConfigError, Isolation, Plugins, Sandbox, Seat};
+use super::{AtKey, SessionError};
+use crate::config::{Config, Isolation, Plugins, Sandbox, Seat};
 use crate::plugin::lock::{Lock, LockedPlugin, Use};
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{
@@ -36,7 +36,7 @@ pub struct Finder<'a> {
     pub allow_unsigned: bool,
     /// CPU threads where the config leaves them open; 0 takes all cores.
     pub threads: usize,
-    pub at_key: &'a dyn Fn(&str, String) -> ConfigError,
+    pub at_key: AtKey<'a>,
 }
 
 impl Finder<'_> {

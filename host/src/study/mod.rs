@@ -3,6 +3,7 @@
 //! The folder is the truth, as it is for a run: a plan that is a file, and what each run left. Whatever is killed, the same
 //! command goes on, and the numbers are those of a study that nobody disturbed.
 
+mod answers;
 mod claims;
 mod local;
 mod memory;

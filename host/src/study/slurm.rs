@@ -4,6 +4,7 @@
 //! ended did. `squeue` says the first, `sacct` the second, or `scontrol` where no accounting is kept. The folder must be on a file
 //! system that all nodes share, and that knows locks.
 
+use super::answers::{self, Number, Task};
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder, now, write_atomically};
@@ -24,6 +25,10 @@ const NAP: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_secs(5);
 /// A worker is asked to stop so many seconds before its time is up: a round should fit.
 const WARNING: u32 = 120;
+
+/// Where a question to `sbatch` stands until its answer is kept: while it is there, nobody knows whether there is a job.
+const UNANSWERED: &str = "unanswered.txt";
+const WITHOUT_SLURM: &str = "without `--executor slurm` this machine does the runs itself";
 
 /// The executor that hands workers to Slurm.
 pub struct Slurm<'a> {
@@ -56,14 +61,6 @@ pub struct Job {
     pub submitted: String,
 }
 
-/// How a task of the array stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Task {
-    state: String,
-    code: i32,
-    signal: i32,
-}
-
 impl Slurm<'_> {
     /// The script of the job.
     pub fn script(&self) -> String {
@@ -82,33 +79,106 @@ impl Slurm<'_> {
              exec {worker} --as \"${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}\" --threads \"${{SLURM_CPUS_PER_TASK:-1}}\"\n",
             name = self.name,
             tasks = self.tasks.max(1),
-            logs = logs.display(),
+            logs = in_directive(&logs.display().to_string()),
             worker = worker.join(" "),
         )
     }
 
-    /// The job that is at work on the study, or a new one. Errs when `sbatch` does.
-    pub fn submit(&self) -> Result<Job, SessionError> {
-        if let Some(job) = self.submitted().filter(|job| self.alive(job).is_none_or(|alive| !alive.is_empty())) {
-            (self.say)(&format!("job {} is at work on it already", job.id));
-            return Ok(job);
+    /// Errs where no job can be submitted from this machine, or none whose logs would be found; before anything is written.
+    pub fn check(&self) -> Result<(), SessionError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&path).any(|folder| folder.join("sbatch").is_file()) {
+            return Err(wrong("`sbatch` is not found: is this a machine with Slurm?".to_owned(), WITHOUT_SLURM));
         }
-        let (folder, script) = (self.study.root().join("slurm"), self.study.root().join("slurm/job.sh"));
-        create_folder(&folder)?;
+        let root = self.study.root();
+        if root.to_string_lossy().contains(['\\', '\n', '\r']) {
+            let problem = format!("sbatch cannot write logs into `{}`", root.display());
+            return Err(wrong(problem, "name a folder without backslashes and line breaks with `--out`"));
+        }
+        self.check_answered()
+    }
+
+    /// The job that is at work on the study, or a new one.
+    ///
+    /// Errs when `sbatch` refuses it, and when nobody knows whether it did: then never another one, until the user has looked.
+    pub fn submit(&self) -> Result<Job, SessionError> {
+        if let Some(job) = self.submitted()? {
+            let alive = self.alive(&job);
+            if let Err(problem) = &alive {
+                tracing::warn!("{problem}");
+            }
+            if alive.is_err() || alive.is_ok_and(|alive| !alive.is_empty()) {
+                (self.say)(&format!("job {} is at work on it already", job.id));
+                return Ok(job);
+            }
+        }
+        self.check_answered()?;
+        let script = self.folder().join("job.sh");
+        create_folder(&self.folder())?;
         create_folder(&self.logs())?;
         write_atomically(&script, self.script().as_bytes())?;
         self.study.release(None)?;
-        let answer = ask("sbatch", &["--parsable".into(), script.into()])?;
-        let answer = answer.map_err(|error| SessionError::Operation(format!("sbatch refuses the job: {error}")))?;
-        let (id, cluster) = match answer.trim().split_once(';') {
-            Some((id, cluster)) => (id.to_owned(), Some(cluster.to_owned())),
-            None => (answer.trim().to_owned(), None),
-        };
+        let Number { id, cluster } = self.ask_sbatch(script)?;
         let job = Job { id, cluster, tasks: self.tasks, submitted: now() };
         let text = serde_json::to_string_pretty(&job).expect("plain data");
-        write_atomically(&folder.join("job.json"), text.as_bytes())?;
+        write_atomically(&self.folder().join("job.json"), text.as_bytes())?;
+        self.forget_question()?;
         (self.say)(&format!("submitted job {}, an array of {}", job.id, job.tasks));
         Ok(job)
+    }
+
+    /// Hand the script to `sbatch`. The question stands in [`UNANSWERED`] until whoever asked has kept the answer.
+    fn ask_sbatch(&self, script: PathBuf) -> Result<Number, SessionError> {
+        let question = format!("sbatch was asked for a job at {}, and the answer was not kept", now());
+        write_atomically(&self.folder().join(UNANSWERED), question.as_bytes())?;
+        let unclear = |answer: &str| {
+            let said =
+                format!("at {} sbatch answered, without the number of a job in a line of its own:\n{answer}", now());
+            write_atomically(&self.folder().join(UNANSWERED), said.as_bytes())?;
+            self.check_answered()
+        };
+        match ask("sbatch", &["--parsable".into(), script.into()]) {
+            Err(no_sbatch) => {
+                self.forget_question()?;
+                Err(no_sbatch)
+            }
+            // The controller may have taken the job, and its answer been lost.
+            Ok(Err(error)) if error.to_lowercase().contains("timed out") => {
+                Err(unclear(&error).err().unwrap_or_else(|| refusal(&error)))
+            }
+            Ok(Err(error)) => {
+                self.forget_question()?;
+                Err(refusal(&error))
+            }
+            Ok(Ok(answer)) => match answers::number(&answer) {
+                Some(number) => Ok(number),
+                None => Err(unclear(&answer).err().unwrap_or_else(|| refusal(&answer))),
+            },
+        }
+    }
+
+    /// Errs while nobody knows whether a job was submitted.
+    fn check_answered(&self) -> Result<(), SessionError> {
+        let file = self.folder().join(UNANSWERED);
+        let Ok(said) = std::fs::read_to_string(&file) else { return Ok(()) };
+        let problem = format!("a job may have been submitted whose number is not known: {said}");
+        let hint = format!(
+            "`squeue --me --name=coldstart-{}` shows it, and `scancel` with its number ends it; when there is none, remove `{}`, \
+             and the same command submits one",
+            self.name,
+            file.display()
+        );
+        Err(wrong(problem, hint))
+    }
+
+    fn forget_question(&self) -> Result<(), RunError> {
+        let path = self.folder().join(UNANSWERED);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(RunError::File { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Have every run done that is not done yet: submit, and watch until nothing is left.
@@ -122,6 +192,7 @@ impl Slurm<'_> {
         }
         let (mut job, mut reached) = (self.submit()?, self.reached());
         let (mut over, mut cancelled, mut polled) = (BTreeSet::new(), false, Instant::now());
+        let mut silence = Silence::default();
         loop {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(SessionError::Run(RunError::Cancelled));
@@ -131,7 +202,7 @@ impl Slurm<'_> {
             }
             if polled.elapsed() >= POLL {
                 polled = Instant::now();
-                let alive = self.alive(&job);
+                let alive = self.alive(&job).map_err(|problem| silence.say(problem)).ok();
                 // Tasks of one job end one after the other.
                 cancelled |= self.ended(&job, alive.as_ref(), &mut over)?;
                 let progress = telling.look_now();
@@ -143,7 +214,10 @@ impl Slurm<'_> {
                     }
                     if now == reached {
                         let message = format!("job {} ended before a round was done: does it need more time?", job.id);
-                        return Err(SessionError::Operation(message));
+                        return Err(wrong(
+                            message,
+                            "`--sbatch --time=...` asks for it; `logs/` in the study has what the job said",
+                        ));
                     }
                     (job, reached) = (self.submit()?, now);
                     over.clear();
@@ -157,28 +231,32 @@ impl Slurm<'_> {
         self.study.root().join("logs")
     }
 
-    /// The job that was submitted last.
-    fn submitted(&self) -> Option<Job> {
-        let text = std::fs::read(self.study.root().join("slurm/job.json")).ok()?;
-        serde_json::from_slice(&text).ok()
+    fn folder(&self) -> PathBuf {
+        self.study.root().join("slurm")
     }
 
-    /// The tasks that wait or work; none if Slurm cannot be asked just now.
-    fn alive(&self, job: &Job) -> Option<BTreeSet<String>> {
+    /// The job that was submitted last, if there was one.
+    fn submitted(&self) -> Result<Option<Job>, RunError> {
+        let path = self.folder().join("job.json");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(RunError::File { action: "read", path, source }),
+        };
+        let job = serde_json::from_slice(&text);
+        job.map(Some).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
+    }
+
+    /// The tasks that wait or work; or why Slurm cannot be asked just now.
+    fn alive(&self, job: &Job) -> Result<BTreeSet<String>, String> {
         let job_is = format!("--jobs={}", job.id);
         let args = ["--noheader", "--array", "--format=%K %T", &job_is];
         match ask("squeue", &with_cluster(job, &args)) {
-            Ok(Ok(text)) => Some(text.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()),
+            Ok(Ok(text)) => Ok(answers::alive(&text)),
             // So it says of a job that has been over for a while.
-            Ok(Err(error)) if error.contains("Invalid job id") => Some(BTreeSet::new()),
-            Ok(Err(error)) => {
-                tracing::warn!("squeue: {error}");
-                None
-            }
-            Err(error) => {
-                tracing::warn!("{error}");
-                None
-            }
+            Ok(Err(error)) if error.contains("Invalid job id") => Ok(BTreeSet::new()),
+            Ok(Err(error)) => Err(format!("squeue: {error}")),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -197,7 +275,7 @@ impl Slurm<'_> {
         }
         let mut cancelled = false;
         for (number, task) in tasks(job) {
-            if alive.contains(&number) || is_alive(&task.state) || !over.insert(number.clone()) {
+            if alive.contains(&number) || answers::is_alive(&task.state) || !over.insert(number.clone()) {
                 continue;
             }
             let who = format!("{}_{number}", job.id);
@@ -237,52 +315,18 @@ impl Slurm<'_> {
 /// How the tasks of a job ended, as far as anybody knows.
 fn tasks(job: &Job) -> BTreeMap<String, Task> {
     let of_job = format!("--jobs={}", job.id);
-    let kept = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode", &of_job];
-    if let Ok(Ok(text)) = ask("sacct", &with_cluster(job, &kept)) {
-        return text.lines().filter_map(kept_task).collect();
+    let args = ["--noheader", "--parsable2", "--allocations", "--format=JobID,State,ExitCode", &of_job];
+    let kept = match ask("sacct", &with_cluster(job, &args)) {
+        Ok(Ok(text)) => answers::kept(&text, &job.id),
+        _ => BTreeMap::new(),
+    };
+    if !kept.is_empty() {
+        return kept;
     }
     match ask("scontrol", &with_cluster(job, &["show", "job", "--oneliner", &job.id])) {
-        Ok(Ok(text)) => text.lines().filter_map(shown_task).collect(),
+        Ok(Ok(text)) => answers::shown(&text, &job.id),
         _ => BTreeMap::new(),
     }
-}
-
-/// A line of `sacct`: `17_3|FAILED|0:9`; behind `CANCELLED` stands by whom.
-fn kept_task(line: &str) -> Option<(String, Task)> {
-    let mut fields = line.split('|');
-    let (id, state, exit) = (fields.next()?, fields.next()?, fields.next()?);
-    let state = state.split(' ').next()?.to_owned();
-    let (code, signal) = exit_of(exit)?;
-    Some((id.split_once('_')?.1.to_owned(), Task { state, code, signal }))
-}
-
-/// A line of `scontrol show job --oneliner`: `JobId=19 ... ArrayTaskId=3 ... JobState=FAILED ... ExitCode=0:9 ...`.
-fn shown_task(line: &str) -> Option<(String, Task)> {
-    let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-    let (code, signal) = exit_of(field("ExitCode")?)?;
-    Some((field("ArrayTaskId")?.to_owned(), Task { state: field("JobState")?.to_owned(), code, signal }))
-}
-
-fn exit_of(text: &str) -> Option<(i32, i32)> {
-    let (code, signal) = text.split_once(':')?;
-    Some((code.parse().ok()?, signal.parse().ok()?))
-}
-
-fn is_alive(state: &str) -> bool {
-    let alive = [
-        "PENDING",
-        "RUNNING",
-        "COMPLETING",
-        "CONFIGURING",
-        "SUSPENDED",
-        "STOPPED",
-        "REQUEUED",
-        "REQUEUE_HOLD",
-        "RESIZING",
-        "SIGNALING",
-        "STAGE_OUT",
-    ];
-    alive.contains(&state)
 }
 
 fn with_cluster(job: &Job, args: &[&str]) -> Vec<OsString> {
@@ -293,13 +337,50 @@ fn with_cluster(job: &Job, args: &[&str]) -> Vec<OsString> {
 /// What one of Slurm's programs answers, or says on its way out. Errs when there is no such program.
 fn ask(program: &str, args: &[OsString]) -> Result<Result<String, String>, SessionError> {
     let output = Command::new(program).args(args).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            SessionError::Operation(format!("`{program}` is not found: is this a machine with Slurm?"))
-        }
+        ErrorKind::NotFound => wrong(format!("`{program}` is not found: is this a machine with Slurm?"), WITHOUT_SLURM),
         _ => SessionError::Operation(format!("`{program}` cannot be run: {error}")),
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
+    if output.status.success() {
+        return Ok(Ok(text(&output.stdout)));
+    }
+    let said = [text(&output.stderr), text(&output.stdout)].into_iter().find(|said| !said.is_empty());
+    Ok(Err(said.unwrap_or_else(|| format!("it ended with {} and said nothing", output.status))))
+}
+
+/// Says why Slurm is silent, once for each reason.
+#[derive(Default)]
+struct Silence {
+    said: String,
+}
+
+impl Silence {
+    fn say(&mut self, problem: String) {
+        if problem != self.said {
+            tracing::warn!("{problem}; asking again");
+            self.said = problem;
+        }
+    }
+}
+
+fn wrong(problem: String, hint: impl Into<String>) -> SessionError {
+    SessionError::Slurm { problem, hint: hint.into() }
+}
+
+/// What `sbatch` said when it took no job, and what there is to do.
+fn refusal(said: &str) -> SessionError {
+    let is_about = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let hint = if is_about(&["QOSMax", "AssocMax", "AssocGrp", "QOSGrp", "MaxSubmit", "job array specification"]) {
+        "it takes fewer tasks: lower `--jobs`; every task does one run after the other"
+    } else {
+        "`--sbatch` says what this cluster wants to know, such as --partition, --account or --time"
+    };
+    wrong(format!("sbatch refuses the job: {said}"), hint)
+}
+
+/// A path between quotes in a line of `#SBATCH`: a percent sign begins a pattern there.
+fn in_directive(path: &str) -> String {
+    path.replace('%', "%%").replace('"', "\\\"")
 }
 
 /// A word for the shell.
@@ -335,26 +416,9 @@ mod tests {
 exec /opt/coldstart sweep-worker '/data/my study' --device auto --as "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" --threads "${SLURM_CPUS_PER_TASK:-1}"
 "#;
         assert_eq!(slurm.script(), expected);
+        let study = Study::empty("/data/50% \"off\", really".as_ref());
+        let script = Slurm { study: &study, ..slurm }.script();
+        assert!(script.contains(r#"--output="/data/50%% \"off\", really/logs/slurm-%A_%a.log""#), "{script}");
         assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
-
-    /// Lines of Slurm 22.05 and 23.11.
-    #[test]
-    fn answers_of_slurm_are_read() {
-        let task = |state: &str, code, signal| Task { state: state.to_owned(), code, signal };
-        for (line, expected) in [
-            ("17_3|FAILED|0:9", Some(("3", task("FAILED", 0, 9)))),
-            ("17_1|CANCELLED by 0|0:15", Some(("1", task("CANCELLED", 0, 15)))),
-            ("17_2|COMPLETED|0:0", Some(("2", task("COMPLETED", 0, 0)))),
-            // The part of an array that waits is one line.
-            ("17_[4-9]|PENDING|0:0", Some(("[4-9]", task("PENDING", 0, 0)))),
-            ("17|COMPLETED|0:0", None),
-            ("", None),
-        ] {
-            assert_eq!(kept_task(line), expected.map(|(number, task)| (number.to_owned(), task)), "{line}");
-        }
-        let line = "JobId=19 ArrayJobId=17 ArrayTaskId=3 JobName=a UserId=root(0) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:1 X=";
-        assert_eq!(shown_task(line), Some(("3".to_owned(), task("TIMEOUT", 0, 1))));
-        assert_eq!(shown_task("JobId=20 JobState=RUNNING ExitCode=0:0"), None);
     }
 }

@@ -25,7 +25,10 @@ pub struct Select {
     pub representation: Option<String>,
     /// Set one key of the config, such as `params.clusters=20` or `training.epochs=100`; may be repeated
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<Override>,
+    set: Vec<Override>,
+    /// Take one key of the config out that was set in a round before; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = Override::unset)]
+    unset: Vec<Override>,
     /// Also write this; may be repeated. CSV and JSON are always written
     #[arg(long, value_name = "FORMAT")]
     pub format: Vec<Format>,
@@ -41,6 +44,13 @@ pub struct Select {
     /// Print the picks as JSON
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
+}
+
+impl Select {
+    /// What is laid over the config, in order.
+    pub fn overrides(&self) -> Vec<Override> {
+        self.unset.iter().chain(&self.set).cloned().collect()
+    }
 }
 
 /// Formats of picks.
@@ -92,6 +102,6 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 image".to_owned()),
         Ok(n) => Ok(n),
-        Err(error) => Err(format!("{error}")),
+        Err(_) => Err("expected a whole number".to_owned()),
     }
 }

@@ -4,12 +4,12 @@ use super::print_json;
 use crate::cli::args::{Args, Data};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::config::Config;
 use crate::data::fetch::{PUBLIC_SETS, fetch};
 use crate::data::{self, Dataset, Description, Kind};
 use crate::experiment::RunError;
 use crate::nearest::nearest;
 use crate::operations::Meter;
+use crate::session;
 use serde_json::json;
 
 /// The commands under `data`.
@@ -20,8 +20,10 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
             Ok(())
         }
         Data::Info { experiment, json, files } => {
-            let config = Config::read(&experiment.config, &experiment.set)?;
-            let set = data::load(&config.dataset, args.data.as_deref(), config.seed)?;
+            let read = experiment.read()?;
+            let at_key = |key: &str, message: String| read.at_key(key, message);
+            let set = data::load(&read.config.dataset, args.data.as_deref(), read.config.seed);
+            let set = set.map_err(|error| session::of_data(error, &read.config, &at_key))?;
             if let Some(file) = files {
                 let failed = |source| RunError::File { action: "write", path: file.clone(), source };
                 std::fs::write(file, table_of_images(&set)).map_err(failed)?;

@@ -6,14 +6,14 @@ use super::run::options;
 use crate::cli::args::{Args, Diagnose, Represent};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::config::Config;
 use crate::session::{self, Diagnosis, Judgement};
 
 /// `coldstart represent CONFIG`.
 pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Result<(), Problem> {
-    let config = Config::read(&represent.experiment.config, &represent.experiment.set)?;
+    let read = represent.experiment.read()?;
     let options = options(args, console, &represent.device);
-    let judgements = session::represent(&config, &options, represent.out.as_deref())?;
+    let at_key = |key: &str, message: String| read.at_key(key, message);
+    let judgements = session::represent(&read.config, &options, represent.out.as_deref(), &at_key)?;
     console.clear();
     if represent.json {
         print_json(&judgements);

@@ -2,10 +2,9 @@
 
 use super::cache::cache_of;
 use super::report::write_report;
-use crate::cli::args::{Args, Experiment, Resume, Run};
+use crate::cli::args::{Args, Resume, Run};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::config::{Config, ConfigError};
 use crate::experiment::{Outcome, RunError};
 use crate::plugin::lock::{LOCK, Lock};
 use crate::plugin::{PluginCode, PluginError};
@@ -15,21 +14,30 @@ use std::sync::Arc;
 
 /// `coldstart run CONFIG`.
 pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
-    let Experiment { config: file, set } = &run.experiment;
-    let config = Config::read(file, set)?;
+    let read = run.experiment.read()?;
+    let config = &read.config;
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let at_key = |key: &str, message: String| ConfigError::at_key(file, &text, set, key, message);
+    let at_key = |key: &str, message: String| read.at_key(key, message);
     let options = Options { lock: lock_of(run)?, record: run.record, ..options(args, console, &run.device) };
-    let outcome = session::start(config, (&out, None), &options, &mut console.clone(), &at_key);
+    let outcome = session::start(config.clone(), (&out, None), &options, &mut console.clone(), &at_key);
     finish(&out, outcome, console)
 }
 
 /// `coldstart resume RUN`.
 pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Problem> {
+    let dir = &resume.run;
+    if dir.is_file() {
+        let message = format!("`{}` is a file, and not the folder of a run", dir.display());
+        let hint = "a config is begun with `coldstart run`, or with `coldstart sweep` if it has a table `[sweep]`";
+        return Err(Problem::usage(message, Some(hint.to_owned())));
+    }
+    if let Some(labels) = session::finished(dir)? {
+        console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
+        return write_report(std::slice::from_ref(dir), &dir.join("report.html"));
+    }
     // The device is the run's own.
-    let outcome = session::resume(&resume.run, &options(args, console, "auto"), &mut console.clone());
-    finish(&resume.run, outcome, console)
+    let outcome = session::resume(dir, &options(args, console, "auto"), &mut console.clone());
+    finish(dir, outcome, console)
 }
 
 /// What the user says beside the config.

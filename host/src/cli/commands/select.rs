@@ -12,7 +12,7 @@ use crate::experiment::{now, write_atomically};
 use crate::operations::Meter;
 use crate::project::{Known, Pick, Picks, Pool, Project, tasks, url_prefix};
 use crate::report::write_picks;
-use crate::session::{Chooser, Chosen, Question};
+use crate::session::{Chosen, Found, Question};
 use coldstart_plugin_api::{Role, Selection};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -34,6 +34,9 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let round = rounds.len() as u32;
     let role = role(&project, &rounds)?;
     let settings = settings(select, &project, role)?;
+    let at_key = |key: &str, message: String| settings.at_key(key, message);
+    let options = options(args, console, &select.device);
+    let found = Found::new(settings.config.clone(), role, &options, &at_key)?;
 
     let shape = shape(&settings.config);
     let (images, pixels_nhwc, skipped) = read(&project, &select.images, shape, console)?;
@@ -45,9 +48,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     }
     let names: Vec<String> = images.iter().map(|known| known.image.clone()).collect();
     let data = partly_labelled(pixels_nhwc, shape, &pool.labels, pool.classes.clone(), names.clone());
-    let at_key = |key: &str, message: String| settings.at_key(key, message);
-    let options = options(args, console, &select.device);
-    let chooser = Chooser::new(settings.config.clone(), role, data, &options, &at_key)?;
+    let chooser = found.with(data, &options, &at_key)?;
     let (config, strategies) = (chooser.config().clone(), chooser.strategies());
     let state = state_before(&project, &rounds, &strategies)?;
 
@@ -115,7 +116,7 @@ fn settings(select: &Select, project: &Project, role: Role) -> Result<Settings, 
     };
     let file = project.path("config.toml");
     let before = std::fs::read_to_string(&file).ok();
-    Ok(choosing.config(&file, before.as_deref(), &select.set)?)
+    Ok(choosing.config(&file, before.as_deref(), &select.overrides())?)
 }
 
 /// What images are resized to for the model.

@@ -5,13 +5,13 @@ use super::run::options;
 use crate::cli::args::{Args, Executor, Sweep, SweepWorker};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::config::{self, ConfigError};
+use crate::config::{self, Config};
 use crate::engine;
 use crate::experiment::RunError;
 use crate::plugin::lock::Lock;
-use crate::session::{self, Options, SessionError};
+use crate::session::{AtKey, Options, Preflight, SessionError};
 use crate::study::{self, Local, Machine, Memory, Overview, Progress, Slurm, Study};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,14 @@ use std::sync::atomic::Ordering;
 
 /// `coldstart sweep CONFIG`.
 pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Problem> {
-    if sweep.executor == Executor::Local && (sweep.detach || !sweep.sbatch.is_empty()) {
+    let is_local = sweep.executor == Executor::Local;
+    if is_local && (sweep.detach || !sweep.sbatch.is_empty()) {
         return Err(Problem::usage("`--sbatch` and `--detach` need `--executor slurm`", None));
     }
     let file = &sweep.experiment.config;
-    let planned = config::Sweep::read(file, &sweep.experiment.set)?;
+    let planned = config::Sweep::read(file, &sweep.experiment.overrides())?;
     let root = sweep.out.clone().unwrap_or_else(|| PathBuf::from(format!("studies/{}", planned.name)));
-    let lock = Lock::beside(file)?;
-    let options = Options { lock, ..options(args, console, &sweep.device) };
-    check_strategies(file, &planned, &options)?;
+    let options = Options { lock: Lock::beside(file)?, ..options(args, console, &sweep.device) };
     let study = Study::new(&root, &planned);
     let (before, _) = Overview::default().look(&study);
     let to_do = before.left() + if sweep.retry { before.failed } else { 0 };
@@ -42,6 +41,9 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
         cancelled: console.cancelled(),
         say: &say,
     };
+    if to_do > 0 || sweep.dry_run {
+        check(&planned, &mut Preflight::new(&options, is_local))?;
+    }
     if sweep.dry_run {
         match sweep.executor {
             Executor::Local => say_plan(&planned, &beginning(&root, before)),
@@ -51,6 +53,9 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
             }
         }
         return Ok(());
+    }
+    if !is_local && to_do > 0 {
+        slurm.check()?;
     }
     let held = Study::hold(&root)?;
     study.plan(&planned)?;
@@ -115,19 +120,65 @@ pub fn work(args: &Args, work: &SweepWorker, console: &Console) -> Result<(), Pr
     Ok(study::work(&study, &options, &mut console.clone())?)
 }
 
-/// Errs at the first strategy that cannot be used: before any work, and not when its turn comes.
-fn check_strategies(file: &Path, planned: &config::Sweep, options: &Options) -> Result<(), Problem> {
-    let mut seen = BTreeSet::new();
-    for cell in &planned.cells {
+/// Errs with everything that can be known to be wrong with any run: before any work, and not when its turn comes.
+fn check(planned: &config::Sweep, preflight: &mut Preflight) -> Result<(), SessionError> {
+    let alike = alike(planned);
+    let mut settings = Mistakes::new(planned);
+    for cells in &alike {
+        settings.note(cells, |config, at_key| preflight.settings(config, at_key));
+    }
+    settings.end()?;
+    let mut images = Mistakes::new(planned);
+    for cells in &alike {
+        images.note(cells, |config, at_key| preflight.images(config, at_key));
+    }
+    images.end()
+}
+
+/// The combinations of a study that differ in seeds alone, by their positions; those of one data set stand together.
+fn alike(planned: &config::Sweep) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (i, cell) in planned.cells.iter().enumerate() {
         let mut config = cell.config.clone();
-        let named: Vec<String> =
-            config.seats().into_iter().map(|seat| format!("{seat:?} {:?}", config.strategy(seat))).collect();
-        if seen.insert(named) {
-            let at_key = |key: &str, message: String| ConfigError::at_key(file, &planned.text, &[], key, message);
-            session::check(config, options, &at_key)?;
+        (config.seed, config.initial.seed, config.training.seed) = (0, None, None);
+        groups.entry((format!("{:?}", config.dataset), config.to_toml())).or_default().push(i);
+    }
+    groups.into_values().collect()
+}
+
+/// Mistakes of a study: each once, with the runs that it is found in.
+struct Mistakes<'a> {
+    planned: &'a config::Sweep,
+    found: Vec<(SessionError, Vec<usize>)>,
+}
+
+impl<'a> Mistakes<'a> {
+    fn new(planned: &'a config::Sweep) -> Mistakes<'a> {
+        Mistakes { planned, found: Vec::new() }
+    }
+
+    /// Has combinations looked at that are alike.
+    fn note(&mut self, cells: &[usize], look: impl FnOnce(&Config, AtKey<'_>) -> Vec<SessionError>) {
+        let first = &self.planned.cells[cells[0]];
+        let at_key = |key: &str, message: String| self.planned.at_key(first, key, message);
+        // Seeds apart: which of them is loaded does not matter, so it is always the same one.
+        let config = Config { seed: self.planned.cells[0].config.seed, ..first.config.clone() };
+        for error in look(&config, &at_key) {
+            let text = error.to_string();
+            match self.found.iter_mut().find(|(known, _)| known.to_string() == text) {
+                Some((_, of)) => of.extend(cells),
+                None => self.found.push((error, cells.to_vec())),
+            }
         }
     }
-    Ok(())
+
+    fn end(self) -> Result<(), SessionError> {
+        let told = self.found.into_iter().map(|(error, cells)| match self.planned.in_words(&cells) {
+            Some(runs) => SessionError::InRuns { runs, source: Box::new(error) },
+            None => error,
+        });
+        SessionError::of(told.collect())
+    }
 }
 
 /// How this machine is divided.

@@ -1,0 +1,344 @@
+//! What can be known of a config before anything is trained, or a run has a folder: what the config says, what the manifests of its
+//! strategies say, and what the images say.
+
+use super::{Finder, Options, SessionError, Strategy, budget, learner, representation};
+use crate::config::{self, Config, ConfigError, Seat};
+use crate::data::{DataError, Dataset, read_features};
+use crate::engine::{self, Device, EngineError, HeadSettings, Init, Model};
+use crate::experiment::{Budget, End};
+use crate::plugin::SearchPath;
+use crate::plugin::trust::TrustStore;
+use coldstart_plugin_api::ops::REPRESENT_1;
+use coldstart_plugin_api::{Rng, Role};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How to point at a key of the config in a message.
+pub type AtKey<'a> = &'a dyn Fn(&str, String) -> ConfigError;
+
+/// A parameter by which a strategy says, by custom, whose features it looks at once there is a model.
+const SPACE: &str = "space";
+const REPRESENTATION: &str = "representation";
+
+/// Checks the configs of a study, each with all its mistakes, and does nothing twice for configs that are alike in it.
+pub struct Preflight {
+    options: Options,
+    /// Whether the runs are done on this machine: the devices of another one are not known here.
+    is_here: bool,
+    /// The strategies that were found, by what the config says of them.
+    found: BTreeMap<String, Arc<Vec<Strategy>>>,
+    /// Models that were made for the images of a set, without a mistake.
+    made: BTreeSet<String>,
+}
+
+impl Preflight {
+    /// A new one. It reads images for itself, and holds one set at a time.
+    pub fn new(options: &Options, is_here: bool) -> Preflight {
+        let options = Options { shelf: Arc::default(), ..options.clone() };
+        Preflight { options, is_here, found: BTreeMap::new(), made: BTreeSet::new() }
+    }
+
+    /// What can be told without the images: strategies and their parameters, what they need, files that are not there, the device.
+    pub fn settings(&mut self, config: &Config, at_key: AtKey<'_>) -> Vec<SessionError> {
+        let device = check_device(&self.options).filter(|_| self.is_here);
+        let mut mistakes: Vec<SessionError> = device.into_iter().collect();
+        match self.strategies(config, at_key) {
+            Ok(strategies) => mistakes.extend(of_settings(config, &strategies, at_key)),
+            Err(errors) => {
+                mistakes.extend(errors);
+                mistakes.extend(of_settings(config, &[], at_key));
+            }
+        }
+        mistakes.extend(missing_set(config, &self.options, at_key));
+        mistakes
+    }
+
+    /// What the images tell: whether they can be read, whether there are enough of them, what does not fit them.
+    pub fn images(&mut self, config: &Config, at_key: AtKey<'_>) -> Vec<SessionError> {
+        let data = match self.options.shelf.data(config, self.options.data_root.as_deref()) {
+            Ok(data) => data,
+            Err(error) => return vec![of_session(error, config, at_key)],
+        };
+        let mut mistakes = of_images(config, &data, at_key);
+        let key = format!("{} {:?} {:?}", data.fingerprint, config.model, config.representation);
+        if self.made.contains(&key) {
+            return mistakes;
+        }
+        match engine::open("cpu", 1) {
+            Ok(device) => {
+                let wrong = of_model(config, &data, &device, at_key);
+                if wrong.is_none() {
+                    self.made.insert(key);
+                }
+                mistakes.extend(wrong);
+            }
+            Err(error) => mistakes.push(error.into()),
+        }
+        mistakes
+    }
+
+    fn strategies(&mut self, config: &Config, at_key: AtKey<'_>) -> Result<Arc<Vec<Strategy>>, Vec<SessionError>> {
+        let mut config = config.clone();
+        let named: Vec<String> =
+            config.seats().into_iter().map(|seat| format!("{seat:?} {:?}", config.strategy(seat))).collect();
+        let key = format!("{named:?} {:?}", config.plugins);
+        if let Some(found) = self.found.get(&key) {
+            return Ok(found.clone());
+        }
+        let found = Arc::new(find(&mut config, None, &self.options, at_key)?);
+        self.found.insert(key, found.clone());
+        Ok(found)
+    }
+}
+
+/// Finds and loads the strategies of a config, those of one role or all, in the order of its seats; errs with every one that cannot be
+/// used.
+pub fn find(
+    config: &mut Config,
+    role: Option<Role>,
+    options: &Options,
+    at_key: AtKey<'_>,
+) -> Result<Vec<Strategy>, Vec<SessionError>> {
+    let search = SearchPath::new(&config.plugins.path);
+    let store = TrustStore::open().map_err(|error| vec![error.into()])?;
+    let lock = options.lock.as_ref();
+    let Options { allow_unsigned, threads, .. } = *options;
+    let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
+    let (mut strategies, mut errors) = (Vec::new(), Vec::new());
+    for seat in config.seats().into_iter().filter(|seat| role.is_none_or(|role| seat.role == role)) {
+        match finder.find(config, seat) {
+            Ok(strategy) => strategies.push(strategy),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(strategies) } else { Err(errors) }
+}
+
+/// The strategies of a run on this machine, in the order of the config's seats; errs with all that is wrong with its config, as far as
+/// it can be told without the images.
+pub fn before_the_images(
+    config: &mut Config,
+    options: &Options,
+    at_key: AtKey<'_>,
+) -> Result<Vec<Strategy>, Vec<SessionError>> {
+    let mut mistakes: Vec<SessionError> = check_device(options).into_iter().collect();
+    let found = find(config, None, options, at_key).unwrap_or_else(|errors| {
+        mistakes.extend(errors);
+        Vec::new()
+    });
+    mistakes.extend(of_settings(config, &found, at_key));
+    mistakes.extend(missing_set(config, options, at_key));
+    if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
+}
+
+/// What is wrong with a config beside its strategies themselves, without a look at the images.
+pub fn of_settings(config: &Config, strategies: &[Strategy], at_key: AtKey<'_>) -> Vec<SessionError> {
+    let needs = strategies.iter().filter_map(|strategy| without_features(config, strategy, at_key));
+    let files = named_files(config).into_iter().filter_map(|named| named.missing(at_key));
+    needs.chain(files).map(SessionError::Config).collect()
+}
+
+/// What is wrong with a config for these images, beside its model.
+pub fn of_images(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
+    let mut mistakes: Vec<ConfigError> = Vec::new();
+    if let [class] = &data.classes[..] {
+        mistakes.push(at_key(
+            set_key(config),
+            format!("has images of one class alone, `{class}`: there is nothing to tell apart"),
+        ));
+    }
+    mistakes.extend(too_many(config, data.pool.len(), at_key));
+    let mut mistakes: Vec<SessionError> = mistakes.into_iter().map(SessionError::Config).collect();
+    mistakes.extend(of_features(config, data, at_key));
+    mistakes
+}
+
+/// What is wrong with the sections that say where features come from, for these images.
+pub fn of_features(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
+    let mut mistakes: Vec<ConfigError> = Vec::new();
+    for (section, own) in sections(config) {
+        let Some(path) = own.path.as_deref().filter(|path| path.is_file()) else {
+            let side = representation(Some(own), config, data);
+            let key = |key: &str| key.replacen(REPRESENTATION, section, 1);
+            mistakes.extend(side.err().map(|(wrong, rule)| at_key(&key(&wrong), rule)));
+            continue;
+        };
+        mistakes.extend(read_features(path, data).err().map(|error| {
+            let wrong = at_key(&format!("{section}.path"), format!("does not fit: {error}"));
+            with_hint(wrong, error.hint())
+        }));
+    }
+    mistakes.into_iter().map(SessionError::Config).collect()
+}
+
+/// What is wrong with the model of a config for these images: sizes that a network cannot take, weights that are not its own.
+pub fn of_model(config: &Config, data: &Dataset, device: &Device, at_key: AtKey<'_>) -> Option<SessionError> {
+    let shape = learner::image_shape(data.shape);
+    let mut rng = Rng::from_seed([0; 32]);
+    let mut made = Model::new(&config.model, shape, data.classes.len().max(2), &mut rng, device);
+    if let Init::File(file) = &config.model.init {
+        made = made.and_then(|mut model| model.adopt_file(file).map(|()| model));
+    }
+    if let Err(error) = made {
+        return Some(of_engine(error, config, at_key));
+    }
+    let network = config.representation.as_ref()?;
+    let needs_network = network.is_trained() || network.method == "random-network";
+    let head = HeadSettings::classifier(2);
+    let made = needs_network.then(|| Model::with_head(&network.model(&config.model), shape, head, &mut rng, device));
+    let error = made?.err()?;
+    Some(SessionError::Config(at_key(REPRESENTATION, format!("does not fit the images: {error}"))))
+}
+
+/// Errs where the device that is asked for cannot be used. `auto` takes another one.
+pub fn check_device(options: &Options) -> Option<SessionError> {
+    match options.device.as_str() {
+        "auto" | "cpu" => None,
+        device => engine::open(device, 1).err().map(SessionError::Engine),
+    }
+}
+
+/// An error of a data set as one of the key that names it, where another value would mend it.
+pub fn of_data(error: DataError, config: &Config, at_key: AtKey<'_>) -> SessionError {
+    let key = match &error {
+        DataError::Key { key, why } => {
+            return SessionError::Config(at_key(&format!("dataset.{key}"), why.clone()));
+        }
+        DataError::Missing { .. } => set_key(config),
+        DataError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
+            let is_test = config.dataset.test_path.as_ref().is_some_and(|test| path.ends_with(test));
+            if is_test { "dataset.test_path" } else { set_key(config) }
+        }
+        _ => return SessionError::Data(error),
+    };
+    SessionError::Config(with_hint(at_key(key, format!("cannot be read: {error}")), error.hint()))
+}
+
+fn with_hint(error: ConfigError, hint: Option<String>) -> ConfigError {
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// The same of whatever a session says of its images.
+pub fn of_session(error: SessionError, config: &Config, at_key: AtKey<'_>) -> SessionError {
+    match error {
+        SessionError::Data(error) => of_data(error, config, at_key),
+        SessionError::Engine(error) => of_engine(error, config, at_key),
+        error => error,
+    }
+}
+
+/// An error of the engine as one of the key that it comes from, where there is one.
+fn of_engine(error: EngineError, config: &Config, at_key: AtKey<'_>) -> SessionError {
+    let (key, rule) = match error {
+        EngineError::Setting { key, problem } => (key, problem),
+        EngineError::Weights { .. } => match &config.model.init {
+            Init::File(_) => ("model.init.file.path", format!("cannot be used: {error}")),
+            _ => ("model.backbone", format!("cannot be used: {error}")),
+        },
+        EngineError::Input(problem) => ("model", format!("does not fit the images: {problem}")),
+        error => return SessionError::Engine(error),
+    };
+    SessionError::Config(at_key(key, rule))
+}
+
+/// The key that says which images are meant.
+fn set_key(config: &Config) -> &'static str {
+    if config.dataset.path.is_some() { "dataset.path" } else { "dataset.kind" }
+}
+
+/// The sections that say where features come from, each with its name.
+fn sections(config: &Config) -> impl Iterator<Item = (&'static str, &config::Representation)> {
+    let sections = [
+        (REPRESENTATION, &config.representation),
+        ("initial.representation", &config.initial.representation),
+        ("query.representation", &config.query.representation),
+    ];
+    sections.into_iter().filter_map(|(name, section)| Some((name, section.as_ref()?)))
+}
+
+/// The error of a strategy that looks at features of the pool where there are none.
+///
+/// In a query round there is a model too: a strategy that may look at either says so in its parameter `space`.
+fn without_features(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Option<ConfigError> {
+    let Seat { role, .. } = strategy.seat;
+    let own = if role == Role::Query { &config.query.representation } else { &config.initial.representation };
+    if own.is_some() || config.representation.is_some() {
+        return None;
+    }
+    let params: serde_json::Value = serde_json::from_str(&strategy.params_json).unwrap_or_default();
+    let space = params.get(SPACE).and_then(serde_json::Value::as_str).filter(|_| role == Role::Query);
+    let needs = strategy.manifest.needs.iter().any(|need| need == REPRESENT_1.0);
+    if !needs || space.is_some_and(|space| space != REPRESENTATION) {
+        return None;
+    }
+    let rule = format!(
+        "is `{}`, which looks at features of the pool, and there is no section `[representation]`",
+        strategy.manifest.name
+    );
+    let hint = "add `[representation]`: `method = \"handcrafted\"` needs no training, \"moco-v2\" trains a network, \"file\" takes \
+                features from elsewhere";
+    Some(at_key(&format!("{}.strategy", strategy.seat.section()), rule).with_hint(hint.to_owned()))
+}
+
+/// A file that a config names.
+struct Named {
+    key: String,
+    path: PathBuf,
+}
+
+impl Named {
+    fn missing(self, at_key: AtKey<'_>) -> Option<ConfigError> {
+        let Named { key, path } = self;
+        (!path.is_file()).then(|| at_key(&key, format!("names `{}`, and there is no such file", path.display())))
+    }
+}
+
+/// The files that a config names, but for its images and its strategies.
+fn named_files(config: &Config) -> Vec<Named> {
+    let own = |(section, own): (&str, &config::Representation)| {
+        let path = own.path.clone().filter(|_| own.method == "file");
+        path.map(|path| Named { key: format!("{section}.path"), path })
+    };
+    let weights = config.model.weight_file().map(Path::to_owned).map(|path| {
+        let key = if config.model.is_script() { "model.backbone" } else { "model.init.file.path" };
+        Named { key: key.to_owned(), path }
+    });
+    sections(config).filter_map(own).chain(weights).collect()
+}
+
+/// The error of a data set whose folder or file is not there, which takes no time to find out.
+fn missing_set(config: &Config, options: &Options, at_key: AtKey<'_>) -> Option<SessionError> {
+    let path = config.dataset.clone().with_defaults().path?;
+    let path = options.data_root.as_deref().map_or(path.clone(), |root| root.join(&path));
+    if path.exists() {
+        return None;
+    }
+    let read = options.shelf.data(config, options.data_root.as_deref());
+    Some(of_session(read.err()?, config, at_key))
+}
+
+/// The error of a config that labels more images than the pool has.
+fn too_many(config: &Config, pool: usize, at_key: AtKey<'_>) -> Option<ConfigError> {
+    let budget = budget(config);
+    let problem = budget.check(pool).err()?;
+    let Budget { initial, query, end } = budget;
+    let images = format!("but the pool has {pool} images");
+    let (key, rule) = match end {
+        _ if initial > pool && matches!(config.initial.size, config::Size::Of(_)) => {
+            ("initial.size", format!("is {initial}, {images}"))
+        }
+        _ if initial > pool => ("initial.sizer.least", format!("is {initial}, {images}")),
+        End::Labels(until) => ("query.until", format!("is {until}, {images}")),
+        End::Rounds(_) if initial + query > pool => {
+            ("query.size", format!("is {query}, after {initial} initial images, {images}"))
+        }
+        End::Rounds(_) => ("query.rounds", format!("is too large: {problem}")),
+    };
+    let hint = "lower `query.rounds` (or `query.until`), `query.size` or `initial.size`";
+    Some(at_key(key, rule).with_hint(hint.to_owned()))
+}
