@@ -46,7 +46,7 @@ test-slurm: setup
 bench: build
 	cargo bench --workspace --locked
 
-## gpu-bundle: a folder under 64 MiB with all that a machine with a GPU and PyTorch needs to check and time the program
+## gpu-bundle: an archive under 64 MiB with all that a machine with a GPU and PyTorch needs to check and time the program
 gpu-bundle: build
 	host/benches/gpu/bundle.sh
 

@@ -126,6 +126,90 @@ fn what_a_learner_stands_on_must_be_there() {
     lab.run("absent", &[file]).exits(2).says("absent.safetensors");
 }
 
+/// A file of weights whose tensors are called otherwise: a safetensors file is a length, names in JSON, and numbers.
+fn renamed(weights: &[u8], name: impl Fn(&str) -> String) -> Vec<u8> {
+    let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    let tensors: serde_json::Map<String, Value> = serde_json::from_slice(&weights[8..header]).unwrap();
+    let tensors: serde_json::Map<String, Value> = tensors.into_iter().map(|(old, of)| (name(&old), of)).collect();
+    let text = serde_json::to_vec(&tensors).unwrap();
+    [&(text.len() as u64).to_le_bytes(), &text[..], &weights[header..]].concat()
+}
+
+/// Weights that others wrote are taken, or refused before the run has a folder, with what they are and what to do.
+#[test]
+fn weights_from_elsewhere_are_taken_or_called_by_their_name() {
+    let lab = Lab::new();
+    lab.run("source", &["query.rounds=0"]).exits(0);
+    let weights = std::fs::read(lab.path("source/checkpoints/000/model.safetensors")).unwrap();
+    let mut broken = weights.clone();
+    let end = broken.len();
+    // The last number of the backbone or of the head becomes NaN; so all of them do.
+    let header = 8 + u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    broken[header..end].chunks_exact_mut(4).for_each(|number| number.copy_from_slice(&f32::NAN.to_le_bytes()));
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 26264\n";
+    let from = |file: &str, more: &str| format!("model.init={{ file = {{ path = \"{file}\"{more} }} }}");
+    let prefix = |name: &str| format!("backbone.{name}");
+    lab.write("prefixed.safetensors", renamed(&weights, prefix));
+    lab.write("weights.safetensors", &weights);
+    let rename = ", rename = { \"backbone.\" = \"\" }";
+    for (out, init) in [("plain", from("weights.safetensors", "")), ("named", from("prefixed.safetensors", rename))] {
+        lab.run(out, &[&init, "query.rounds=0"]).exits(0);
+    }
+    assert_eq!(results(&lab.path("plain")), results(&lab.path("named")));
+    let rows: [(&str, &[u8], &[&str]); 7] = [
+        ("weights.pth", b"PK\x03\x04\x00\x00\x08\x08weights/data.pkl", &["zip archive", "torch.save", "save_file"]),
+        ("old.pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", &["pickle", "save_file"]),
+        ("pointer.safetensors", lfs.as_bytes(), &["pointer of Git LFS", "git lfs pull"]),
+        ("page.safetensors", b"<!DOCTYPE html><html><body>Sign in</body></html>", &["web page"]),
+        ("cut.safetensors", &weights[..end - 100], &["cut short", "again"]),
+        ("nan.safetensors", &broken, &["not finite"]),
+        ("prefixed.safetensors", &renamed(&weights, prefix), &["needs a tensor", "rename = { \"backbone.\" = \"\" }"]),
+    ];
+    for (file, bytes, expected) in rows {
+        lab.write(file, bytes);
+        let ran = lab.run("refused", &[&from(file, "")]);
+        ran.exits(1).says_one_problem().says(file);
+        for words in expected {
+            ran.says(words);
+        }
+        assert!(!lab.path("refused").exists(), "{file}");
+    }
+    let wider = ["model={ backbone = \"convnet\", width = 8 }", &from("weights.safetensors", "")];
+    lab.run("refused", &wider).exits(1).says("the file has it with").says("model.width");
+}
+
+/// A network that was exported is no file of weights, and the other way round.
+#[test]
+fn an_exported_network_is_told_from_its_pointer() {
+    let lab = Lab::new();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 20497049\n";
+    let pointer = lab.write("network.pt", lfs);
+    let model = format!("model={{ backbone = \"torchscript:{}\" }}", pointer.display());
+    let ran = lab.run("refused", &[&model, "training.learner=linear-probe"]);
+    ran.exits(1).says_one_problem().says("pointer of Git LFS").says("git lfs pull");
+}
+
+/// What a linear probe's features are divided by is one number, unless the config says so; the run says which.
+#[test]
+fn a_probe_has_one_scale_unless_it_is_told() {
+    let lab = Lab::new();
+    let probe = |scale: &str| format!("training.learner={{ kind = \"linear-probe\", scale = \"{scale}\" }}");
+    for (out, learner) in [
+        ("default", "training.learner=linear-probe".to_owned()),
+        ("shared", probe("shared")),
+        ("columns", probe("columns")),
+    ] {
+        lab.run(out, &with(&[&learner])).exits(0);
+    }
+    let config = |run: &str| std::fs::read_to_string(lab.path(run).join("config.toml")).unwrap();
+    assert!(config("default").contains("scale = \"shared\"") && config("columns").contains("scale = \"columns\""));
+    assert_eq!(results(&lab.path("default")), results(&lab.path("shared")));
+    let of_measures =
+        |run: &str| results(&lab.path(run)).into_iter().filter(|(file, _)| file.ends_with("metrics.json"));
+    assert!(of_measures("default").ne(of_measures("columns")), "the scale changes nothing");
+    lab.run("refused", &with(&[&probe("rows")])).exits(2).says("scale").says("columns");
+}
+
 /// `weights/rows.pt` answers with the mean of each row of pixels. Made by
 /// `torch.jit.script(Rows()).save("rows.pt")`, where `Rows.forward(self, x)` is `return x.mean(3).flatten(1)`.
 #[test]

@@ -138,6 +138,8 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
 struct Silent;
 
 impl Meter for Silent {
+    fn device(&self, _: &str) {}
+
     fn tick(&self, _: &str, _: u64, _: u64) {}
     fn step(&self, _: &str) {}
 }

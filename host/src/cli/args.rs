@@ -190,7 +190,7 @@ pub struct SweepWorker {
     /// Where models run
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// CPU threads where the config leaves them open
+    /// The most CPU threads of a run where the config leaves them open
     #[arg(long, default_value_t = 0, value_parser = whole::<usize>)]
     pub threads: usize,
     /// Stop when standard input ends

@@ -155,6 +155,10 @@ impl std::io::Write for BesideBar {
 }
 
 impl Meter for Console {
+    fn device(&self, device: &str) {
+        self.say(device);
+    }
+
     fn tick(&self, stage: &str, done: u64, total: u64) {
         let Some(bar) = &self.bar else { return };
         let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);

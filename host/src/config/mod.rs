@@ -24,6 +24,9 @@ use representation::network_of;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// More threads than any machine has cores: a system that refuses to start them ends the process.
+const MOST_THREADS: usize = 1024;
+
 /// One experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +36,9 @@ pub struct Config {
     /// Seed of everything that is drawn. Runs with the same seed are paired.
     #[serde(default = "defaults::seed")]
     pub seed: u64,
-    /// CPU threads; 0 takes all cores. A result on the CPU belongs to its number of threads.
+    /// CPU threads. 0, the default, is one where the steps are small, and all cores that the process may use where they are not;
+    /// more threads than cores are warned about. A result on the CPU belongs to its number of threads: a run's
+    /// `environment.json` says which it was, and resuming takes that one.
     #[serde(default)]
     pub threads: usize,
     /// The images.
@@ -229,9 +234,17 @@ impl Config {
         toml::to_string(&resolved).expect("a config is made of what TOML can express")
     }
 
-    /// Read a config written by [`Config::to_toml`].
+    /// Read a config written by [`Config::to_toml`], by this version or an earlier one.
     pub fn read_resolved(file: &Path) -> Result<Config, ConfigError> {
-        Config::read(file, &[])
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let mut config = Config::parse(file, &text, &[])?;
+        if let engine::Learner::LinearProbe(probe) = &mut config.training.learner
+            && !names_scale(&text)
+        {
+            // Every default is written out. Up to 0.2.0 there was no such key, and each column had a scale of its own.
+            probe.scale = engine::Scale::Columns;
+        }
+        Ok(config)
     }
 
     /// What the types alone do not say; the error is the key and the sentence.
@@ -245,6 +258,8 @@ impl Config {
             !self.name.is_empty() && self.name.chars().all(is_name),
             "made of letters, digits, `.`, `_` and `-`",
         )?;
+        let rule = format!("at most {MOST_THREADS}; 0 leaves the number to the program");
+        fits("threads", self.threads <= MOST_THREADS, &rule)?;
         fits("query.size", self.query.size > 0, "at least 1")?;
         self.initial.check_size(self.query.size)?;
         let least = self.initial.least(self.query.size);
@@ -302,6 +317,15 @@ impl Config {
         let rule = "must name the network of `[model]`, which begins with it";
         Err(("representation".to_owned(), rule.to_owned()))
     }
+}
+
+/// Whether a resolved config says how a linear probe's features are scaled.
+fn names_scale(text: &str) -> bool {
+    let scale = |config: toml::Table| {
+        config.get("training")?.get("learner")?.get("scale")?;
+        Some(())
+    };
+    toml::from_str(text).ok().and_then(scale).is_some()
 }
 
 /// The sections' own errors begin with the key in backticks: `` `training.epochs` must be at least 1 ``.

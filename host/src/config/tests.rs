@@ -40,6 +40,27 @@ fn what_is_not_said_has_defaults_and_is_written_out() {
     assert_eq!(read(&written, &[]).unwrap().to_toml(), written);
 }
 
+/// A run that version 0.2.0 began is gone on with as it was begun: that version wrote no scale, and had one for each column.
+#[test]
+fn a_stored_probe_without_a_scale_keeps_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let scale = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        match Config::read_resolved(&file).unwrap().training.learner {
+            engine::Learner::LinearProbe(probe) => Some(probe.scale),
+            _ => None,
+        }
+    };
+    let probe = ["training.learner=linear-probe", "representation.method=rotation"];
+    let now = read(MINIMAL, &probe).unwrap().to_toml();
+    let line = "scale = \"shared\"\n";
+    assert_eq!((scale(&now), now.matches(line).count()), (Some(engine::Scale::Shared), 1));
+    assert_eq!(scale(&now.replace(line, "")), Some(engine::Scale::Columns));
+    assert_eq!(scale(&now.replace("shared", "columns")), Some(engine::Scale::Columns));
+    assert_eq!(scale(&read(MINIMAL, &[]).unwrap().to_toml()), None);
+}
+
 #[test]
 fn overrides_are_dotted_and_typed() {
     let config = read(

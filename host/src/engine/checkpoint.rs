@@ -10,7 +10,7 @@ use super::pretext::State;
 
 /// Writes the state; the file appears whole or not at all.
 pub(super) fn store(file: &Path, state: &mut State) -> Result<(), EngineError> {
-    let failed = |problem: String| EngineError::Weights { path: file.to_owned(), problem };
+    let failed = |problem: String| EngineError::weights(file, problem);
     let mut tensors = numbers(state).doing("storing a checkpoint")?;
     for (name, tensor) in tensors_of(state) {
         let tensor = tensor.f_detach().and_then(|tensor| tensor.f_to_device(tch::Device::Cpu)?.f_contiguous());
@@ -24,7 +24,7 @@ pub(super) fn store(file: &Path, state: &mut State) -> Result<(), EngineError> {
 
 /// Takes up a state that [`store`] wrote for the same job; errs when it is of another one.
 pub(super) fn restore(file: &Path, state: &mut State) -> Result<(), EngineError> {
-    let failed = |problem: String| EngineError::Weights { path: file.to_owned(), problem };
+    let failed = |problem: String| EngineError::weights(file, problem);
     let stored = Tensor::read_safetensors(file).map_err(|error| failed(error.to_string()))?;
     let find = |name: &str| {
         let found = stored.iter().find(|(stored, _)| stored == name);

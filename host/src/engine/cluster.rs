@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
+use super::guard;
 use super::predict::Matrix;
 
 /// Rows whose distances are held at once.
@@ -45,6 +46,16 @@ pub fn kmeans(
     if k == 0 || k > points_nd.n_rows {
         return Err(EngineError::Input(format!("{} points do not make {k} clusters", points_nd.n_rows)));
     }
+    guard::entry("clustering", || clusters(points_nd, k, effort, rng, device))
+}
+
+fn clusters(
+    points_nd: &Matrix,
+    k: usize,
+    effort: Effort,
+    rng: &mut Rng,
+    device: &Device,
+) -> Result<Clustering, EngineError> {
     let _no_grad = tch::no_grad_guard();
     let doing = "clustering";
     let points = upload(points_nd, device).doing(doing)?;
@@ -169,6 +180,11 @@ pub fn knn(points_nd: &Matrix, k: usize, device: &Device) -> Result<Neighbours, 
     if k == 0 || k >= n {
         return Err(EngineError::Input(format!("{n} points do not have {k} others each")));
     }
+    guard::entry("looking for neighbours", || neighbours(points_nd, k, device))
+}
+
+fn neighbours(points_nd: &Matrix, k: usize, device: &Device) -> Result<Neighbours, EngineError> {
+    let n = points_nd.n_rows;
     let _no_grad = tch::no_grad_guard();
     let doing = "looking for neighbours";
     let points = upload(points_nd, device).doing(doing)?;

@@ -5,16 +5,20 @@
 //! This is the engine's only file with `unsafe`: loading that library, and asking the driver about its GPUs.
 
 use std::error::Error;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::fmt;
 use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, Once, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
+use tch::TchError;
 
 use super::EngineError;
+use super::error::TorchResult;
+use super::guard;
 
 /// The PyTorch that `tch` binds, and the only one whose CUDA part fits.
 pub const TORCH_VERSION: &str = "2.11.0";
@@ -23,6 +27,11 @@ pub const TORCH_VERSION: &str = "2.11.0";
 pub const CUDA_FOLDER_VARIABLE: &str = "COLDSTART_TORCH_CUDA";
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
+/// The part of the CUDA part that decomposes matrices.
+const LINALG_LIBRARY: &str = "libtorch_cuda_linalg.so";
+
+/// Steps with fewer numbers in the first layer are done by one thread.
+const SMALL_STEP: usize = 1 << 21;
 
 /// An opened device, and what it can do.
 #[derive(Clone, Debug)]
@@ -57,10 +66,17 @@ impl Device {
         self.has_bf16
     }
 
-    /// Waits until the device has done all that it was told to do; the CPU always has.
+    /// Waits until the device has done all that it was told to do; the CPU always has. A device that fails meanwhile says so at
+    /// the next call.
     pub fn wait(&self) {
         if let tch::Device::Cuda(index) = self.torch {
-            tch::Cuda::synchronize(index as i64);
+            let waited = guard::calls(|| {
+                tch::Cuda::synchronize(index as i64);
+                Ok(())
+            });
+            if let Err(error) = waited {
+                tracing::debug!("waiting for {}: {error}", self.id());
+            }
         }
     }
 
@@ -74,6 +90,19 @@ impl Device {
         self.torch
     }
 
+    /// The same device with one CPU thread, if that is where work is done and its steps are small.
+    ///
+    /// `step` counts the numbers of a step's first layer: images x height x width x channels. From the constant below on, all
+    /// cores of an idle machine gain time in every network that was measured (`host/benches/threads.rs`); below it they gain little, and on a
+    /// busy machine each operation waits for the slowest of them: a hundred times as long was seen.
+    pub fn fitting(mut self, step: usize) -> Self {
+        if self.is_cpu() && step < SMALL_STEP {
+            self.threads = 1;
+            tch::set_num_threads(1);
+        }
+        self
+    }
+
     /// The CPU with one thread, so that tests side by side do not fight for cores, or with as many as a test's child is told.
     #[cfg(test)]
     pub(super) fn cpu_for_tests() -> Self {
@@ -82,9 +111,27 @@ impl Device {
     }
 }
 
+/// `device cpu (AMD EPYC 9654, 2 cores), 1 thread`: what a run says first.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (id, threads) = (self.id(), counted(self.threads, "thread"));
+        match self.torch {
+            tch::Device::Cpu => write!(f, "device {id} ({}, {}), {threads}", self.name, counted(cores(), "core")),
+            _ => write!(f, "device {id} ({}), {threads}", self.name),
+        }
+    }
+}
+
+/// How many cores this process may keep busy: by its affinity, and by the quotas of its control groups (either version).
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
 /// Opens `auto`, `cpu`, `cuda` or `cuda:N`, and lets libtorch use `threads` CPU threads (0: one per core).
 ///
-/// `auto` takes the first GPU if there is one that works, else the CPU, and logs why. Errs when the name is none of
+/// `auto` takes the first GPU if there is one that works, else the CPU; where there is a GPU that cannot be used, it warns and says
+/// why. It also warns when there are more threads than [`cores`]. Errs when the name is none of
 /// these or the GPU cannot be used; the message says what is missing. The number of threads holds for the process, so
 /// open the device first, before any other work with libtorch.
 pub fn open(wanted: &str, threads: usize) -> Result<Device, EngineError> {
@@ -92,18 +139,82 @@ pub fn open(wanted: &str, threads: usize) -> Result<Device, EngineError> {
     match wanted {
         "cpu" => Ok(cpu(threads)),
         "auto" => open_cuda("cuda", 0, threads).or_else(|error| {
-            tracing::info!("using the CPU: {error}");
+            say_why_not(&error);
             Ok(cpu(threads))
         }),
         _ => open_cuda(wanted, cuda_index(wanted)?, threads),
     }
 }
 
-/// How many GPUs this program can use.
+/// How many GPUs this program can use; says why not, where there are some and it is none.
 pub fn n_gpus() -> usize {
-    let usable = open_cuda("cuda", 0, 1).is_ok();
-    let gpus = || Driver::open().and_then(|driver| driver.gpus());
-    if usable { gpus().map_or(0, |gpus| gpus.len()) } else { 0 }
+    match open_cuda("cuda", 0, 1) {
+        Ok(_) => driven_gpus().map_or(0, |gpus| gpus.len()),
+        Err(error) => {
+            say_why_not(&error);
+            0
+        }
+    }
+}
+
+/// The GPUs that the driver offers to this process.
+fn driven_gpus() -> Result<Vec<Gpu>, String> {
+    Driver::open().and_then(|driver| driver.gpus())
+}
+
+/// Says aloud that a GPU lies idle; where there is none, nothing is missing.
+fn say_why_not(error: &EngineError) {
+    let hidden = std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|shown| shown.is_empty() || shown == "-1");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sign = sign_of_driver().or_else(|| sign_of_gpu(Path::new("/"), &path));
+    match sign.filter(|_| !hidden) {
+        Some(sign) => {
+            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            let quiet = "`--device cpu` chooses the CPU without this warning";
+            tracing::warn!("there seems to be a GPU ({sign}), but the CPU is used: {error}{hint}; {quiet}");
+        }
+        None => tracing::info!("using the CPU: {error}"),
+    }
+}
+
+/// What the driver has to say: the name of a GPU, or that it fails otherwise than for want of one.
+fn sign_of_driver() -> Option<String> {
+    match Driver::open().ok()?.gpus() {
+        Ok(gpus) => gpus.into_iter().next().map(|gpu| gpu.name),
+        Err(problem) if problem == NO_GPU => None,
+        Err(problem) => Some(problem),
+    }
+}
+
+/// What says that there is an NVIDIA GPU, whether or not its driver answers: a device file, the PCI bus, the driver's tool, or
+/// that the user has named a folder for CUDA.
+fn sign_of_gpu(root: &Path, path: &OsStr) -> Option<String> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    let is_gpu_file = |name: &String| {
+        name.strip_prefix("nvidia")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    if let Some(name) = names("dev").into_iter().find(is_gpu_file) {
+        return Some(format!("/dev/{name}"));
+    }
+    let of_pci = |device: &str, file: &str| {
+        let text = fs::read_to_string(root.join("sys/bus/pci/devices").join(device).join(file)).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    // 0x10de is NVIDIA, and 0x03 the class of displays and their relatives without a screen.
+    let is_gpu = |device: &String| of_pci(device, "vendor") == "0x10de" && of_pci(device, "class").starts_with("0x03");
+    if let Some(device) = names("sys/bus/pci/devices").into_iter().find(is_gpu) {
+        return Some(format!("NVIDIA's device {device} on the PCI bus"));
+    }
+    if let Some(folder) = std::env::split_paths(path).find(|folder| folder.join("nvidia-smi").is_file()) {
+        return Some(folder.join("nvidia-smi").display().to_string());
+    }
+    std::env::var_os(CUDA_FOLDER_VARIABLE).map(|_| format!("{CUDA_FOLDER_VARIABLE} is set"))
 }
 
 fn cuda_index(wanted: &str) -> Result<usize, EngineError> {
@@ -126,8 +237,14 @@ fn set_threads(threads: usize) -> usize {
         tch::set_num_interop_threads(1);
         keep_memory();
     });
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let threads = if threads == 0 { cores() } else { threads.min(i32::MAX as usize) };
+    let cores = cores();
+    let threads = if threads == 0 { cores } else { threads.min(i32::MAX as usize) };
+    if threads > cores {
+        let (some, one) = (if cores == 1 { "core" } else { "cores" }, "waits for all the others at each operation");
+        tracing::warn!(
+            "{threads} threads are more than the {cores} {some} that this process may use: each thread {one}"
+        );
+    }
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -172,8 +289,8 @@ fn multiplies_bf16(flags: &str) -> bool {
 }
 
 fn open_cuda(wanted: &str, index: usize, threads: usize) -> Result<Device, EngineError> {
-    let gpus = Driver::open().and_then(|driver| driver.gpus());
-    let gpus = gpus.map_err(|problem| missing(wanted, problem, "use `--device cpu`, or check `nvidia-smi`"))?;
+    let gpus =
+        driven_gpus().map_err(|problem| missing(wanted, problem, "use `--device cpu`, or check `nvidia-smi`"))?;
     let Some(gpu) = gpus.get(index) else {
         let problem = format!("there is no GPU {index}, only {}", gpus.len());
         return Err(missing(wanted, problem, "GPUs count from 0, and CUDA_VISIBLE_DEVICES hides some"));
@@ -190,28 +307,58 @@ fn open_cuda(wanted: &str, index: usize, threads: usize) -> Result<Device, Engin
     Ok(Device { torch: tch::Device::Cuda(index), name: gpu.name.clone(), threads, has_bf16 })
 }
 
+/// The folder that libtorch's CUDA part was loaded from, once it was.
+static LOADED_FROM: Mutex<Option<PathBuf>> = Mutex::new(None);
+
 /// Loads libtorch's CUDA part into the process, once.
 fn load_torch_cuda(wanted: &str) -> Result<(), EngineError> {
-    static LOADED: Mutex<bool> = Mutex::new(false);
-    let mut loaded = LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if !*loaded {
+    let mut loaded = LOADED_FROM.lock().unwrap_or_else(PoisonError::into_inner);
+    if loaded.is_none() {
         let path = find_torch_cuda(&folders()).map_err(|problem| {
             let hint = format!(
                 "`pip install torch=={TORCH_VERSION}`, or set {CUDA_FOLDER_VARIABLE} to its `torch/lib` folder"
             );
             missing(wanted, problem, hint)
         })?;
-        // SAFETY: loading runs the initialisers of a library whose version was checked to be the one we link.
-        let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
-            // The loader's own words, such as which further library is missing, are the error's source.
-            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let problem = format!("{} cannot be loaded: {reason}", path.display());
+        load_for_good(&path, RTLD_NOW | RTLD_GLOBAL).map_err(|problem| {
             missing(wanted, problem, "reinstall that PyTorch with the `nvidia-*` packages that it depends on")
         })?;
-        // libtorch keeps pointers into it for good.
-        std::mem::forget(library);
-        *loaded = true;
+        *loaded = path.parent().map(Path::to_owned);
     }
+    Ok(())
+}
+
+/// Loads what libtorch decomposes matrices with on a GPU, if it lies beside the CUDA part that is in use. Call it before the
+/// first decomposition there.
+///
+/// libtorch opens that library then by its name alone, and the loader looks for it beside `libtorch_cpu.so`, which is not where
+/// pip's PyTorch has it; one that is loaded already is found by that name. It is not loaded before it is needed, because it
+/// brings hundreds of megabytes of cuSOLVER along.
+pub(super) fn load_linalg() -> TorchResult<()> {
+    let loaded = LOADED_FROM.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*loaded {
+        Some(folder) => load_linalg_beside(folder).map_err(TchError::Torch),
+        None => Ok(()),
+    }
+}
+
+fn load_linalg_beside(folder: &Path) -> Result<(), String> {
+    let path = folder.join(LINALG_LIBRARY);
+    // A libtorch that has it built in has no such file.
+    if path.is_file() { load_for_good(&path, RTLD_NOW | RTLD_LOCAL) } else { Ok(()) }
+}
+
+/// Loads a library of PyTorch by its full path, or finds it loaded, and never unloads it.
+fn load_for_good(path: &Path, flags: c_int) -> Result<(), String> {
+    // SAFETY: loading runs the initialisers of a library of PyTorch, which are made to run in any process; its folder's version
+    // was checked to be the one that we link.
+    let library = unsafe { Library::open(Some(path), flags) }.map_err(|error| {
+        // The loader's own words, such as which further library is missing, are the error's source.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{} cannot be loaded: {reason}", path.display())
+    })?;
+    // libtorch keeps pointers into it for good.
+    std::mem::forget(library);
     Ok(())
 }
 
@@ -320,10 +467,12 @@ impl Driver {
 /// CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of cuda.h.
 const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
 
+const NO_GPU: &str = "the NVIDIA driver knows no GPU";
+
 fn succeeded(call: &str, status: c_int) -> Result<(), String> {
     match status {
         0 => Ok(()),
-        100 => Err("the NVIDIA driver knows no GPU".to_owned()),
+        100 => Err(NO_GPU.to_owned()),
         _ => Err(format!("the NVIDIA driver failed in {call} with CUDA error {status}")),
     }
 }
@@ -362,6 +511,75 @@ pub(super) mod tests {
         assert_eq!((device.id().as_str(), device.threads()), ("cpu", 1));
         assert!(!device.name().is_empty());
         assert!(multiplies_bf16("fpu avx512_bf16 sse") && !multiplies_bf16("fpu avx2 avx512_bf16x"));
+    }
+
+    #[test]
+    fn a_device_says_what_it_is() {
+        let name = "AMD EPYC 9654".to_owned();
+        let cpu = Device { torch: tch::Device::Cpu, name, threads: 1, has_bf16: true };
+        let some = if cores() == 1 { "core" } else { "cores" };
+        assert_eq!(cpu.to_string(), format!("device cpu (AMD EPYC 9654, {} {some}), 1 thread", cores()));
+        let gpu = Device { torch: tch::Device::Cuda(1), name: "NVIDIA H100".to_owned(), threads: 8, has_bf16: true };
+        assert_eq!(gpu.to_string(), "device cuda:1 (NVIDIA H100), 8 threads");
+    }
+
+    #[test]
+    fn a_gpu_that_is_there_leaves_a_sign() {
+        let root = tempfile::tempdir().unwrap();
+        let sign = |path: &str| sign_of_gpu(root.path(), OsStr::new(path));
+        let write = |name: &str, text: &str| {
+            let file = root.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        // The control files are there without a GPU, and so is NVIDIA's sound.
+        for (name, text) in [
+            ("dev/nvidiactl", ""),
+            ("dev/nvidia-uvm", ""),
+            ("sys/bus/pci/devices/0000:00:1f.3/vendor", "0x10de\n"),
+            ("sys/bus/pci/devices/0000:00:1f.3/class", "0x040300\n"),
+            ("sys/bus/pci/devices/0000:00:02.0/vendor", "0x8086\n"),
+            ("sys/bus/pci/devices/0000:00:02.0/class", "0x030000\n"),
+        ] {
+            write(name, text);
+        }
+        assert_eq!(sign("/nowhere"), None);
+        write("bin/nvidia-smi", "");
+        let bin = root.path().join("bin");
+        let tool = bin.join("nvidia-smi").display().to_string();
+        assert_eq!(sign(&format!("/nowhere:{}", bin.display())), Some(tool));
+        write("sys/bus/pci/devices/0000:41:00.0/vendor", "0x10de\n");
+        write("sys/bus/pci/devices/0000:41:00.0/class", "0x030200\n");
+        assert_eq!(sign("/nowhere").unwrap(), "NVIDIA's device 0000:41:00.0 on the PCI bus");
+        write("dev/nvidia0", "");
+        assert_eq!(sign("/nowhere").unwrap(), "/dev/nvidia0");
+    }
+
+    /// A library that stands where pip's PyTorch has CUDA's linear algebra is then found by its name alone, as libtorch asks.
+    #[test]
+    fn linear_algebra_is_opened_by_its_full_path() {
+        let torch = tempfile::tempdir().unwrap();
+        let lib = torch.path().join("lib");
+        fs::create_dir(&lib).unwrap();
+        // SAFETY: the library, if there were one, would be the one that is made below, which runs nothing.
+        let by_name = || unsafe { Library::open(Some(LINALG_LIBRARY), RTLD_NOW | RTLD_LOCAL) };
+        assert!(by_name().is_err());
+        load_linalg_beside(&lib).unwrap();
+        assert!(by_name().is_err(), "there is no file to load");
+        fs::write(lib.join(LINALG_LIBRARY), "no library").unwrap();
+        let problem = load_linalg_beside(&lib).unwrap_err();
+        assert!(problem.contains(&format!("{} cannot be loaded", lib.join(LINALG_LIBRARY).display())), "{problem}");
+
+        fs::write(lib.join("empty.c"), "int coldstart_pretended_linalg(void) { return 1; }\n").unwrap();
+        let name = format!("-Wl,-soname,{LINALG_LIBRARY}");
+        let args = ["-shared", "-fPIC", &name, "-o", LINALG_LIBRARY, "empty.c"];
+        let made =
+            Command::new("cc").args(args).current_dir(&lib).status().expect("a C compiler, as the build needs one");
+        assert!(made.success());
+        load_linalg_beside(&lib).unwrap();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(maps.contains(&lib.join(LINALG_LIBRARY).display().to_string()), "{maps}");
+        by_name().unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong in the engine, as values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tch::TchError;
 
@@ -47,6 +47,8 @@ pub enum EngineError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
     },
     /// libtorch refused an operation.
     #[error("libtorch failed while {doing}: {source}")]
@@ -59,10 +61,21 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// libtorch's refusal, without the frames of its C++ code.
+    pub(super) fn torch(doing: &'static str, source: TchError) -> EngineError {
+        EngineError::Torch { doing, source: without_frames(source) }
+    }
+
+    /// A problem with a weight file that needs no hint.
+    pub(super) fn weights(path: &Path, problem: impl Into<String>) -> EngineError {
+        EngineError::Weights { path: path.to_owned(), problem: problem.into(), hint: None }
+    }
+
     /// What to try next, where there is something better than reading the message.
     pub fn hint(&self) -> Option<&str> {
         match self {
             EngineError::Device { hint, .. } => Some(hint),
+            EngineError::Weights { hint, .. } => hint.as_deref(),
             EngineError::Diverged { .. } => {
                 Some("lower the learning rate (`training.optimizer.lr` for the task), or add epochs of warm-up")
             }
@@ -82,6 +95,17 @@ pub(super) trait While<T> {
 
 impl<T> While<T> for TorchResult<T> {
     fn doing(self, doing: &'static str) -> Result<T, EngineError> {
-        self.map_err(|source| EngineError::Torch { doing, source })
+        self.map_err(|source| EngineError::torch(doing, source))
+    }
+}
+
+/// The sentence of libtorch; some forty lines of frames follow it.
+fn without_frames(error: TchError) -> TchError {
+    match error {
+        TchError::Torch(text) => {
+            let end = ["Exception raised from", "frame #0:"].iter().filter_map(|words| text.find(words)).min();
+            TchError::Torch(text[..end.unwrap_or(text.len())].trim_end().to_owned())
+        }
+        other => other,
     }
 }

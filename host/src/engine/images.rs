@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
+use super::probe::Moments;
 
 /// The smallest side of an image that every backbone accepts.
 pub const MIN_SIDE: usize = 8;
@@ -127,19 +128,12 @@ pub(super) struct Features {
     /// Which backbone.
     pub(super) of: Arc<str>,
     pub(super) values_nd: Tensor,
-    /// The mean of each feature over the set, and one over its standard deviation.
-    pub(super) mean_d: Tensor,
-    pub(super) inverse_std_d: Tensor,
+    pub(super) moments: Moments,
 }
 
 impl Features {
     fn again(&self) -> Features {
-        Features {
-            of: self.of.clone(),
-            values_nd: self.values_nd.shallow_clone(),
-            mean_d: self.mean_d.shallow_clone(),
-            inverse_std_d: self.inverse_std_d.shallow_clone(),
-        }
+        Features { of: self.of.clone(), values_nd: self.values_nd.shallow_clone(), moments: self.moments.again() }
     }
 }
 

@@ -15,6 +15,7 @@ use super::images::{ImageShape, Images};
 use super::layers::{self, ConvBn, Linear, Pass, Plan, Slot};
 use super::optimizer::Update;
 use super::settings::{ModelSettings, Precision, WeightFile};
+use super::weight_file;
 
 /// A network for images of one shape: a classifier, or whatever else its head was made for.
 pub struct Model {
@@ -100,6 +101,18 @@ impl Head {
 
 /// How the names of a head's tensors begin.
 const HEAD: [&str; 2] = ["fc.", "head."];
+
+fn is_of_head(name: &str) -> bool {
+    HEAD.iter().any(|part| name.starts_with(part))
+}
+
+/// A tensor that a backbone needs and that other weights do not have like that.
+struct Lack<'a> {
+    name: &'a str,
+    size: Vec<i64>,
+    /// Its shape there, if it is there at all.
+    theirs: Option<Vec<i64>>,
+}
 
 /// The name of a tensor in a file, as this program calls it.
 fn renamed(name: &str, file: &WeightFile) -> String {
@@ -203,7 +216,7 @@ impl Model {
     ///
     /// The file appears complete or not at all. Errs when it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), EngineError> {
-        let failed = |problem: String| EngineError::Weights { path: path.to_owned(), problem };
+        let failed = |problem: String| EngineError::weights(path, problem);
         let tensors = self.named_tensors().doing("copying the weights")?;
         let partial = path.with_extension("partial");
         Tensor::write_safetensors(&tensors, &partial).map_err(|error| failed(error.to_string()))?;
@@ -215,8 +228,8 @@ impl Model {
     ///
     /// Errs, and changes nothing, when the file cannot be read or a tensor is missing, left over or of another shape.
     pub fn load(&mut self, path: &Path) -> Result<(), EngineError> {
-        let failed = |problem: String| EngineError::Weights { path: path.to_owned(), problem };
-        let mut tensors = Tensor::read_safetensors(path).map_err(|error| failed(error.to_string()))?;
+        let failed = |problem: String| EngineError::weights(path, problem);
+        let mut tensors = weight_file::read(path)?;
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let mut expected = self.named_tensors().doing("listing the weights")?;
         expected.sort_by(|a, b| a.0.cmp(&b.0));
@@ -238,40 +251,93 @@ impl Model {
     /// Errs, and changes nothing, when the backbones differ.
     pub fn adopt(&mut self, other: &Model) -> Result<(), EngineError> {
         let theirs = other.named_tensors().doing("copying the weights")?;
-        self.adopt_tensors(theirs, |tensor| {
-            EngineError::Input(format!("the network to start from has another backbone: it lacks {tensor}"))
-        })
+        let theirs = self.of_backbone(theirs, |Lack { name, size, .. }| {
+            EngineError::Input(format!("the network to start from has another backbone: it lacks `{name}` of {size:?}"))
+        })?;
+        self.replace(&theirs).doing("taking over weights")
     }
 
     /// Takes over the backbone's weights from a file; the head stays as it is, and what the backbone does not know is left.
     ///
-    /// Errs, and changes nothing, when the file cannot be read, or lacks a tensor of the backbone or has it in another shape.
+    /// Errs, and changes nothing, when the file cannot be read, lacks a tensor of the backbone, or has it in another shape, as
+    /// integers, or with values that are not finite.
     pub fn adopt_file(&mut self, file: &WeightFile) -> Result<(), EngineError> {
-        let failed = |problem: String| EngineError::Weights { path: file.path.clone(), problem };
-        let tensors = Tensor::read_safetensors(&file.path).map_err(|error| failed(error.to_string()))?;
-        let found: Vec<String> = tensors.iter().take(3).map(|(name, _)| format!("`{name}`")).collect();
-        let renamed = tensors.into_iter().map(|(name, tensor)| (renamed(&name, file), tensor)).collect();
-        self.adopt_tensors(renamed, |tensor| {
-            let found = found.join(", ");
-            failed(format!("the backbone needs a tensor {tensor}; the file begins with {found}: see `rename`"))
-        })
-    }
-
-    fn adopt_tensors(
-        &mut self,
-        mut theirs: Vec<(String, Tensor)>,
-        lacking: impl Fn(String) -> EngineError,
-    ) -> Result<(), EngineError> {
-        let of_head = |name: &str| HEAD.iter().any(|part| name.starts_with(part));
-        theirs.retain(|(name, _)| !of_head(name));
-        theirs.sort_by(|a, b| a.0.cmp(&b.0));
-        for (name, tensor) in self.named_tensors().doing("listing the weights")? {
-            let found = theirs.binary_search_by(|(other, _)| other.cmp(&name));
-            if !of_head(&name) && !found.is_ok_and(|at| theirs[at].1.size() == tensor.size()) {
-                return Err(lacking(format!("`{name}` of {:?}", tensor.size())));
-            }
+        let tensors = weight_file::read(&file.path)?;
+        let mut found: Vec<String> = tensors.iter().map(|(name, _)| name.clone()).collect();
+        found.sort();
+        let renamed: Vec<_> = tensors.into_iter().map(|(name, tensor)| (renamed(&name, file), tensor)).collect();
+        let theirs = self.of_backbone(renamed, |lack| self.unfit(file, &found, lack))?;
+        for (name, tensor) in &theirs {
+            weight_file::check(&file.path, name, tensor)?;
         }
         self.replace(&theirs).doing("taking over weights")
+    }
+
+    /// What is wrong with a file of weights that lacks a tensor, and what to do about it.
+    fn unfit(&self, file: &WeightFile, found: &[String], lack: Lack<'_>) -> EngineError {
+        let Lack { name, size, theirs } = lack;
+        let (problem, hint) = match theirs {
+            Some(other) => (
+                format!("the backbone needs a tensor `{name}` of {size:?}, and the file has it with {other:?}"),
+                "`model.backbone` and `model.width` must be those of the file".to_owned(),
+            ),
+            None => {
+                let first: Vec<String> = found.iter().take(3).map(|name| format!("`{name}`")).collect();
+                let first = first.join(", ");
+                let n_found = self.backbone_names().filter(|name| found.iter().any(|found| found == name)).count();
+                let hint = match self.prefix(found) {
+                    Some(prefix) => {
+                        format!("leave out what its names begin with: `rename = {{ \"{prefix}\" = \"\" }}`")
+                    }
+                    None if n_found > 0 => {
+                        let n = self.backbone_names().count();
+                        format!("it has {n_found} of the backbone's {n} tensors: part of a file, or another network's")
+                    }
+                    None => "name what the names begin with in `rename`, if that is all that differs".to_owned(),
+                };
+                (format!("the backbone needs a tensor `{name}` of {size:?}; the file begins with {first}"), hint)
+            }
+        };
+        EngineError::Weights { path: file.path.clone(), problem, hint: Some(hint) }
+    }
+
+    /// What all names of the backbone's tensors have before them in a file, if that is all that differs.
+    fn prefix(&self, found: &[String]) -> Option<String> {
+        let ours: Vec<&str> = self.backbone_names().collect();
+        let first = ours.first()?;
+        let before = found.iter().filter_map(|name| name.strip_suffix(first)).filter(|prefix| !prefix.is_empty());
+        let all_have =
+            |prefix: &&str| ours.iter().all(|name| found.iter().any(|f| f.strip_prefix(*prefix) == Some(name)));
+        before.into_iter().find(all_have).map(str::to_owned)
+    }
+
+    /// The names of the backbone's tensors.
+    fn backbone_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.plan.params.iter().chain(&self.plan.stats).map(|slot| slot.name.as_str());
+        names.filter(|name| !is_of_head(name))
+    }
+
+    /// Those of `theirs` that the backbone has, sorted by name; errs when one is missing or has another shape.
+    fn of_backbone(
+        &self,
+        mut theirs: Vec<(String, Tensor)>,
+        lacking: impl Fn(Lack<'_>) -> EngineError,
+    ) -> Result<Vec<(String, Tensor)>, EngineError> {
+        theirs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut taken = Vec::new();
+        for (name, tensor) in self.named_tensors().doing("listing the weights")? {
+            if is_of_head(&name) {
+                continue;
+            }
+            let size = tensor.size();
+            let found = theirs.binary_search_by(|(other, _)| other.cmp(&name)).ok().map(|at| &theirs[at].1);
+            match found {
+                Some(found) if found.size() == size => taken.push((name, found.shallow_clone())),
+                other => return Err(lacking(Lack { name: &name, size, theirs: other.map(Tensor::size) })),
+            }
+        }
+        taken.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(taken)
     }
 
     /// Lets its convolutions compute in `precision` when it predicts, and not in f32.

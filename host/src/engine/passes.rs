@@ -7,6 +7,7 @@ use coldstart_plugin_api::ops::Dropout;
 use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
+use super::guard;
 use super::model::Model;
 use super::predict::{Matrix, Outputs, PredictObserver, PredictProgress};
 
@@ -64,7 +65,8 @@ pub fn predict_passes(
                 row.iter_mut().zip(mask).for_each(|(x, kept)| *x *= kept);
             }
             x_nd.resize(BLOCK * masks.d, 0.0);
-            let (logits, probs) = classify(model, &x_nd, outputs).doing("asking the classifier under dropout")?;
+            let asked = guard::calls(|| classify(model, &x_nd, outputs));
+            let (logits, probs) = asked.doing("asking the classifier under dropout")?;
             for (space, found) in [(&mut answers.probs_n_kc, probs), (&mut answers.logits_n_kc, logits)] {
                 let Some(space) = space else { continue };
                 for (i, row) in found.chunks(c).take(n_block).enumerate() {

@@ -9,17 +9,21 @@ use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
 use super::frozen::predict_kept;
+use super::guard;
 use super::images::Images;
 use super::layers::Pass;
 use super::model::Model;
 use super::train::is_out_of_memory;
 use super::views::{Chance, Views};
 
+/// How many images a network looks at at once, at the least.
+pub const PREDICTED_AT_ONCE: usize = 64;
+
 /// Images per block. Each block is full, the last one by repeating its last image: then every image is computed by the same
 /// kernels in the same way, whatever is asked for beside it. On the CPU a block's activations should stay in the cache.
 pub(super) fn block_size(model: &Model) -> usize {
     match (model.device().torch(), model.kind()) {
-        (tch::Device::Cpu, Kind::Float) => 64,
+        (tch::Device::Cpu, Kind::Float) => PREDICTED_AT_ONCE,
         (tch::Device::Cpu, _) => 128,
         _ => 1024,
     }
@@ -188,7 +192,7 @@ fn in_blocks(
     }
     let mut block = block;
     loop {
-        match blockwise(model, rows, outputs, block, observer, look) {
+        match guard::entry("predicting", || blockwise(model, rows, outputs, block, observer, look)) {
             Err(EngineError::Torch { source, .. }) if block > 1 && is_out_of_memory(&source) => {
                 block /= 2;
                 tracing::warn!("a block does not fit into memory: predicting {block} images at a time");

@@ -17,6 +17,7 @@ use super::checkpoint;
 use super::contrast::{Memory, Step, pair_probability, softmax_over_bank, unit};
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
+use super::guard;
 use super::images::Images;
 use super::layers::Pass;
 use super::model::Model;
@@ -94,6 +95,14 @@ pub fn pretext(
     observer: &mut TrainObserver<'_>,
 ) -> Result<(Model, PretextRecord), EngineError> {
     job.check()?;
+    guard::entry("training a pretext", || all_epochs(job, device, observer))
+}
+
+fn all_epochs(
+    job: PretextJob<'_>,
+    device: &Device,
+    observer: &mut TrainObserver<'_>,
+) -> Result<(Model, PretextRecord), EngineError> {
     let mut trainer = Trainer::new(job, device)?;
     if let Some(file) = job.checkpoint.filter(|file| file.exists())
         && let Err(error) = checkpoint::restore(file, &mut trainer.state)

@@ -5,9 +5,11 @@ use tch::{Kind, Reduction, Tensor};
 
 use super::cluster::upload;
 use super::contrast::unit;
-use super::device::Device;
+use super::device::{Device, load_linalg};
 use super::error::{EngineError, TorchResult, While};
+use super::guard;
 use super::predict::Matrix;
+use super::settings::Scale;
 
 /// Features with the class of each row.
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ pub fn knn_accuracy(
         }
         Ok(n_right / test.labels.len() as f64)
     };
-    votes().doing(doing)
+    guard::calls(votes).doing(doing)
 }
 
 /// How many training rows the penalty is chosen on, at the most.
@@ -53,8 +55,8 @@ const MOST_TO_CHOOSE_FROM: usize = 10_000;
 /// The L2 penalties that [`linear_accuracy`] chooses from, per row.
 const PENALTIES: [f64; 5] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1];
 
-/// The accuracy on `test` of a linear classifier of the features (logistic regression, each feature brought to mean 0 and
-/// deviation 1). Its L2 penalty is the one that does best on every fifth of at most 10 000 training rows; then all train it.
+/// The accuracy on `test` of a linear classifier of the features (logistic regression, the features centred and brought to a mean
+/// variance of 1 with one scale for all, so that a rotation changes nothing). Its L2 penalty is the one that does best on every fifth of at most 10 000 training rows; then all train it.
 pub fn linear_accuracy(
     train: Judged<'_>,
     test: Judged<'_>,
@@ -65,10 +67,8 @@ pub fn linear_accuracy(
     let doing = "judging features by a linear classifier";
     let judge = || -> TorchResult<f64> {
         let (x_nd, labels) = (upload(train.features_nd, device)?, classes(train.labels, device)?);
-        let mean = x_nd.f_mean_dim([0].as_slice(), true, None)?;
-        let deviation = x_nd.f_std_dim([0].as_slice(), false, true)?.f_clamp_min(1e-6)?;
-        let scaled = |x: &Tensor| x.f_sub(&mean)?.f_div(&deviation);
-        let (x_nd, test_nd) = (scaled(&x_nd)?, scaled(&upload(test.features_nd, device)?)?);
+        let standard = Moments::of(&x_nd)?.standard(Scale::Shared)?;
+        let (x_nd, test_nd) = (standard.apply(&x_nd)?, standard.apply(&upload(test.features_nd, device)?)?);
         let n = train.labels.len();
         let every = n.div_ceil(MOST_TO_CHOOSE_FROM);
         let part = |holds: fn(usize) -> bool| -> TorchResult<(Tensor, Tensor)> {
@@ -89,13 +89,65 @@ pub fn linear_accuracy(
         let weights = logistic((&x_nd, &labels), n_classes, &Costs::penalty(best.1))?;
         accuracy(&weights, &test_nd, &classes(test.labels, device)?)
     };
-    judge().doing(doing)
+    guard::calls(judge).doing(doing)
 }
 
 fn accuracy((weights, bias): &(Tensor, Tensor), x_nd: &Tensor, labels: &Tensor) -> TorchResult<f64> {
     let _no_grad = tch::no_grad_guard();
     let right = x_nd.f_linear(weights, Some(bias))?.f_argmax(1, false)?.f_eq_tensor(labels)?;
     right.f_to_kind(Kind::Double)?.f_mean(Kind::Double)?.f_double_value(&[])
+}
+
+/// The mean and the standard deviation of each feature over a whole set.
+#[derive(Debug)]
+pub(super) struct Moments {
+    mean_d: Tensor,
+    std_d: Tensor,
+}
+
+impl Moments {
+    pub(super) fn of(values_nd: &Tensor) -> TorchResult<Self> {
+        Ok(Moments {
+            mean_d: values_nd.f_mean_dim([0].as_slice(), false, None)?,
+            std_d: values_nd.f_std_dim([0].as_slice(), false, false)?,
+        })
+    }
+
+    /// The same moments without a copy.
+    pub(super) fn again(&self) -> Self {
+        Moments { mean_d: self.mean_d.shallow_clone(), std_d: self.std_d.shallow_clone() }
+    }
+
+    /// How features are brought to mean 0 and the scale that a probe wants.
+    pub(super) fn standard(&self, scale: Scale) -> TorchResult<Standard> {
+        let scale = match scale {
+            Scale::Shared => self.std_d.f_square()?.f_mean(Kind::Float)?.f_sqrt()?,
+            Scale::Columns => self.std_d.shallow_clone(),
+        };
+        // Of features that are all the same nothing is left, instead of nothing divided by nothing.
+        let inverse_scale = scale.f_clamp_min(1e-6)?.f_reciprocal()?;
+        Ok(Standard { mean_d: self.mean_d.shallow_clone(), inverse_scale })
+    }
+}
+
+/// Centres features and scales them.
+pub(super) struct Standard {
+    mean_d: Tensor,
+    /// d numbers, or one.
+    pub(super) inverse_scale: Tensor,
+}
+
+impl Standard {
+    pub(super) fn apply(&self, x_nd: &Tensor) -> TorchResult<Tensor> {
+        x_nd.f_sub(&self.mean_d)?.f_mul(&self.inverse_scale)
+    }
+
+    /// The weights and biases that say of features as they are what these say of standard ones.
+    pub(super) fn undo(&self, weights_cd: &Tensor, bias_c: &Tensor) -> TorchResult<(Tensor, Tensor)> {
+        let weights_cd = weights_cd.f_mul(&self.inverse_scale)?;
+        let bias_c = bias_c.f_sub(&weights_cd.f_mv(&self.mean_d)?)?;
+        Ok((weights_cd, bias_c))
+    }
 }
 
 /// How many steps L-BFGS remembers, and how many it takes at the most.
@@ -137,6 +189,9 @@ pub(super) fn logistic(
 ) -> TorchResult<(Tensor, Tensor)> {
     if x_nd.size()[0] >= x_nd.size()[1] {
         return descend((x_nd, labels), n_classes, costs);
+    }
+    if x_nd.device().is_cuda() {
+        load_linalg()?;
     }
     let x_nd = x_nd.f_to_kind(Kind::Double)?;
     let (lengths, axes) = x_nd.f_mm(&x_nd.f_tr()?)?.f_linalg_eigh("L")?;

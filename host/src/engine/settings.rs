@@ -196,12 +196,25 @@ impl<'de> Deserialize<'de> for Learner {
 pub struct LinearProbe {
     /// The L2 penalty on the weights, beside the mean loss of an image.
     pub penalty: f64,
+    /// What features are divided by, once the mean of each over the whole set is subtracted.
+    pub scale: Scale,
 }
 
 impl Default for LinearProbe {
     fn default() -> Self {
-        Self { penalty: 1e-2 }
+        Self { penalty: 1e-2, scale: Scale::Shared }
     }
+}
+
+/// What the centred features of a linear probe are divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// One number, the root of their mean variance: a rotation of the features changes nothing.
+    Shared,
+    /// Each by its own standard deviation. Of principal components that is whitening: those that only hold noise count as much
+    /// as the first.
+    Columns,
 }
 
 /// Settings of `kind = "fixmatch"`; the defaults are those of the paper's CIFAR-10 runs.
@@ -493,7 +506,7 @@ impl Learner {
         };
         match self {
             Learner::Supervised {} => Ok(()),
-            Learner::LinearProbe(LinearProbe { penalty }) => within("penalty", *penalty, 0.0, 1e6),
+            Learner::LinearProbe(LinearProbe { penalty, .. }) => within("penalty", *penalty, 0.0, 1e6),
             Learner::FixMatch(FixMatch { unlabelled, threshold, weight, .. }) => {
                 within("unlabelled", *unlabelled as f64, 0.0, 1000.0)?;
                 within("threshold", *threshold, 0.0, 1.0)?;

@@ -10,6 +10,7 @@ use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
 
 use super::error::{EngineError, TorchResult, While};
+use super::guard;
 use super::images::Images;
 use super::model::{Model, Weights};
 use super::optimizer::{Average, Update, learning_rate};
@@ -116,12 +117,14 @@ pub fn train(
 ) -> Result<TrainRecord, EngineError> {
     settings.validate()?;
     material.check(model, settings)?;
-    let start = model.weights().doing("keeping the weights to begin with")?;
-    let outcome = all_epochs(model, settings, material, rng, observer);
-    if let Err(EngineError::Diverged { .. }) = outcome {
-        model.restore(&start).doing("going back to the weights to begin with")?;
-    }
-    outcome
+    guard::entry("training", || {
+        let start = model.weights().doing("keeping the weights to begin with")?;
+        let outcome = all_epochs(model, settings, material, rng, observer);
+        if let Err(EngineError::Diverged { .. }) = outcome {
+            model.restore(&start).doing("going back to the weights to begin with")?;
+        }
+        outcome
+    })
 }
 
 fn all_epochs(
@@ -287,7 +290,7 @@ impl<'a> Run<'a> {
         let (mut gradient, heard) = loop {
             // A step that is done again draws the same numbers.
             let mut drawing = rng.clone();
-            match self.gradient(drawn, part, changes, &mut drawing) {
+            match guard::calls(|| self.gradient(drawn, part, changes, &mut drawing)) {
                 Ok(done) => {
                     *rng = drawing;
                     break done;

@@ -59,6 +59,9 @@ pub struct Services {
 
 /// Hears of progress, from any thread.
 pub trait Meter: Send + Sync {
+    /// What the work runs on, in words; said before it begins.
+    fn device(&self, device: &str);
+
     /// A step has come this far.
     fn tick(&self, stage: &str, done: u64, total: u64);
 

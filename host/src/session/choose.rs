@@ -95,7 +95,7 @@ impl Found {
         }
         let data = Arc::new(data);
         SessionError::of(preflight::of_features(&config, &data, at_key))?;
-        let device = options.open_device(&config)?;
+        let device = options.open_device(&config, data.shape)?;
         if let Some(error) = preflight::of_model(&config, &data, &device, at_key) {
             return Err(error);
         }

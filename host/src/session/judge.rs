@@ -215,7 +215,7 @@ struct Features {
 
 impl Court {
     fn new(config: &Config, data: Arc<Dataset>, options: &Options) -> Result<Court, SessionError> {
-        let device = options.open_device(config)?;
+        let device = options.open_device(config, data.shape)?;
         let pool = Images::new(&data.pool.pixels_nhwc, learner::image_shape(data.shape), &device)?;
         let test = pool.beside(&data.test.pixels_nhwc)?;
         let services = services(config, data, pool, &device, options)?;

@@ -14,6 +14,7 @@ mod record;
 mod selector;
 mod shelf;
 mod strategy;
+mod threads;
 
 pub use choose::{Chooser, Chosen, Found, Question};
 pub use error::SessionError;
@@ -22,7 +23,7 @@ pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
 
 use crate::config::{self, Config};
-use crate::data::Dataset;
+use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
     Budget, End, Event, Experiment, Journal, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
@@ -62,15 +63,21 @@ pub struct Options {
     pub record: bool,
     /// The only plugins that a new run may use; a run that is resumed has a lock of its own.
     pub lock: Option<Lock>,
-    /// CPU threads where the config leaves them open; 0 takes all cores.
+    /// The most CPU threads where the config leaves them open; 0 for as many as there are cores.
     pub threads: usize,
     /// What runs of this process leave for the next.
     pub shelf: Arc<Shelf>,
 }
 
 impl Options {
-    fn open_device(&self, config: &Config) -> Result<Device, EngineError> {
-        engine::open(&self.device, if config.threads == 0 { self.threads } else { config.threads })
+    /// Opens the device for work on images of this shape, and says so.
+    fn open_device(&self, config: &Config, shape: Shape) -> Result<Device, EngineError> {
+        let device = match config.threads {
+            0 => engine::open(&self.device, self.threads)?.fitting(threads::largest_step(config, shape)),
+            threads => engine::open(&self.device, threads)?,
+        };
+        self.meter.device(&device.to_string());
+        Ok(device)
     }
 }
 
@@ -93,7 +100,7 @@ pub fn start(
     let data = options.shelf.data(&config, options.data_root.as_deref());
     let data = data.map_err(|error| preflight::of_session(error, &config, at_key))?;
     let reading = start.elapsed();
-    let device = options.open_device(&config)?;
+    let device = options.open_device(&config, data.shape)?;
     SessionError::of(preflight::of_images(&config, &data, at_key))?;
     if let Some(error) = preflight::of_model(&config, &data, &device, at_key) {
         return Err(error);
@@ -145,6 +152,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
     let device = engine::open(&environment.device, environment.threads)?;
+    options.meter.device(&device.to_string());
     let session = Session { config, data, reading, device, strategies };
     session.run(Place::Old(dir), options, watcher)
 }

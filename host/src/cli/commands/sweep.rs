@@ -75,7 +75,9 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
             return Ok(());
         }
         Executor::Slurm => (slurm.run(), "the job goes on; the same command watches it again, and `scancel` ends it"),
-        Executor::Local => (on_this_machine(args, sweep, &study, console)?, "the same command again goes on"),
+        Executor::Local => {
+            (on_this_machine(args, sweep, (&study, &planned), console)?, "the same command again goes on")
+        }
     };
     let progress = done.map_err(|error| match error {
         SessionError::Run(RunError::Cancelled) => Problem::interrupted(hint.to_owned()),
@@ -89,10 +91,12 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
 fn on_this_machine(
     args: &Args,
     sweep: &Sweep,
-    study: &Study,
+    (study, planned): (&Study, &config::Sweep),
     console: &Console,
 ) -> Result<Result<Progress, SessionError>, Problem> {
     let machine = machine(sweep)?;
+    let threads = planned.cells.iter().map(|cell| cell.config.threads.max(1)).max().unwrap_or(1);
+    warn_of_too_many(machine.jobs, threads);
     let command = |device: Option<String>| {
         let mut command = worker(args, study.root(), device.as_deref().unwrap_or(&sweep.device));
         command.arg("--tied").arg("--threads").arg(machine.threads.to_string());
@@ -183,7 +187,7 @@ impl<'a> Mistakes<'a> {
 
 /// How this machine is divided.
 fn machine(sweep: &Sweep) -> Result<Machine, Problem> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = engine::cores();
     let gpus = if sweep.device == "auto" || sweep.device == "cuda" { engine::n_gpus() } else { 0 };
     let jobs = match sweep.jobs {
         Some(jobs) => jobs,
@@ -191,6 +195,17 @@ fn machine(sweep: &Sweep) -> Result<Machine, Problem> {
         None => 1,
     };
     Ok(Machine { jobs, threads: (cores / jobs).max(1), gpus })
+}
+
+/// Says that runs side by side have more threads than there are cores; for each alone it is said in its log.
+fn warn_of_too_many(jobs: usize, threads: usize) {
+    let cores = engine::cores();
+    if jobs > 1 && jobs * threads > cores {
+        let threads = jobs * threads;
+        tracing::warn!(
+            "{jobs} runs side by side have {threads} threads, more than the {cores} cores: all wait for each other"
+        );
+    }
 }
 
 /// The command of a worker: this program, with what the user said beside the config.

@@ -9,6 +9,7 @@ use super::super::device::Device;
 use super::super::error::{EngineError, TorchResult, While};
 use super::super::images::ImageShape;
 use super::super::layers::Pass;
+use super::super::weight_file::{ZIP, other_format};
 use super::Backbone;
 
 /// How `model.backbone` names such a file.
@@ -45,13 +46,20 @@ pub(in crate::engine) fn load(
         tch::jit::set_tensor_expr_fuser_enabled(false);
     });
     let ImageShape { height, width, channels } = shape;
-    let failed = |problem: String| EngineError::Weights { path: file.to_owned(), problem };
+    let failed = |problem: String| EngineError::weights(file, problem);
     // libtorch's first sentence; what follows are guesses at the cause and the place in its source.
     let no_module = |error: tch::TchError| {
+        if let Some(other) = other_format(file, ZIP, "not a TorchScript module") {
+            return other;
+        }
         let text = error.to_string();
         let sentence = text.lines().next().unwrap_or_default().split(". ").next().unwrap_or_default();
         let sentence = sentence.trim_start_matches("Internal torch error: ");
-        failed(format!("it is no TorchScript module for images of {height} x {width} x {channels}: {sentence}"))
+        EngineError::Weights {
+            path: file.to_owned(),
+            problem: format!("it is no TorchScript module for images of {height} x {width} x {channels}: {sentence}"),
+            hint: Some("`torch.jit.trace(network, images).save(FILE)` writes one; weights alone are none".to_owned()),
+        }
     };
     if !file.is_file() {
         return Err(failed("there is no such file".to_owned()));
