@@ -265,7 +265,8 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
         lab.coldstart(&[&["ingest", "project", "labels.csv"][..], more].concat())
     };
     for (labels, sentences) in [
-        ("image,label\nants/9.png,ants\n", ["`ants/9.png` (line 2) is no image of `project`", "did you mean"]),
+        ("image,label\nants/9.png,ants\n", ["`ants/9.png` (line 2) is no image of `project`", "as in `picks.csv`"]),
+        ("image,label\nwasps/2.jpg,ants\n", ["is no image of `project`", "did you mean `ants/2.jpg`?"]),
         (
             "image,label\nants/1.png,ants\nants/1.png,bees\n",
             ["`ants/1.png` has two labels: `ants` (line 2) and `bees` (line 3)", "--disagreement"],
@@ -306,6 +307,7 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
     lab.write("photos/ants/1.png", photograph(99, "ants"));
     let changed = select("photos", "random", "3", "project", &[]);
     changed.exits(2).says_one_problem().says("1 images in `photos` are not what they were").says("`ants/1.png`");
+    changed.says("--accept-changes");
     std::fs::remove_file(lab.path("photos/ants/1.png")).unwrap();
     let gone = select("photos", "random", "3", "project", &[]);
     gone.exits(2).says_one_problem().says("1 of the 16 images").says("`ants/1.png`");
@@ -397,4 +399,182 @@ fn a_browser_shows_images_and_map() {
     let dom = String::from_utf8_lossy(&ran.stdout);
     assert_eq!(dom.matches("background-position:").count(), 5, "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(dom.contains("class=\"main-svg\""), "the map was not drawn");
+}
+
+/// Two rounds of a project in which people move, rename, copy, re-save and delete photographs.
+#[test]
+fn images_are_known_by_their_content() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "6", &["--out", "project"]).exits(0);
+    let first = picks(&lab, "project");
+    lab.write("labels.csv", labels(&first[..4]));
+    lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
+
+    // Everything moves one folder down; two photographs change places; the folder has another name.
+    std::fs::create_dir(lab.path("moved")).unwrap();
+    std::fs::rename(lab.path("photos"), lab.path("moved/all")).unwrap();
+    std::fs::rename(lab.path("moved"), lab.path("photos")).unwrap();
+    let place = |name: &str| lab.path(&format!("photos/all/{name}"));
+    for (from, to) in [("ants/1.png", "swap.png"), ("bees/1.png", "ants/1.png"), ("swap.png", "bees/1.png")] {
+        std::fs::rename(place(from), place(to)).unwrap();
+    }
+    let now = |image: &String| match image.as_str() {
+        "ants/1.png" => "all/bees/1.png".to_owned(),
+        "bees/1.png" => "all/ants/1.png".to_owned(),
+        other => format!("all/{other}"),
+    };
+    let ran = select(&lab, "margin", "3", &["--out", "project"]);
+    ran.exits(0).says("16 images in photos").says("16 images have another name, and are known by their content");
+    ran.says("round 1: 4 labels, 3 of 10 images");
+    let second = picks(&lab, "project");
+    assert!(second.iter().all(|image| !first.iter().map(now).any(|old| old == *image)), "{first:?} {second:?}");
+    let mut expected: Vec<String> = first[..4].iter().map(|old| format!("{},{}", now(old), &old[..4])).collect();
+    expected.sort_unstable();
+    assert_eq!(read(&lab, "project/labels.csv").lines().skip(1).collect::<Vec<_>>(), expected);
+
+    // Labels for the first tasks still name images as they were called then.
+    lab.write("labels.csv", labels(&first));
+    let ran = lab.coldstart(&["ingest", "project", "labels.csv", "--json"]).exits(0).json();
+    assert_eq!((&ran["new"], &ran["same"], &ran["waiting"]), (&2.into(), &4.into(), &3.into()));
+}
+
+/// A folder of another name begins another project; where the images are known, it is said.
+#[test]
+fn a_renamed_folder_is_told_from_a_new_one() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "3", &[]).exits(0);
+    std::fs::rename(lab.path("photos"), lab.path("pictures")).unwrap();
+    lab.write("others/1.png", photograph(60, "bees.png"));
+    let select = |images: &str, more: &[&str]| {
+        let args = ["select", "--images", images, "--strategy", "random", "--size", "1", "-s", "threads=1"];
+        lab.coldstart(&[&args[..], more].concat())
+    };
+    let said = "`photos-selection` knows 16 of these images; to go on with it: `--out photos-selection`";
+    select("pictures", &[]).exits(0).says(said);
+    assert!(!select("others", &[]).exits(0).stderr.contains("of these images"));
+    assert!(!select("pictures", &["--out", "mine"]).exits(0).stderr.contains("of these images"));
+}
+
+#[test]
+fn changed_and_deleted_images_are_left_to_the_user() {
+    let lab = lab_with(&NAMES);
+    select(&lab, "random", "16", &["--out", "project"]).exits(0);
+    lab.write("labels.csv", labels(&NAMES.map(str::to_owned)[2..]));
+    lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
+    for number in 20..24 {
+        lab.write(&format!("photos/new/{number}.png"), photograph(number, "bees"));
+    }
+    // One is saved anew, one deleted, one is no image any more; all have labels.
+    lab.write("photos/ants/4.PNG", photograph(50, "ants.png"));
+    std::fs::remove_file(lab.path("photos/bees/3.png")).unwrap();
+    lab.write("photos/bees/4.png", "no image");
+    let before = read(&lab, "project/images.csv");
+    select(&lab, "margin", "1", &["--out", "project"])
+        .exits(2)
+        .says_one_problem()
+        .says("2 images in `photos` are not what they were")
+        .says("--accept-changes");
+    assert_eq!(read(&lab, "project/images.csv"), before);
+    let ran = select(&lab, "margin", "1", &["--out", "project", "--accept-changes"]);
+    ran.exits(0)
+        .says("1 images were changed, and keep their labels: `ants/4.PNG`")
+        .says("2 images are gone, and left out: `bees/3.png`, `bees/4.png`")
+        .says("trained on 12 images")
+        .says("1 of 4 images");
+    // What was said once holds; what is gone besides is another matter.
+    select(&lab, "margin", "1", &["--out", "project"]).exits(0).says("trained on 12 images").says("1 of 3 images");
+    std::fs::remove_file(lab.path("photos/bees/5.png")).unwrap();
+    select(&lab, "margin", "1", &["--out", "project"]).exits(2).says("1 of the 20 images").says("`bees/5.png`");
+}
+
+#[test]
+fn copies_are_one_image() {
+    let lab = lab_with(&NAMES[..8]);
+    for (copy, name) in [("copies/a.png", "ants/1.png"), ("copies/b.png", "ants/1.png"), ("zzz.png", "ants/3.png")] {
+        std::fs::create_dir_all(lab.path("photos/copies")).unwrap();
+        std::fs::copy(lab.path(&format!("photos/{name}")), lab.path(&format!("photos/{copy}"))).unwrap();
+    }
+    select(&lab, "random", "12", &["--out", "project"]).exits(2).says_one_problem().says("8 are left of 8");
+    let ran = select(&lab, "random", "11", &["--out", "project", "--format", "label-studio"]);
+    ran.exits(0).says("8 images in photos; 3 more files are copies of them").says("8 different images are left");
+    assert!(read(&lab, "project/config.toml").contains("size = 8"));
+    let chosen = picks(&lab, "project");
+    assert_eq!(chosen.iter().map(String::as_str).collect::<BTreeSet<_>>(), NAMES[..8].iter().copied().collect());
+    // Every name is told, wherever picks are.
+    let page = read(&lab, "project/index.html");
+    let (table, tasks) = (read(&lab, "project/picks.csv"), json(&lab, "project/label-studio.json"));
+    let of = |image: &str| chosen.iter().position(|chosen| chosen == image).unwrap();
+    let copies = serde_json::json!(["copies/a.png", "copies/b.png"]);
+    assert_eq!(json(&lab, "project/picks.json")["picks"][of("ants/1.png")]["copies"], copies);
+    assert_eq!(tasks[of("ants/1.png")]["data"]["coldstart_copies"], copies);
+    assert!(table.starts_with("rank,image,score,id,copies\n"), "{table}");
+    assert!(table.contains("copies/a.png | copies/b.png\n") && table.contains(",zzz.png\n"), "{table}");
+    assert!(page.contains("copies/b.png") && page.contains("zzz.png"));
+
+    // A label for any of them is one for the image; two that differ are a dispute like any other.
+    let ingest = |labels: &str| {
+        lab.write("labels.csv", format!("image,label\n{labels}"));
+        lab.coldstart(&["ingest", "project", "labels.csv"])
+    };
+    ingest("ants/1.png,ant\ncopies/b.png,bee\n").exits(2).says_one_problem().says("`ants/1.png` has two labels");
+    ingest("copies/b.png,ant\nzzz.png,bee\nants/2.jpg,ant\n")
+        .exits(0)
+        .says("3 new")
+        .says("5 chosen images have no label");
+    assert_eq!(read(&lab, "project/labels.csv"), "image,label\nants/1.png,ant\nants/2.jpg,ant\nants/3.png,bee\n");
+    lab.write("photos/new.png", photograph(70, "bees"));
+    let ran = select(&lab, "margin", "1", &["--out", "project"]);
+    ran.exits(0).says("trained on 3 images").says("1 of 1 images");
+    assert_eq!(picks(&lab, "project"), ["new.png"]);
+
+    // A copy stands for its original, which is gone.
+    std::fs::remove_file(lab.path("photos/ants/1.png")).unwrap();
+    lab.write("photos/newer.png", photograph(71, "bees"));
+    select(&lab, "margin", "1", &["--out", "project"])
+        .exits(0)
+        .says("trained on 3 images")
+        .says("2 more files are copies");
+}
+
+/// Every strategy of the role `initial` but the oracle.
+const INITIAL: &[&str] = &[
+    "active-ft",
+    "coreset",
+    "dcom",
+    "drop-query",
+    "first-choice",
+    "kmeans",
+    "max-herding",
+    "probcover",
+    "pt4al",
+    "random",
+    "rdss",
+    "tcm",
+    "typiclust",
+    "u-herding",
+    "usl",
+];
+
+/// Pictures that are the same to the eye and to every feature, but not to the byte: each may be chosen, none twice.
+#[test]
+fn a_folder_of_the_same_picture_is_chosen_from_without_nonsense() {
+    let lab = Lab::new();
+    let same = photograph(0, "ants.png");
+    for i in 0..10u8 {
+        // Bytes after the end of a PNG change the file, and not the picture.
+        lab.write(&format!("photos/same-{i}.png"), [&same[..], &[i]].concat());
+    }
+    lab.write("photos/other.png", photograph(9, "bees.png"));
+    for strategy in INITIAL {
+        let fast: &[&str] = if ["pt4al", "first-choice"].contains(strategy) { &["-s", "params.epochs=1"] } else { &[] };
+        let out = format!("of-{strategy}");
+        select(&lab, strategy, "6", &[fast, &["--out", &out]].concat()).exits(0);
+        let images: BTreeSet<String> = picks(&lab, &out).into_iter().collect();
+        assert_eq!(images.len(), 6, "{strategy}: {images:?}");
+        let scores = json(&lab, &format!("{out}/picks.json"))["picks"].to_string();
+        assert!(
+            !scores.contains("NaN") && !read(&lab, &format!("{out}/picks.csv")).contains("NaN"),
+            "{strategy}: {scores}"
+        );
+    }
 }

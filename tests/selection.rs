@@ -101,7 +101,7 @@ fn a_strategy_that_covers_says_how_much() {
         assert!(told.contains("10 balls of radius") && told.contains("the median ball holds"), "{told}");
         let shares = covered(&told);
         assert!(shares.len() == 1 && shares[0] >= 50.0, "{told}");
-        assert_eq!(covered(&asked(&format!("{strategy}-quiet"), "{}", &[])), []);
+        assert_eq!(covered(&asked(&format!("{strategy}-quiet"), "{}", &[])), Vec::<f64>::new());
         for params in ["{ radius = 0.05 }", "{ purity = 1.0 }"] {
             let warned = asked(&format!("{strategy}-{}", params.len()), params, &[]);
             let shares = covered(&warned);

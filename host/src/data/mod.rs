@@ -32,7 +32,7 @@ pub use error::{DataError, Place};
 pub use features::{Features, SharedBytes, read_features};
 pub use sheet::{SHEET_COLUMNS, contact_sheet, sheet, tile_size};
 pub use spec::{Kind, Spec};
-pub use unlabelled::{Decoded, Listed, Skipped, decode_images, list_images, partly_labelled};
+pub use unlabelled::{Decoded, Listed, PartlyLabelled, Skipped, decode_images, list_images};
 
 /// Height, width and channels of every image of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

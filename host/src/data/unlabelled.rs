@@ -146,33 +146,57 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A data set of images of which some have a label: all in the pool, with ids that are their positions, and no test part.
-///
-/// `labels` and `files` have an entry for each image; a label is below the number of `classes`. An image without a label has a 0 in its place, which
-/// nothing may read. The fingerprint is that of the images alone: what was trained without labels stays good when labels come.
-pub fn partly_labelled(
-    pixels_nhwc: Vec<u8>,
-    shape: Shape,
-    labels: &[Option<u32>],
-    classes: Vec<String>,
-    files: Vec<String>,
-) -> Dataset {
-    let mut pool = Split::numbered(pixels_nhwc, vec![0; labels.len()]);
-    let none = Split::default();
-    let fingerprint = fingerprint(shape, &[], [&pool, &none, &none]);
-    pool.labels = labels.iter().map(|label| label.unwrap_or(0)).collect();
-    pool.files = files;
-    Dataset {
-        kind: "images".to_owned(),
-        shape,
-        classes,
-        n_train: labels.len(),
-        pool,
-        validation: Split::default(),
-        test: Split::default(),
-        has_own_test: false,
-        removed_files: Vec::new(),
-        fingerprint,
+impl Decoded {
+    /// The pixels of the images at these places, in this order.
+    pub fn pixels_at(self, places: &[usize], shape: Shape) -> Vec<u8> {
+        if places.iter().copied().eq(0..self.images.len()) {
+            return self.pixels_nhwc;
+        }
+        let image = |place: &usize| &self.pixels_nhwc[place * shape.bytes()..][..shape.bytes()];
+        places.iter().flat_map(image).copied().collect()
+    }
+}
+
+/// The images of a folder of which some have a label.
+#[derive(Debug, Default)]
+pub struct PartlyLabelled {
+    /// Pixels, one image after the other.
+    pub pixels_nhwc: Vec<u8>,
+    /// The id of each image, ascending.
+    pub ids: Vec<u64>,
+    /// The file of each image, relative to the folder.
+    pub files: Vec<String>,
+    /// Ids are below this number.
+    pub n_ids: usize,
+    /// The label of each image that has one, below the number of classes.
+    pub labels: Vec<Option<u32>>,
+    /// The name of each class, by label.
+    pub classes: Vec<String>,
+}
+
+impl PartlyLabelled {
+    /// A data set of these images: all in the pool, and no test part.
+    ///
+    /// An image without a label has a 0 in its place, which nothing may read. The fingerprint is that of the images alone: what
+    /// was trained without labels stays good when labels come.
+    pub fn dataset(self, shape: Shape) -> Dataset {
+        let PartlyLabelled { pixels_nhwc, ids, files, n_ids, labels, classes } = self;
+        let mut pool = Split { labels: vec![0; ids.len()], ids, pixels_nhwc, files };
+        let none = Split::default();
+        let fingerprint = fingerprint(shape, &[], [&pool, &none, &none]);
+        pool.labels = labels.iter().map(|label| label.unwrap_or(0)).collect();
+        Dataset {
+            kind: "images".to_owned(),
+            shape,
+            classes,
+            n_train: n_ids,
+            pool,
+            validation: Split::default(),
+            test: Split::default(),
+            has_own_test: false,
+            removed_files: Vec::new(),
+            fingerprint,
+        }
     }
 }
 
@@ -245,10 +269,24 @@ mod tests {
 
     #[test]
     fn labels_do_not_change_what_was_trained_without_them() {
-        let files = ["1.png", "2.png"].map(String::from).to_vec();
-        let of = |labels: &[Option<u32>]| {
-            partly_labelled(vec![1, 2], SHAPE, labels, vec!["a".to_owned()], files.clone()).fingerprint
+        let of = |labels: [Option<u32>; 2]| {
+            let (pixels_nhwc, ids, n_ids) = (vec![1, 2], vec![0, 1], 2);
+            let files = ["1.png", "2.png"].map(String::from).to_vec();
+            let (labels, classes) = (labels.to_vec(), vec!["a".to_owned()]);
+            PartlyLabelled { pixels_nhwc, ids, files, n_ids, labels, classes }.dataset(SHAPE).fingerprint
         };
-        assert_eq!(of(&[None, None]), of(&[None, Some(0)]));
+        assert_eq!(of([None, None]), of([None, Some(0)]));
+    }
+
+    #[test]
+    fn pixels_are_taken_in_any_order() {
+        let decoded = || Decoded {
+            images: ["a", "b", "c"].map(|image| (image.to_owned(), String::new())).to_vec(),
+            pixels_nhwc: vec![1, 2, 3],
+            ..Decoded::default()
+        };
+        for (places, expected) in [(&[0, 1, 2][..], &[1, 2, 3][..]), (&[2, 0], &[3, 1]), (&[], &[])] {
+            assert_eq!(decoded().pixels_at(places, SHAPE), expected);
+        }
     }
 }

@@ -1,33 +1,11 @@
-//! What people said of images: read from a file, held against the project's images, laid over what was known.
+//! Labels of a project: what a file says, laid over what was known before.
 
 use super::images::named;
-use super::label_studio::{self, IMAGE, decoded, label_column};
+use super::names::{Names, originals};
+use super::reading::{Given, Read};
 use super::{Known, Project, ProjectError};
-use crate::nearest::nearest;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-/// One label for one image, as a file has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
-    /// The image: a path, or an address that ends in it.
-    pub image: String,
-    /// Never empty.
-    pub label: String,
-    /// Where it stands, such as `line 3`.
-    pub place: String,
-}
-
-/// What a file of labels holds.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Read {
-    /// The labels, in the order of the file.
-    pub given: Vec<Given>,
-    /// Annotations that were skipped or cancelled.
-    pub cancelled: usize,
-    /// Tasks that nobody has looked at, and rows without an answer.
-    pub unanswered: usize,
-}
+use unicode_normalization::UnicodeNormalization;
 
 /// What becomes of an image that got different labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +14,14 @@ pub enum Disagreement {
     Refuse,
     /// It stays without a label.
     Skip,
-    /// It gets the label that most gave; without a label if there is a tie.
+    /// It gets the label that most annotators gave, each with their latest; none on a tie, or if the only one gave two.
     Majority,
 }
 
 /// What a file of labels changes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Merged {
-    /// All labels afterwards, by image.
+    /// All labels afterwards, by image; copies are one image.
     pub labels: BTreeMap<String, String>,
     /// How many images got their first label.
     pub new: usize,
@@ -53,68 +31,36 @@ pub struct Merged {
     pub replaced: Vec<String>,
     /// Images left without a label because their labels differ.
     pub disputed: Vec<String>,
-}
-
-impl Read {
-    /// Reads a CSV file with a header, or an export of Label Studio as JSON, JSON-MIN or CSV.
-    ///
-    /// `field` names the column or control that holds the label, where it is not the only one. Errs with file and place.
-    pub fn file(path: &Path, field: Option<&str>) -> Result<Read, ProjectError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ProjectError::mistake(
-                format!("there is no file `{}`", path.display()),
-                "labels come as CSV with the columns image and label, or as an export of Label Studio",
-            ),
-            _ => ProjectError::read(path, error),
-        })?;
-        let wrong = |problem: String| {
-            let hint =
-                "expected CSV with a header `image,label`, or an export of Label Studio as JSON, JSON-MIN or CSV";
-            ProjectError::mistake(format!("`{}`: {problem}", path.display()), hint)
-        };
-        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
-        let text = text.trim_start_matches('\u{feff}');
-        match text.trim_start().chars().next() {
-            Some('[' | '{') => label_studio::parse(text, field).map_err(wrong),
-            _ => of_table(text, field).map_err(wrong),
-        }
-    }
-}
-
-/// Rows with an image and a label; other columns are left alone.
-fn of_table(text: &str, field: Option<&str>) -> Result<Read, String> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|error| error.to_string())?.clone();
-    let names: Vec<&str> = header.iter().collect();
-    let column = |wanted: &str| names.iter().position(|name| *name == wanted);
-    let image = column(IMAGE).or(column("image")).ok_or("its header has no column `image`")?;
-    let label = label_column(&names, field)?.and_then(column).ok_or("its header has no column `label`")?;
-    let mut read = Read::default();
-    for record in reader.records() {
-        let record = record.map_err(|error| error.to_string())?;
-        let place = format!("line {}", record.position().map_or(0, csv::Position::line));
-        match (&record[image], &record[label]) {
-            ("", _) => return Err(format!("{place} names no image")),
-            (_, "") => read.unanswered += 1,
-            (image, label) => {
-                read.given.push(Given { image: image.to_owned(), label: label.to_owned(), place });
-            }
-        }
-    }
-    Ok(read)
+    /// Images that one annotator labelled in two ways, where votes were counted.
+    pub revised: Vec<String>,
+    /// How many votes name no annotator.
+    pub nameless: usize,
 }
 
 impl Project {
     /// Lays the labels of a file over those that the project has.
     ///
-    /// Errs if one is for an image that the project does not know, if an image has two labels and `policy` does not say what
-    /// then, or if it had another label before and `replace` is not set.
-    pub fn merge(&self, read: Read, policy: Disagreement, replace: bool) -> Result<Merged, ProjectError> {
-        let images = self.images()?;
-        let of_image = self.by_image(&images, read.given)?;
-        let mut merged = Merged { labels: self.labels()?, ..Merged::default() };
+    /// Errs if an image has two labels and `policy` does not say what then, or if it had another label before and `replace` is
+    /// not set.
+    pub fn merge(
+        &self,
+        read: Read,
+        names: &Names,
+        policy: Disagreement,
+        replace: bool,
+    ) -> Result<Merged, ProjectError> {
+        let before = self.labels_of_originals(names, replace)?;
+        let mut merged = Merged { labels: before, ..Merged::default() };
+        let mut of_image: BTreeMap<usize, Vec<Given>> = BTreeMap::new();
+        read.given.into_iter().for_each(|given| of_image.entry(given.image).or_default().push(given));
         for (image, given) in of_image {
-            let Some(label) = agreed(&image, &given, policy)? else {
+            let image = names.path(image).to_owned();
+            let said = Said(&given);
+            if said.differs() && policy == Disagreement::Majority {
+                merged.nameless += said.votes().iter().filter(|vote| vote.by.annotator.is_none()).count();
+                merged.revised.extend(said.is_revised().then(|| image.clone()));
+            }
+            let Some(label) = said.agreed(&image, policy)? else {
                 merged.disputed.push(image);
                 continue;
             };
@@ -132,79 +78,119 @@ impl Project {
         Ok(merged)
     }
 
-    /// The labels of each image.
-    fn by_image(&self, images: &[Known], given: Vec<Given>) -> Result<BTreeMap<String, Vec<Given>>, ProjectError> {
-        let known: BTreeSet<&str> = images.iter().map(|known| known.image.as_str()).collect();
-        let mut of_image: BTreeMap<String, Vec<Given>> = BTreeMap::new();
-        let mut beginning: Option<(String, String)> = None;
-        for given in given {
-            let Some((before, image)) = found(&given.image, &known) else {
-                return Err(self.unknown(&given, &known)?);
-            };
-            // Two addresses that begin in two ways could mean two images of the same name.
-            match &beginning {
-                _ if before.is_empty() => {}
-                Some((other, at)) if *other != before => {
-                    let message =
-                        format!("images lie below `{other}` ({at}), but also below `{before}` ({})", given.place);
-                    return Err(ProjectError::mistake(message, "name images by their path below the folder of images"));
+    /// The labels so far under the name of the image that stands for its copies.
+    ///
+    /// Errs if copies have different labels, unless they are about to be replaced: then the first counts.
+    fn labels_of_originals(&self, names: &Names, replace: bool) -> Result<BTreeMap<String, String>, ProjectError> {
+        let mut labels: BTreeMap<String, String> = BTreeMap::new();
+        for (path, label) in self.labels()? {
+            let image = names.original(&path).map_or(path.as_str(), |image| names.path(image)).to_owned();
+            match labels.get(&image) {
+                Some(other) if *other != label && !replace => {
+                    return Err(copies_differ([&image, other], [&path, &label]));
                 }
-                _ => beginning = Some((before, given.place.clone())),
+                Some(_) => {}
+                None => drop(labels.insert(image, label)),
             }
-            of_image.entry(image.to_owned()).or_default().push(given);
         }
-        Ok(of_image)
+        Ok(labels)
     }
 
-    fn unknown(&self, given: &Given, known: &BTreeSet<&str>) -> Result<ProjectError, ProjectError> {
-        let Given { image, place, .. } = given;
-        if let Some(reason) = self.skipped()?.get(image) {
-            let message = format!("`{image}` ({place}) is no image that could be read: {reason}");
-            return Ok(ProjectError::mistake(message, "take its line out, or repair the file and select again"));
-        }
-        let message = format!("`{image}` ({place}) is no image of `{}`", self.root().display());
-        let hint = match nearest(image, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "images are named by their path below the folder of images, as in `picks.csv`".to_owned(),
-        };
-        Ok(ProjectError::mistake(message, hint))
+    /// How many chosen images have no label yet.
+    pub fn waiting(&self, labels: &BTreeMap<String, String>) -> Result<usize, ProjectError> {
+        let images = self.images()?;
+        let originals = originals(&images);
+        let is_labelled = |id: &usize| labels.contains_key(&images[*id].image);
+        let labelled: BTreeSet<usize> = (0..images.len()).filter(is_labelled).map(|id| originals[id]).collect();
+        let chosen = self.rounds()?.into_iter().flat_map(|round| round.picks);
+        let chosen: BTreeSet<usize> = chosen.filter_map(|pick| originals.get(pick.id as usize).copied()).collect();
+        Ok(chosen.difference(&labelled).count())
     }
 }
 
-/// What stands before the image's path, and the path: the longest that the name ends in.
-fn found<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<(String, &'a str)> {
-    let plain = name.strip_prefix("./").unwrap_or(name);
-    if let Some(image) = known.get(plain) {
-        return Some((String::new(), image));
-    }
-    let address = decoded(name);
-    let cuts = address.match_indices(['/', '=']).map(|(i, _)| i + 1);
-    let mut ends = std::iter::once(0).chain(cuts).filter_map(|cut| Some((cut, *known.get(&address[cut..])?)));
-    ends.next().map(|(cut, image)| (address[..cut].to_owned(), image))
+/// The error about copies of an image, path and label each.
+pub fn copies_differ(one: [&str; 2], other: [&str; 2]) -> ProjectError {
+    let [[image, label], [copy, label_of_copy]] = [one, other];
+    let message = format!("`{image}` and `{copy}` are copies, but labelled `{label}` and `{label_of_copy}`");
+    ProjectError::mistake(message, format!("ingest one label for `{image}` with `--replace`"))
 }
 
-/// The one label that an image gets; none if it is disputed and that is no error.
-fn agreed(image: &str, given: &[Given], policy: Disagreement) -> Result<Option<String>, ProjectError> {
-    let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-    given.iter().for_each(|given| *votes.entry(&given.label).or_default() += 1);
-    let most = votes.values().copied().max().unwrap_or(0);
-    let winners: Vec<&str> = votes.iter().filter(|(_, n)| **n == most).map(|(label, _)| *label).collect();
-    match (policy, winners.as_slice()) {
-        (_, [only]) if votes.len() == 1 => Ok(Some((*only).to_owned())),
-        (Disagreement::Majority, [winner]) => Ok(Some((*winner).to_owned())),
-        (Disagreement::Skip | Disagreement::Majority, _) => Ok(None),
-        (Disagreement::Refuse, _) => {
-            let other = given.iter().find(|other| other.label != given[0].label).unwrap_or(&given[0]);
-            let message = format!(
-                "`{image}` has two labels: `{}` ({}) and `{}` ({})",
-                given[0].label, given[0].place, other.label, other.place
-            );
-            let hint = "correct the file; or leave such images out with `--disagreement skip`, or count votes with \
-                        `--disagreement majority`";
-            Err(ProjectError::mistake(message, hint))
+/// All that was said of one image; never empty.
+struct Said<'a>(&'a [Given]);
+
+impl<'a> Said<'a> {
+    /// Whether there are different labels.
+    fn differs(&self) -> bool {
+        self.0.iter().any(|given| given.label != self.0[0].label)
+    }
+
+    /// Whether an annotator said one thing first and another one later.
+    fn is_revised(&self) -> bool {
+        let votes = self.votes();
+        self.0.iter().any(|given| votes.iter().any(|vote| by_the_same(vote, given) && vote.label != given.label))
+    }
+
+    /// The latest label of each annotator, and each label without an annotator.
+    fn votes(&self) -> Vec<&'a Given> {
+        let mut votes: Vec<&Given> = Vec::new();
+        for given in self.0 {
+            match votes.iter_mut().find(|vote| by_the_same(vote, given)) {
+                None => votes.push(given),
+                Some(vote) if when(given) >= when(vote) => *vote = given,
+                Some(_) => {}
+            }
+        }
+        votes
+    }
+
+    /// The one label that the image gets; none if it is disputed and that is no error.
+    fn agreed(&self, image: &str, policy: Disagreement) -> Result<Option<String>, ProjectError> {
+        match policy {
+            _ if !self.differs() => Ok(Some(self.0[0].label.clone())),
+            Disagreement::Refuse => Err(self.refusal(image)),
+            Disagreement::Skip => Ok(None),
+            Disagreement::Majority => Ok(self.majority()),
         }
     }
+
+    /// The label with the most votes; none on a tie, or if the only annotator has said two things.
+    fn majority(&self) -> Option<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let votes = self.votes();
+        votes.iter().for_each(|vote| *counts.entry(&vote.label).or_default() += 1);
+        let most = counts.values().copied().max()?;
+        let mut winners = counts.into_iter().filter(|(_, n)| *n == most).map(|(label, _)| label);
+        let winner = winners.next()?;
+        (winners.next().is_none() && votes.len() > 1).then(|| winner.to_owned())
+    }
+
+    fn refusal(&self, image: &str) -> ProjectError {
+        let one = &self.0[0];
+        let other = self.0.iter().find(|other| other.label != one.label).unwrap_or(one);
+        let who = if by_the_same(one, other) { " by one annotator" } else { "" };
+        let message = format!(
+            "`{image}` has two labels{who}: `{}` ({}) and `{}` ({})",
+            one.label, one.place, other.label, other.place
+        );
+        let hint = "correct the file; or leave such images out with `--disagreement skip`, or count annotators with \
+                    `--disagreement majority`";
+        ProjectError::mistake(message, hint)
+    }
 }
+
+/// Whether two labels are known to be by the same annotator.
+fn by_the_same(one: &Given, other: &Given) -> bool {
+    one.by.annotator.is_some() && one.by.annotator == other.by.annotator
+}
+
+/// What orders the labels of one annotator: the time, then the number of the annotation.
+fn when(given: &Given) -> (&str, u64) {
+    (&given.by.time, given.by.number)
+}
+
+/// What pandas takes for a missing value, in lower case.
+const MISSING: [&str; 12] =
+    ["#n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "nat", "null", "none", "nil", "#n/a n/a"];
 
 impl Merged {
     /// How many images have each label.
@@ -214,83 +200,128 @@ impl Merged {
         classes
     }
 
-    /// Labels that differ only in capital letters: most likely one of them is a slip.
-    pub fn alike(&self) -> Option<String> {
-        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-        for class in self.classes().into_keys() {
-            if let Some(other) = seen.insert(class.to_lowercase(), class) {
-                return Some(named([other, class]));
-            }
-        }
-        None
+    /// Groups of labels that differ only in capital letters, spaces or the way of writing a number: most likely slips.
+    pub fn alike(&self) -> Vec<String> {
+        let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        self.classes().into_keys().for_each(|class| groups.entry(essence(class)).or_default().push(class));
+        groups.into_values().filter(|group| group.len() > 1).map(|group| named(group.into_iter())).collect()
     }
+
+    /// Labels that mostly stand for a value that is missing.
+    pub fn missing(&self) -> Option<String> {
+        let classes = self.classes();
+        let missing: Vec<&str> =
+            classes.into_keys().filter(|class| MISSING.contains(&class.to_lowercase().as_str())).collect();
+        (!missing.is_empty()).then(|| named(missing))
+    }
+}
+
+/// A label without what is not seen at a glance.
+fn essence(label: &str) -> String {
+    let is_seen = |c: &char| !matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}');
+    let folded: String = label.nfkc().filter(is_seen).collect::<String>().to_lowercase();
+    let words = folded.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_number = words.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    match words.parse::<f64>() {
+        Ok(number) if is_number && number.is_finite() => number.to_string(),
+        _ => words,
+    }
+}
+
+/// The labels of images by their ids, and the name of the label in each group of copies.
+///
+/// Errs if copies have different labels.
+pub fn label_of_each(images: &[Known], labels: &BTreeMap<String, String>) -> Result<Vec<Option<String>>, ProjectError> {
+    let originals = originals(images);
+    let mut of_original: BTreeMap<usize, (&str, &str)> = BTreeMap::new();
+    for (id, known) in images.iter().enumerate() {
+        let Some(label) = labels.get(&known.image) else { continue };
+        let (image, before) = *of_original.entry(originals[id]).or_insert((&known.image, label));
+        if before != label {
+            return Err(copies_differ([image, before], [&known.image, label]));
+        }
+    }
+    Ok(originals.iter().map(|original| of_original.get(original).map(|(_, label)| (*label).to_owned())).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_image_is_found_by_its_path_or_the_end_of_an_address() {
-        let known = BTreeSet::from(["1.png", "a/1.png", "a/b c.png", "50%.png"]);
-        for (name, expected) in [
-            ("a/1.png", Some(("", "a/1.png"))),
-            ("./a/1.png", Some(("", "a/1.png"))),
-            ("50%.png", Some(("", "50%.png"))),
-            ("/home/x/photos/a/1.png", Some(("/home/x/photos/", "a/1.png"))),
-            ("/data/local-files/?d=photos/a/b%20c.png", Some(("/data/local-files/?d=photos/", "a/b c.png"))),
-            ("/data/local-files/?d=1.png", Some(("/data/local-files/?d=", "1.png"))),
-            ("x1.png", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|(before, image)| (before.to_owned(), image));
-            assert_eq!(found(name, &known), expected, "{name}");
-        }
-    }
+    use crate::project::reading::By;
 
     #[test]
     fn annotators_who_differ_are_refused_left_out_or_counted() {
-        let given = |labels: &[&str]| -> Vec<Given> {
-            let of =
-                |label: &&str| Given { image: String::new(), label: (*label).to_owned(), place: "line 2".to_owned() };
-            labels.iter().map(of).collect()
+        let given = |said: &str| -> Vec<Given> {
+            let of = |said: &str| {
+                let (label, who) = said.split_once(':').unwrap_or((said, ""));
+                let annotator = Some(who.to_owned()).filter(|who| !who.is_empty());
+                Given { label: label.to_owned(), by: By { annotator, ..By::default() }, ..Given::default() }
+            };
+            said.split(' ').map(of).collect()
         };
-        for (labels, skip, majority) in [
-            (&["a"][..], Some("a"), Some("a")),
-            (&["a", "a"], Some("a"), Some("a")),
-            (&["a", "b"], None, None),
-            (&["b", "a", "b"], None, Some("b")),
-            (&["b", "a", "b", "a", "c"], None, None),
+        for (said, skip, majority, revised) in [
+            ("a", Some("a"), Some("a"), false),
+            ("a a", Some("a"), Some("a"), false),
+            ("a b", None, None, false),
+            ("b a b", None, Some("b"), false),
+            ("b a b a c", None, None, false),
+            // One vote for each annotator, however often they vote.
+            ("a:1 a:1 b:2", None, None, false),
+            ("a:1 b:2 a:1 b:3", None, Some("b"), false),
+            // The later one of the same annotator, who is no majority alone.
+            ("a:1 b:1", None, None, true),
+            ("a:1 b:1 a:2", None, None, true),
+            ("a:1 b:1 b:2", None, Some("b"), true),
+            ("a:1 a b:2", None, Some("a"), false),
         ] {
-            let given = given(labels);
-            let of = |policy| agreed("x", &given, policy).ok().flatten();
-            assert_eq!(of(Disagreement::Skip).as_deref(), skip, "{labels:?}");
-            assert_eq!(of(Disagreement::Majority).as_deref(), majority, "{labels:?}");
-            assert_eq!(agreed("x", &given, Disagreement::Refuse).is_err(), skip.is_none(), "{labels:?}");
+            let given = given(said);
+            let of = |policy| Said(&given).agreed("x", policy).ok().flatten();
+            assert_eq!(of(Disagreement::Skip).as_deref(), skip, "{said}");
+            assert_eq!(of(Disagreement::Majority).as_deref(), majority, "{said}");
+            assert_eq!(Said(&given).agreed("x", Disagreement::Refuse).is_err(), skip.is_none(), "{said}");
+            assert_eq!(Said(&given).is_revised(), revised, "{said}");
         }
     }
 
     #[test]
-    fn tables_have_an_image_and_a_label() {
-        let given = |image: &str, label: &str, line: u64| Given {
-            image: image.into(),
-            label: label.into(),
-            place: format!("line {line}"),
+    fn the_latest_label_of_an_annotator_is_told_by_time_then_number_then_place() {
+        let given = |label: &str, time: &str, number: u64| Given {
+            label: label.to_owned(),
+            by: By { annotator: Some("1".to_owned()), time: time.to_owned(), number, shown: None },
+            ..Given::default()
         };
-        let read =
-            of_table("label , image,who\nant,a.png,me\n,b.png,me\n\"bee, wild\",\"c\n.png\",me\nant,d.png,me\n", None);
-        let read = read.unwrap();
-        assert_eq!(read.given, [given("a.png", "ant", 2), given("c\n.png", "bee, wild", 4), given("d.png", "ant", 6)]);
-        assert_eq!(read.unanswered, 1);
+        for (first, second, expected) in [
+            (("2026-01-02", 1), ("2026-01-01", 2), "first"),
+            (("2026-01-01", 9), ("2026-01-01", 2), "first"),
+            (("", 0), ("", 0), "second"),
+        ] {
+            let both = [given("first", first.0, first.1), given("second", second.0, second.1)];
+            assert_eq!(Said(&both).votes()[0].label, expected);
+        }
+    }
+
+    fn merged(labels: &[&str]) -> Merged {
+        let labels = labels.iter().enumerate().map(|(i, label)| (i.to_string(), (*label).to_owned())).collect();
+        Merged { labels, ..Merged::default() }
     }
 
     #[test]
-    fn labels_that_differ_in_capitals_are_noticed() {
-        let of = |labels: &[&str]| {
-            let labels = labels.iter().enumerate().map(|(i, label)| (i.to_string(), (*label).to_owned())).collect();
-            Merged { labels, ..Merged::default() }.alike()
-        };
-        assert_eq!(of(&["ant", "bee", "ant"]), None);
-        assert_eq!(of(&["ant", "bee", "Ant"]), Some("`Ant`, `ant`".to_owned()));
+    fn labels_that_look_alike_are_noticed() {
+        for (labels, expected) in [
+            (&["ant", "bee", "ant"][..], &[][..]),
+            (&["ant", "bee", "Ant"], &["`Ant`, `ant`"]),
+            (&["polar bear", "polar  bear", "polar\u{a0}bear"], &["`polar  bear`, `polar bear`, `polar\u{a0}bear`"]),
+            (&["1", "1.0", "01", "2", "x1"], &["`01`, `1`, `1.0`"]),
+            (&["b\u{e4}r", "ba\u{308}r"], &["`ba\u{308}r`, `b\u{e4}r`"]),
+            (&["inf", "infinity"], &[]),
+        ] {
+            assert_eq!(merged(labels).alike(), expected, "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn labels_that_stand_for_nothing_are_noticed() {
+        assert_eq!(merged(&["nan", "NA", "ant"]).missing(), Some("`NA`, `nan`".to_owned()));
+        assert_eq!(merged(&["nana", "ant"]).missing(), None);
     }
 }

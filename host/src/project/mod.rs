@@ -3,27 +3,35 @@
 //! ```text
 //! PROJECT/config.toml                  the settings of the last selection, every default written out
 //! PROJECT/images.csv  skipped.csv      the images by id, with their hashes; files that are no images, with the reasons
-//! PROJECT/labels.csv                   what people have labelled so far
+//! PROJECT/labels.csv                   what people have labelled so far; of copies the first is named
 //! PROJECT/rounds/000/...               each selection, whole or not there
 //! PROJECT/picks.csv  picks.json  ...   copies of the last selection's files
 //! ```
 //!
 //! Files are the truth, as in a run. This room knows no plugin, no model and no loop.
 
+mod addresses;
 mod error;
+mod exports;
 mod images;
 mod label_studio;
+mod label_table;
 mod labels;
+mod names;
 mod picks;
 mod pool;
+mod reading;
+mod siblings;
 mod tables;
 
 pub use error::ProjectError;
-pub use images::Known;
+pub use images::{Allowed, Known, Recognised};
 pub use label_studio::{tasks, url_prefix};
-pub use labels::{Disagreement, Merged, Read};
+pub use labels::{Disagreement, Merged};
+pub use names::Names;
 pub use picks::{Pick, Picks};
 pub use pool::Pool;
+pub use reading::{Columns, Read};
 
 use crate::data::Skipped;
 use crate::experiment::write_atomically;
@@ -139,9 +147,21 @@ impl Project {
     }
 
     /// Makes the round count whose files lie in the place that [`Project::begin`] gave, and copies them to the front.
-    pub fn finish(&self, round: u32, images: &[Known], skipped: &[Skipped]) -> Result<(), ProjectError> {
+    ///
+    /// `labels` are stored where images have other names than before.
+    pub fn finish(
+        &self,
+        round: u32,
+        found: &Recognised,
+        labels: &BTreeMap<String, String>,
+        skipped: &[Skipped],
+    ) -> Result<(), ProjectError> {
         let (unfinished, folder) = (self.path(&format!("{ROUNDS}/{UNFINISHED}")), self.round(round));
-        write_atomically(&self.path(IMAGES), images::text(images).as_bytes())?;
+        // Labels first: images whose names are the old ones will be recognised again, and find their labels.
+        if !found.moved.is_empty() && !labels.is_empty() {
+            self.store_labels(labels)?;
+        }
+        write_atomically(&self.path(IMAGES), images::text(&found.images).as_bytes())?;
         let rows = skipped.iter().map(|skipped| [skipped.image.as_str(), skipped.reason.as_str()]);
         write_atomically(&self.path(SKIPPED), tables::text(["image", "reason"], rows).as_bytes())?;
         fs::rename(&unfinished, &folder).map_err(|error| ProjectError::write(&folder, error))?;

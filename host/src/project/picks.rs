@@ -28,8 +28,14 @@ pub struct Picks {
     pub seconds: f64,
     /// The folder of images.
     pub folder: String,
-    /// How many images it has.
+    /// How many images it has; copies are one image.
     pub images: usize,
+    /// How many more files are copies of them.
+    #[serde(default)]
+    pub copies: usize,
+    /// Ids of images that the project knew and that were left out, because they were gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<u64>,
     /// How many files were no images.
     pub skipped: usize,
     /// How many images were labelled before, of each class.
@@ -39,7 +45,7 @@ pub struct Picks {
 }
 
 /// One chosen image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pick {
     /// From 1 on.
     pub rank: usize,
@@ -49,6 +55,9 @@ pub struct Pick {
     pub score: Option<f32>,
     /// Its place in `images.csv`.
     pub id: u64,
+    /// Paths of other files with the same content: a label for one of them is a label for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<String>,
 }
 
 impl Picks {
@@ -57,18 +66,33 @@ impl Picks {
         serde_json::from_slice(&text).map_err(|error| ProjectError::damaged(path, error))
     }
 
-    /// A row for each pick: `rank,image,score,id`.
+    /// A row for each pick: `rank,image,score,id`, and `copies` where there are some, with ` | ` between their paths.
     pub fn to_csv(&self) -> String {
-        let score = |pick: &Pick| pick.score.map(|score| score.to_string()).unwrap_or_default();
-        let cells: Vec<[String; 3]> =
-            self.picks.iter().map(|pick| [pick.rank.to_string(), score(pick), pick.id.to_string()]).collect();
-        let rows = self.picks.iter().zip(&cells);
-        let rows = rows.map(|(pick, [rank, score, id])| [rank.as_str(), pick.image.as_str(), score, id]);
-        tables::text(["rank", "image", "score", "id"], rows)
+        let rows: Vec<[String; 5]> = self.picks.iter().map(Pick::cells).collect();
+        match self.picks.iter().any(|pick| !pick.copies.is_empty()) {
+            true => tables::text(COLUMNS, rows.iter().map(|cells| cells.each_ref().map(String::as_str))),
+            false => {
+                let [rank, image, score, id, _] = COLUMNS;
+                tables::text([rank, image, score, id], rows.iter().map(without_copies))
+            }
+        }
     }
 
     /// The same as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data") + "\n"
+    }
+}
+
+const COLUMNS: [&str; 5] = ["rank", "image", "score", "id", "copies"];
+
+fn without_copies([rank, image, score, id, _]: &[String; 5]) -> [&str; 4] {
+    [rank, image, score, id]
+}
+
+impl Pick {
+    fn cells(&self) -> [String; 5] {
+        let score = self.score.map(|score| score.to_string()).unwrap_or_default();
+        [self.rank.to_string(), self.image.clone(), score, self.id.to_string(), self.copies.join(" | ")]
     }
 }

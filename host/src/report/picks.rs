@@ -29,6 +29,7 @@ struct Picks {
     seconds: f64,
     folder: String,
     images: usize,
+    copies: usize,
     skipped: usize,
     labels: BTreeMap<String, usize>,
     picks: Vec<Pick>,
@@ -42,6 +43,7 @@ struct Pick {
     image: String,
     score: Option<f64>,
     id: u64,
+    copies: Vec<String>,
 }
 
 /// Writes the page about the selection in `folder` to `folder/index.html`: its `picks.json`, `contact-sheet.png` and maps.
@@ -102,13 +104,17 @@ fn facts(picks: &Picks) -> Vec<(&'static str, String)> {
         0 => String::new(),
         n => format!("; {n} more files could not be read, see skipped.csv"),
     };
+    let copies = match picks.copies {
+        0 => String::new(),
+        n => format!("; {n} more files are copies of them"),
+    };
     let chosen_by = match picks.role.as_str() {
         "initial" => format!("{}, before the first label", picks.strategies.join(" and ")),
         _ => picks.strategies.join(" and "),
     };
     let facts = [
         ("Folder", picks.folder.clone()),
-        ("Images", format!("{}{skipped}", picks.images)),
+        ("Images", format!("{}{copies}{skipped}", picks.images)),
         ("Labels", labels.join(", ")),
         ("Chosen by", chosen_by),
         ("Round", picks.round.to_string()),

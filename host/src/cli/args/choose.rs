@@ -35,6 +35,10 @@ pub struct Select {
     /// What Label Studio puts before an image's path [default: its local files, with the folder above DIR as root]
     #[arg(long, value_name = "URL")]
     pub url_prefix: Option<String>,
+    /// Go on where images were changed or deleted since the last selection: a changed one keeps its label, one that is gone is
+    /// left out. Images that were only moved or renamed are recognised without it
+    #[arg(long)]
+    pub accept_changes: bool,
     /// Also write the ranked picks here as CSV; `-` prints them
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
@@ -70,12 +74,17 @@ pub struct Ingest {
     /// The folder that `select` wrote
     #[arg(value_hint = ValueHint::DirPath)]
     pub project: PathBuf,
-    /// CSV with the columns image and label, or an export of Label Studio (JSON, JSON-MIN or CSV)
+    /// A table with the columns image and label (CSV, also with semicolons or tabs), or an export of Label Studio (JSON,
+    /// JSON-MIN or CSV); packed with gzip or not
     #[arg(value_hint = ValueHint::FilePath)]
     pub labels: PathBuf,
     /// The column, or the control of Label Studio, that holds the label [default: the only one there is]
     #[arg(long, value_name = "NAME")]
     pub field: Option<String>,
+    /// The column, or the key of a task's data, that names the image [default: coldstart_image, image, or in tasks of Label
+    /// Studio the one that leads to an image]
+    #[arg(long, value_name = "NAME")]
+    pub image_field: Option<String>,
     /// What becomes of an image with different labels
     #[arg(long, value_name = "HOW", default_value = "refuse")]
     pub disagreement: OnDisagreement,
@@ -94,7 +103,7 @@ pub enum OnDisagreement {
     Refuse,
     /// It stays without a label
     Skip,
-    /// Most annotators win; without a label on a tie
+    /// Most annotators win, each with their latest label; without a label on a tie, or if the only annotator gave two
     Majority,
 }
 

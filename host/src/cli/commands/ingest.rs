@@ -4,7 +4,7 @@ use super::print_json;
 use crate::cli::args::{Ingest, OnDisagreement};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
-use crate::project::{Disagreement, Project, Read};
+use crate::project::{Columns, Disagreement, Merged, Project, Read};
 use serde_json::json;
 
 /// How many disputed images are named one by one.
@@ -13,22 +13,21 @@ const NAMED: usize = 5;
 /// `coldstart ingest PROJECT LABELS`.
 pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
     let project = Project::open(&ingest.project)?;
-    let read = Read::file(&ingest.labels, ingest.field.as_deref())?;
+    let names = project.names()?;
+    let columns = Columns { label: ingest.field.clone(), image: ingest.image_field.clone() };
+    let mut read = Read::file(&ingest.labels, &columns, &names)?;
     let (cancelled, unanswered) = (read.cancelled, read.unanswered);
+    let (notes, other_kinds) = (std::mem::take(&mut read.notes), std::mem::take(&mut read.other_kinds));
     let policy = match ingest.disagreement {
         OnDisagreement::Refuse => Disagreement::Refuse,
         OnDisagreement::Skip => Disagreement::Skip,
         OnDisagreement::Majority => Disagreement::Majority,
     };
-    let merged = project.merge(read, policy, ingest.replace)?;
+    let merged = project.merge(read, &names, policy, ingest.replace)?;
     project.store_labels(&merged.labels)?;
-    let waiting = project
-        .rounds()?
-        .iter()
-        .flat_map(|picks| &picks.picks)
-        .filter(|pick| !merged.labels.contains_key(&pick.image))
-        .count();
+    let waiting = project.waiting(&merged.labels)?;
 
+    notes.iter().for_each(|note| console.say(note));
     let replaced = merged.replaced.len();
     let known = merged.same;
     console.say(&format!("{} new labels, {known} known before, {replaced} replaced", merged.new));
@@ -38,14 +37,12 @@ pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
             console.say(&format!("{n} {what}"));
         }
     }
-    if !merged.disputed.is_empty() {
-        let n = merged.disputed.len();
-        console.say(&format!("{n} images stay without a label, because theirs differ:"));
-        merged.disputed.iter().take(NAMED).for_each(|image| console.say(&format!("  {image}")));
+    if unanswered > 0 && !other_kinds.is_empty() {
+        let kinds: Vec<String> = other_kinds.into_iter().collect();
+        console.say(&format!("answers of these kinds are no labels of images: {}", kinds.join(", ")));
     }
-    if let Some(alike) = merged.alike() {
-        console.say(&format!("labels that differ only in capital letters: {alike}"));
-    }
+    say_disagreements(&merged, console);
+    say_doubts(&merged, console);
     if waiting > 0 {
         console.say(&format!("{waiting} chosen images have no label yet"));
     }
@@ -53,11 +50,41 @@ pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
     if ingest.json {
         print_json(&json!({
             "labels": merged.labels.len(), "classes": classes, "new": merged.new, "same": merged.same,
-            "replaced": merged.replaced, "disputed": merged.disputed, "cancelled": cancelled,
+            "replaced": merged.replaced, "disputed": merged.disputed, "revised": merged.revised, "cancelled": cancelled,
             "unanswered": unanswered, "waiting": waiting,
         }));
         return Ok(());
     }
     classes.iter().for_each(|(class, n)| outln!("{class:<24} {n:>6}"));
     Ok(())
+}
+
+/// Says where annotators differ, among each other or from what they said before.
+fn say_disagreements(merged: &Merged, console: &Console) {
+    say_images(&merged.revised, "have two labels by one annotator, of which the later counts", console);
+    say_images(&merged.disputed, "stay without a label, because theirs differ", console);
+    if merged.nameless > 0 {
+        let n = merged.nameless;
+        console.say(&format!("{n} labels of images in dispute name no annotator: each counted as one annotator's"));
+    }
+}
+
+fn say_images(images: &[String], what: &str, console: &Console) {
+    if !images.is_empty() {
+        console.say(&format!("{} images {what}:", images.len()));
+        images.iter().take(NAMED).for_each(|image| console.say(&format!("  {image}")));
+    }
+}
+
+/// Says which labels are most likely slips.
+fn say_doubts(merged: &Merged, console: &Console) {
+    for group in merged.alike() {
+        console.say(&format!("labels that differ only in capital letters, spaces or the form of a number: {group}"));
+    }
+    if let Some(missing) = merged.missing() {
+        console.say(&format!("labels that often stand for a missing value, taken as classes here: {missing}"));
+    }
+    if let (1, Some(class)) = (merged.classes().len(), merged.classes().into_keys().next()) {
+        console.say(&format!("all labels so far are `{class}`: strategies that ask a model need a second class"));
+    }
 }

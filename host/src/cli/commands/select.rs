@@ -7,12 +7,12 @@ use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::stdout;
 use crate::config::{Choosing, Config, Settings};
-use crate::data::{Decoded, Shape, Skipped, decode_images, list_images, partly_labelled, sheet};
+use crate::data::{Dataset, Decoded, PartlyLabelled, Shape, Skipped, decode_images, list_images, sheet};
 use crate::experiment::{now, write_atomically};
 use crate::operations::Meter;
-use crate::project::{Known, Pick, Picks, Pool, Project, tasks, url_prefix};
+use crate::project::{Allowed, Known, Pick, Picks, Pool, Project, ProjectError, Recognised, tasks, url_prefix};
 use crate::report::write_picks;
-use crate::session::{Chosen, Found, Question};
+use crate::session::{Chosen, Found, Options, Question};
 use coldstart_plugin_api::{Role, Selection};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,28 +33,39 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let rounds = project.rounds()?;
     let round = rounds.len() as u32;
     let role = role(&project, &rounds)?;
-    let settings = settings(select, &project, role)?;
-    let at_key = |key: &str, message: String| settings.at_key(key, message);
+    let mut settings = settings_of(select, select.size, &project, role)?;
     let options = options(args, console, &select.device);
-    let found = Found::new(settings.config.clone(), role, &options, &at_key)?;
+    let mut strategies = find_strategies(&settings, role, &options)?;
 
     let shape = shape(&settings.config);
-    let (images, pixels_nhwc, skipped) = read(&project, &select.images, shape, console)?;
-    let pool = Pool::new(&images, &project.labels()?, &rounds);
-    pool.check(select.size)?;
+    let allowed = allowed(select, &rounds);
+    let (found, decoded) = read(&project, &select.images, shape, &allowed, console)?;
+    let labels = found.renamed(project.labels()?);
+    let pool = Pool::new(&found, &labels, &rounds)?;
+    say_what_is_there(&select.images, &found, &pool, &decoded.skipped, console);
+    if let (true, None) = (rounds.is_empty(), &select.out) {
+        say_where_else(&project, &found, console);
+    }
+    let size = pool.check(select.size)?;
+    if size < select.size {
+        console
+            .say(&format!("{size} different images are left, so {size} are chosen; the other files are their copies"));
+        settings = settings_of(select, size, &project, role)?;
+        strategies = find_strategies(&settings, role, &options)?;
+    }
     if pool.waiting > 0 {
         let line = "images of earlier rounds have no label yet, and are not offered again";
         console.say(&format!("{} {line}", pool.waiting));
     }
-    let names: Vec<String> = images.iter().map(|known| known.image.clone()).collect();
-    let data = partly_labelled(pixels_nhwc, shape, &pool.labels, pool.classes.clone(), names.clone());
-    let chooser = found.with(data, &options, &at_key)?;
+    let skipped = decoded.skipped.clone();
+    let data = partly_labelled(&found, &pool, decoded, shape);
+    let chooser = strategies.with(data, &options, &|key, message| settings.at_key(key, message))?;
     let (config, strategies) = (chooser.config().clone(), chooser.strategies());
     let state = state_before(&project, &rounds, &strategies)?;
 
-    let folder = project.begin(&images)?;
+    let folder = project.begin(&found.images)?;
     let (labelled, unlabelled) = (&pool.labelled[..], &pool.unlabelled[..]);
-    console.say(&format!("round {round}: {} labels, {} of {} images", labelled.len(), select.size, unlabelled.len()));
+    console.say(&format!("round {round}: {} labels, {size} of {} images", labelled.len(), unlabelled.len()));
     let question = Question { round, labelled, unlabelled, state: &state };
     let Chosen { selection, state } = chooser.choose(&question, &folder)?;
     let picks = Picks {
@@ -68,15 +79,18 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         time: now(),
         seconds: start.elapsed().as_secs_f64(),
         folder: select.images.display().to_string(),
-        images: images.len(),
+        images: pool.ids.len(),
+        copies: pool.n_copies(),
+        missing: found.missing.clone(),
         skipped: skipped.len(),
         labels: pool.counts(),
-        picks: ranked(&selection, &images),
+        picks: ranked(&selection, &pool, &found.images),
     };
     write_round(select, &folder, &config, &picks, &state)?;
     let earlier: Vec<PathBuf> = (0..round).map(|round| project.round(round)).collect();
+    let names: Vec<String> = found.images.iter().map(|known| known.image.clone()).collect();
     write_picks(&folder, &earlier, &names)?;
-    project.finish(round, &images, &skipped)?;
+    project.finish(round, &found, &labels, &skipped)?;
     console.clear();
     tell(select, &project, &picks)
 }
@@ -105,12 +119,12 @@ fn role(project: &Project, rounds: &[Picks]) -> Result<Role, Problem> {
     }
 }
 
-fn settings(select: &Select, project: &Project, role: Role) -> Result<Settings, Problem> {
+fn settings_of(select: &Select, size: usize, project: &Project, role: Role) -> Result<Settings, Problem> {
     let images = std::path::absolute(&select.images).unwrap_or_else(|_| select.images.clone());
     let choosing = Choosing {
         role,
         strategy: &select.strategy,
-        size: select.size,
+        size,
         images: &images,
         representation: select.representation.as_deref(),
     };
@@ -119,25 +133,53 @@ fn settings(select: &Select, project: &Project, role: Role) -> Result<Settings, 
     Ok(choosing.config(&file, before.as_deref(), &select.overrides())?)
 }
 
+/// Finds the strategies that the settings name, before any image is read.
+fn find_strategies(settings: &Settings, role: Role, options: &Options) -> Result<Found, Problem> {
+    Ok(Found::new(settings.config.clone(), role, options, &|key, message| settings.at_key(key, message))?)
+}
+
 /// What images are resized to for the model.
 fn shape(config: &Config) -> Shape {
     config.dataset.clone().with_defaults().shape.expect("a folder of images has a shape by default").into()
 }
 
-/// The images by id, their pixels, and what is none.
-type Images = (Vec<Known>, Vec<u8>, Vec<Skipped>);
+/// The changes of the folder that are allowed: those that were before, or all where the user says so.
+fn allowed(select: &Select, rounds: &[Picks]) -> Allowed {
+    let missing = rounds.last().map(|picks| picks.missing.iter().copied().collect());
+    Allowed { all: select.accept_changes, missing: missing.unwrap_or_default() }
+}
 
-/// Reads the folder as the project knows it, and says what is in it.
-fn read(project: &Project, folder: &Path, shape: Shape, console: &Console) -> Result<Images, Problem> {
-    let listed = list_images(folder).map_err(crate::project::ProjectError::from)?;
-    let order = project.order(&listed, folder)?;
+/// Reads the folder, and recognises the images that the project knows.
+fn read(
+    project: &Project,
+    folder: &Path,
+    shape: Shape,
+    allowed: &Allowed,
+    console: &Console,
+) -> Result<(Recognised, Decoded), Problem> {
+    let listed = list_images(folder).map_err(ProjectError::from)?;
+    let order = project.order(&listed)?;
     let progress = |done: usize, all: usize| console.tick("reading", done as u64, all as u64);
     let decoded = decode_images(folder, &order, shape, &progress);
     let skipped: Vec<Skipped> = listed.skipped.into_iter().chain(decoded.skipped).collect();
-    let decoded = Decoded { skipped: skipped.clone(), ..decoded };
-    let (images, new) = project.check(&decoded, folder)?;
-    let new = if new > 0 && images.len() > new { format!(", {new} of them new") } else { String::new() };
-    console.say(&format!("{} images in {}{new}", images.len(), folder.display()));
+    let decoded = Decoded { skipped, ..decoded };
+    let found = project.recognise(&decoded, folder, allowed)?;
+    Ok((found, decoded))
+}
+
+/// Says how many images the folder has, and what is odd about it.
+fn say_what_is_there(folder: &Path, found: &Recognised, pool: &Pool, skipped: &[Skipped], console: &Console) {
+    let new = if found.new > 0 && found.images.len() > found.new {
+        format!(", {} of them new", found.new)
+    } else {
+        String::new()
+    };
+    let copies = match pool.n_copies() {
+        0 => String::new(),
+        n => format!("; {n} more files are copies of them"),
+    };
+    console.say(&format!("{} images in {}{new}{copies}", pool.ids.len(), folder.display()));
+    found.lines().iter().for_each(|line| console.say(line));
     if !skipped.is_empty() {
         console.say(&format!("skipped {} that cannot be read:", skipped.len()));
         skipped.iter().take(NAMED).for_each(|skipped| console.say(&format!("  {}: {}", skipped.image, skipped.reason)));
@@ -145,7 +187,29 @@ fn read(project: &Project, folder: &Path, shape: Shape, console: &Console) -> Re
             console.say(&format!("  and {} more, see skipped.csv", skipped.len() - NAMED));
         }
     }
-    Ok((images, decoded.pixels_nhwc, skipped))
+}
+
+/// Says which other project knows these images: their folder may just have another name now.
+fn say_where_else(project: &Project, found: &Recognised, console: &Console) {
+    if let Some((other, n)) = project.sibling_that_knows(found) {
+        let other = other.display();
+        console.say(&format!("`{other}` knows {n} of these images; to go on with it: `--out {other}`"));
+    }
+}
+
+/// The images of the pool as a data set: one of each content.
+fn partly_labelled(found: &Recognised, pool: &Pool, decoded: Decoded, shape: Shape) -> Dataset {
+    let place = |id: &u64| found.places[*id as usize].expect("what is in the pool was read");
+    let places: Vec<usize> = pool.ids.iter().map(place).collect();
+    let images = PartlyLabelled {
+        pixels_nhwc: decoded.pixels_at(&places, shape),
+        ids: pool.ids.clone(),
+        files: pool.ids.iter().map(|id| found.images[*id as usize].image.clone()).collect(),
+        n_ids: found.images.len(),
+        labels: pool.labels.clone(),
+        classes: pool.classes.clone(),
+    };
+    images.dataset(shape)
 }
 
 /// What the same strategies left when they chose last.
@@ -158,12 +222,13 @@ fn state_before(project: &Project, rounds: &[Picks], strategies: &[(String, Stri
 }
 
 /// The chosen images by name.
-fn ranked(selection: &Selection, images: &[Known]) -> Vec<Pick> {
+fn ranked(selection: &Selection, pool: &Pool, images: &[Known]) -> Vec<Pick> {
     let pick = |(i, id): (usize, &u64)| Pick {
         rank: i + 1,
         image: images[*id as usize].image.clone(),
         score: selection.scores.get(i).copied(),
         id: *id,
+        copies: pool.names_of_copies(*id, images),
     };
     selection.ids.iter().enumerate().map(pick).collect()
 }
