@@ -117,7 +117,10 @@ impl From<WorkshopError> for Problem {
 
 impl From<DataError> for Problem {
     fn from(error: DataError) -> Problem {
-        Problem::failed(&error, error.hint())
+        match error {
+            DataError::Cancelled => Problem::interrupted("the same command again begins with reading".to_owned()),
+            error => Problem::failed(&error, error.hint()),
+        }
     }
 }
 
@@ -130,6 +133,9 @@ impl From<EngineError> for Problem {
 
 impl From<ProjectError> for Problem {
     fn from(error: ProjectError) -> Problem {
+        if let ProjectError::Data(DataError::Cancelled) = error {
+            return DataError::Cancelled.into();
+        }
         let exit = if error.is_usage() { USAGE } else { FAILED };
         Problem::plain(exit, chain(&error), error.hint())
     }

@@ -3,6 +3,7 @@
 //! Both forms hold an image as three planes (red, green, blue) of 32 rows of 32 bytes.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde_pickle::{DeOptions, HashableValue, Value};
@@ -77,8 +78,8 @@ static CIFAR100: [Form; 2] = [
 ];
 
 /// Reads the set at `path`: the folder of the batches, the official archive, or the folder that holds either.
-pub(super) fn read(path: &Path, kind: Kind) -> Result<Parts, DataError> {
-    let (form, tree) = find(path, kind)?;
+pub(super) fn read(path: &Path, kind: Kind, cancelled: &AtomicBool) -> Result<Parts, DataError> {
+    let (form, tree) = find(path, kind, cancelled)?;
     let mut train = (Vec::new(), Vec::new());
     for name in form.train {
         let (mut pixels_nhwc, mut labels) = form.read_batch(&tree, name)?;
@@ -94,23 +95,23 @@ pub(super) fn read(path: &Path, kind: Kind) -> Result<Parts, DataError> {
     })
 }
 
-fn find(path: &Path, kind: Kind) -> Result<(&'static Form, Tree), DataError> {
+fn find(path: &Path, kind: Kind, cancelled: &AtomicBool) -> Result<(&'static Form, Tree), DataError> {
     let forms = if kind == Kind::Cifar10 { &CIFAR10 } else { &CIFAR100 };
     for form in forms {
         for folder in [path.to_path_buf(), path.join(form.folder)] {
             if folder.join(form.train[0]).is_file() {
-                return Ok((form, Tree::open(&folder)?));
+                return Ok((form, Tree::open(&folder, cancelled)?.unwrapped()));
             }
         }
     }
     for form in forms {
         let archive = path.join(form.archive);
         if archive.is_file() {
-            return Ok((form, Tree::open(&archive)?));
+            return Ok((form, Tree::open(&archive, cancelled)?.unwrapped()));
         }
     }
     if path.is_file() {
-        let tree = Tree::open(path)?;
+        let tree = Tree::open(path, cancelled)?.unwrapped();
         if let Some(form) = forms.iter().find(|form| tree.contains(form.train[0])) {
             return Ok((form, tree));
         }
@@ -256,6 +257,8 @@ mod tests {
 
     use super::*;
 
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+
     /// A binary record: label bytes, then planes filled with 1, 2 and 3 times `value`.
     fn record(labels: &[u8], value: u8) -> Vec<u8> {
         let mut bytes = labels.to_vec();
@@ -321,7 +324,7 @@ mod tests {
     fn reads_binary_batches_from_the_folder_or_its_parent() {
         let folder = cifar10_binary();
         for path in [folder.path().to_path_buf(), folder.path().join("cifar-10-batches-bin")] {
-            let parts = read(&path, Kind::Cifar10).unwrap();
+            let parts = read(&path, Kind::Cifar10, &GO_ON).unwrap();
             assert_eq!(parts.train.labels, [9, 8, 7, 6, 5]);
             assert_eq!(parts.train.pixels_nhwc[IMAGE..2 * IMAGE], interleaved_image(11));
             assert_eq!(parts.test.unwrap().labels, [3, 4]);
@@ -339,14 +342,14 @@ mod tests {
         builder.append_dir_all(".", folder.path()).unwrap();
         builder.into_inner().unwrap().finish().unwrap();
         for path in [archive.path().to_path_buf(), archive.path().join("cifar-10-binary.tar.gz")] {
-            assert_eq!(read(&path, Kind::Cifar10).unwrap().train.labels, [9, 8, 7, 6, 5]);
+            assert_eq!(read(&path, Kind::Cifar10, &GO_ON).unwrap().train.labels, [9, 8, 7, 6, 5]);
         }
     }
 
     #[test]
     fn reads_pickled_batches_with_fine_labels() {
         let folder = cifar100_pickled();
-        let parts = read(folder.path(), Kind::Cifar100).unwrap();
+        let parts = read(folder.path(), Kind::Cifar100, &GO_ON).unwrap();
         assert_eq!(parts.train.labels, [99, 0]);
         assert_eq!(parts.train.pixels_nhwc[IMAGE..], interleaved_image(2));
         assert_eq!(parts.test.unwrap().pixels_nhwc, interleaved_image(3));
@@ -354,7 +357,7 @@ mod tests {
         let names: Vec<String> = (0..100).map(|i| format!("class {i}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         fs::write(folder.path().join("meta"), name_list("fine_label_names", &names)).unwrap();
-        assert_eq!(read(folder.path(), Kind::Cifar100).unwrap().classes[42], "class 42");
+        assert_eq!(read(folder.path(), Kind::Cifar100, &GO_ON).unwrap().classes[42], "class 42");
     }
 
     #[test]
@@ -368,12 +371,12 @@ mod tests {
         for (name, bytes, expected) in rows {
             let folder = cifar10_binary();
             fs::write(folder.path().join("cifar-10-batches-bin").join(name), bytes).unwrap();
-            let message = read(folder.path(), Kind::Cifar10).err().expect(expected).to_string();
+            let message = read(folder.path(), Kind::Cifar10, &GO_ON).err().expect(expected).to_string();
             assert!(message.contains(expected) && message.contains(name), "{message}\nexpected: {expected}");
         }
         let folder = cifar10_binary();
         fs::remove_file(folder.path().join("cifar-10-batches-bin/data_batch_4.bin")).unwrap();
-        assert!(read(folder.path(), Kind::Cifar10).err().unwrap().to_string().contains("data_batch_4.bin"));
+        assert!(read(folder.path(), Kind::Cifar10, &GO_ON).err().unwrap().to_string().contains("data_batch_4.bin"));
     }
 
     #[test]
@@ -390,7 +393,7 @@ mod tests {
         for (bytes, expected) in rows {
             let folder = cifar100_pickled();
             fs::write(folder.path().join("test"), bytes).unwrap();
-            let message = read(folder.path(), Kind::Cifar100).err().expect(expected).to_string();
+            let message = read(folder.path(), Kind::Cifar100, &GO_ON).err().expect(expected).to_string();
             assert!(message.contains(expected) && message.contains("/test`"), "{message}\nexpected: {expected}");
         }
     }

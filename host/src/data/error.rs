@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::foreign;
+
 /// Why a data set could not be read, fetched or described.
 #[derive(Debug, Error)]
 pub enum DataError {
@@ -18,7 +20,7 @@ pub enum DataError {
         why: String,
     },
     /// A file that the kind needs is not there.
-    #[error("nothing to read in `{}`: looked for {}", .looked_in.display(), .names.join(", "))]
+    #[error("nothing to read in `{}`: looked for {}", shown(.looked_in), .names.join(", "))]
     Missing {
         /// The folder (or file) that was searched.
         looked_in: PathBuf,
@@ -27,8 +29,31 @@ pub enum DataError {
         /// What to do about it.
         hint: String,
     },
+    /// A folder of images whose layout is not clear, or is none.
+    #[error("`{}`: {why}", shown(.folder))]
+    Layout {
+        /// The folder at fault.
+        folder: PathBuf,
+        /// The folders that were taken for classes or parts, and what is wrong with them.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// Several images cannot be read.
+    #[error("{} of the {n_images} images in `{}` cannot be read:{}", .files.len(), shown(.root), listed(.files))]
+    Unreadable {
+        /// The folder or archive.
+        root: PathBuf,
+        /// Path below the root and reason of each.
+        files: Vec<(String, String)>,
+        /// How many images there are.
+        n_images: usize,
+    },
+    /// The user wants to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// The operating system refused.
-    #[error("`{}`: {source}", .path.display())]
+    #[error("`{}`: {source}", shown(.path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -36,7 +61,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file is truncated, corrupt or mislabelled.
-    #[error("`{}`{place}: {why}", .path.display())]
+    #[error("`{}`{place}: {why}", shown(.path))]
     Malformed {
         /// The file; for a member of an archive the archive's path with the member's path after it.
         path: PathBuf,
@@ -65,6 +90,27 @@ pub enum DataError {
         /// The md5 of what came.
         got: String,
     },
+}
+
+/// So many files are told one by one.
+const NAMED: usize = 20;
+
+fn listed(files: &[(String, String)]) -> String {
+    let mut lines: Vec<String> = files.iter().take(NAMED).map(|(file, why)| format!("\n  {file}: {why}")).collect();
+    if files.len() > NAMED {
+        lines.push(format!("\n  and {} more", files.len() - NAMED));
+    }
+    lines.concat()
+}
+
+/// A path for people.
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).replace('\n', "\\n")
+}
+
+/// A text from a file, with what a terminal would act on spelled out, and a mark where it was no text.
+pub(super) fn printable(text: &str) -> String {
+    foreign::lines(text).replace(char::REPLACEMENT_CHARACTER, "?")
 }
 
 /// Where in a file something is wrong. Lines and columns count from 1, bytes from 0.
@@ -100,8 +146,9 @@ impl DataError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            DataError::Missing { hint, .. } => Some(hint.clone()),
+            DataError::Missing { hint, .. } | DataError::Layout { hint, .. } => Some(hint.clone()),
             DataError::Malformed { hint, .. } => hint.clone(),
+            DataError::Unreadable { .. } => Some("bring whole files, or move these out of the data set".into()),
             DataError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`dataset.path` is relative to `--data` or COLDSTART_DATA; see `coldstart data list`".into())
             }
@@ -130,7 +177,28 @@ impl DataError {
     }
 
     pub(super) fn malformed(path: &Path, place: Place, why: impl Into<String>) -> Self {
-        DataError::Malformed { path: path.to_path_buf(), place, why: why.into(), hint: None }
+        DataError::Malformed { path: path.to_path_buf(), place, why: printable(&why.into()), hint: None }
+    }
+
+    /// All that is wrong with the images below `root`, of which there are `n_images`.
+    pub(super) fn unreadable(root: &Path, errors: &[DataError], n_images: usize) -> Self {
+        let files = errors.iter().map(|error| match error {
+            DataError::Malformed { path, .. } | DataError::Io { path, .. } => {
+                let below = path.strip_prefix(root).unwrap_or(path);
+                (shown(below), error.reason())
+            }
+            error => (String::new(), error.to_string()),
+        });
+        DataError::Unreadable { root: root.to_path_buf(), files: files.collect(), n_images }
+    }
+
+    /// What is wrong with a file, without its name.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            DataError::Malformed { place, why, .. } => format!("{why}{place}"),
+            DataError::Io { source, .. } => source.to_string(),
+            error => error.to_string(),
+        }
     }
 
     pub(super) fn at_byte(path: &Path, offset: u64, why: impl Into<String>) -> Self {

@@ -340,6 +340,7 @@ mod tests {
             has_own_test: false,
             removed_files: Vec::new(),
             fingerprint: String::new(),
+            notes: Default::default(),
         }
     }
 

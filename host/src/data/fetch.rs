@@ -13,8 +13,8 @@ use md5::{Digest, Md5};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, header};
 
-use super::archive::member_name;
 use super::error::{DataError, Place};
+use super::listing::member_name;
 
 /// A data set that anyone may download.
 #[derive(Debug)]

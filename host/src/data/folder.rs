@@ -1,29 +1,36 @@
 //! Image folders: one folder per class, on disk or in a tar archive.
 //!
 //! ```text
-//! train/<class>/...   and test/, val/, valid/ or validation/<class>/...     (the first of these that is there)
+//! train/<class>/...   and test/, val/, valid/ or validation/<class>/...     (the first of these that has class folders)
 //! <class>/...                                                               (no test part)
 //! ```
 //!
-//! Classes are sorted by name and the images of a class by path, class after class; that order gives the ids. An
-//! `index.csv` beside the folders, with the columns `split,index,label,class,path`, gives order, ids and labels
-//! instead. Files whose name does not end in jpg, jpeg or png (in any case) are left aside with a warning.
+//! [`layout`](super::layout) says how parts and classes are found, [`aside`](super::aside) what is left aside. Classes are sorted
+//! by name. Their images follow class after class in the order of torchvision's `ImageFolder`: files that lie in the class folder
+//! itself, by name, then each folder below, by path, with its files by name; names are compared by code points. That order gives
+//! the ids, so that features that Python computed from an `ImageFolder` line up. An `index.csv` beside the folders, with the
+//! columns `split,index,label,class,path`, gives order, ids and labels instead.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::archive::Tree;
+use super::aside::{Aside, Reason, is_image_name};
 use super::csv::table_error;
 use super::error::{DataError, Place};
-use super::images::decode_into;
-use super::{Parts, Shape, Split};
+use super::images::{Losses, Lost, decode_into};
+use super::layout::{self, Labelled, Layout};
+use super::listing::{Skipped, stop_if};
+use super::{Notes, Parts, Shape, Split};
 
 const INDEX: &str = "index.csv";
+const COLUMNS: [&str; 5] = ["split", "index", "label", "class", "path"];
 const TRAIN: &str = "train";
-/// In order of preference.
+/// Splits of an index that are its test part.
 const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// One image of a listing.
@@ -37,122 +44,86 @@ struct Listing {
     classes: Vec<String>,
     train: Vec<Item>,
     test: Option<Vec<Item>>,
+    notes: Notes,
 }
 
 /// Reads an image folder or archive at `path`, every image resized to `shape`.
-pub(super) fn read(path: &Path, shape: Shape) -> Result<Parts, DataError> {
-    let tree = Tree::open(path)?;
-    let listing = if tree.contains(INDEX) { list_by_index(&tree)? } else { list_by_folder(&tree)? };
-    if listing.train.is_empty() {
-        return Err(DataError::Missing {
-            looked_in: path.to_path_buf(),
-            names: vec!["train/<class>/*.jpg or .png".into(), "<class>/*.jpg or .png".into()],
-            hint: "`dataset.path` names the folder (or tar archive) that holds the class folders".into(),
-        });
+///
+/// # Errors
+/// If the layout is not clear, before anything is decoded; then with all files at once that cannot be read.
+pub(super) fn read(path: &Path, shape: Shape, cancelled: &AtomicBool) -> Result<(Parts, Notes), DataError> {
+    let tree = Tree::open(path, cancelled)?;
+    refuse_troubles(&tree)?;
+    let Listing { classes, train, test, mut notes } = match layout::folder_of_table(&tree, INDEX) {
+        Some(folder) => list_by_index(&tree, &folder)?,
+        None => list_by_folder(&tree)?,
+    };
+    let n_images = train.len() + test.as_ref().map_or(0, Vec::len);
+    let mut decoded = Decoded::default();
+    let train = decode_all(&tree, train, shape, cancelled, &mut decoded)?;
+    let test = test.map(|items| decode_all(&tree, items, shape, cancelled, &mut decoded)).transpose()?;
+    match decoded.failures.len() {
+        0 => {}
+        1 => return Err(decoded.failures.swap_remove(0)),
+        _ => return Err(DataError::unreadable(path, &decoded.failures, n_images)),
     }
-    Ok(Parts {
-        shape,
-        train: decode_all(&tree, listing.train, shape)?,
-        test: listing.test.map(|items| decode_all(&tree, items, shape)).transpose()?,
-        classes: listing.classes,
+    notes.remarks.extend(decoded.losses.sentences());
+    Ok((Parts { shape, classes, train, test }, notes))
+}
+
+/// A data set is whole: what cannot be looked at could be a part of it.
+fn refuse_troubles(tree: &Tree) -> Result<(), DataError> {
+    let Some(Skipped { image, reason }) = tree.troubles().first() else { return Ok(()) };
+    let more = tree.troubles().len() - 1;
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    Err(DataError::malformed(&tree.full_path(image), Place::Whole, format!("{reason}{more}")))
+}
+
+/// What decoding found beside pixels, over all parts.
+#[derive(Default)]
+struct Decoded {
+    /// In the order of the images, so that the same broken folder always gives the same message.
+    failures: Vec<DataError>,
+    losses: Losses,
+}
+
+fn decode_all(
+    tree: &Tree,
+    items: Vec<Item>,
+    shape: Shape,
+    cancelled: &AtomicBool,
+    decoded: &mut Decoded,
+) -> Result<Split, DataError> {
+    let mut pixels_nhwc = vec![0; items.len() * shape.bytes()];
+    let decode = |(pixels_hwc, item): (&mut [u8], &Item)| -> Result<Lost, DataError> {
+        stop_if(cancelled)?;
+        decode_into(pixels_hwc, &tree.read(&item.path)?, shape, &tree.full_path(&item.path))
+    };
+    let results: Vec<Result<Lost, DataError>> =
+        pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(&items).map(decode).collect();
+    for (item, result) in items.iter().zip(results) {
+        match result {
+            Ok(lost) => decoded.losses.add(lost, &item.path),
+            Err(DataError::Cancelled) => return Err(DataError::Cancelled),
+            Err(error) => decoded.failures.push(error),
+        }
+    }
+    Ok(Split {
+        ids: items.iter().map(|item| item.id).collect(),
+        labels: items.iter().map(|item| item.label).collect(),
+        pixels_nhwc,
+        files: items.into_iter().map(|item| item.path).collect(),
     })
 }
 
-/// The name of a folder if it stands for a part of a data set.
-pub(super) fn part_of(folder: &str) -> Option<&'static str> {
-    [TRAIN].into_iter().chain(TEST).find(|part| *part == folder)
-}
-
-fn decode_all(tree: &Tree, items: Vec<Item>, shape: Shape) -> Result<Split, DataError> {
-    let mut pixels_nhwc = vec![0; items.len() * shape.bytes()];
-    // The first failure in order, so that the same broken folder always gives the same message.
-    let failure = pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(&items).find_map_first(|(pixels_hwc, item)| {
-        let bytes = tree.read(&item.path);
-        bytes.and_then(|bytes| decode_into(pixels_hwc, &bytes, shape, &tree.full_path(&item.path))).err()
-    });
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(Split {
-            ids: items.iter().map(|item| item.id).collect(),
-            labels: items.iter().map(|item| item.label).collect(),
-            pixels_nhwc,
-            files: items.into_iter().map(|item| item.path).collect(),
-        }),
-    }
-}
-
 fn list_by_folder(tree: &Tree) -> Result<Listing, DataError> {
-    let has_folder = |name: &str| tree.folders().any(|folder| folder == name);
-    if !has_folder(TRAIN) {
-        let by_class = images_by_class(tree, "")?;
-        let classes: Vec<String> = by_class.keys().cloned().collect();
-        return Ok(Listing { train: items(by_class, &classes, tree, "")?, test: None, classes });
-    }
-    let by_class = images_by_class(tree, "train/")?;
-    let classes: Vec<String> = by_class.keys().cloned().collect();
-    let train = items(by_class, &classes, tree, "train/")?;
-    let test = match TEST.into_iter().find(|name| has_folder(name)) {
-        None => None,
-        Some(name) => {
-            let prefix = format!("{name}/");
-            Some(items(images_by_class(tree, &prefix)?, &classes, tree, &prefix)?)
-        }
-    };
-    Ok(Listing { classes, train, test })
+    let Layout { classes, train, test, aside, remarks, parts: [train_folder, test_folder] } = layout::find(tree)?;
+    let notes = Notes { left_aside: aside, remarks, train_folder, test_folder };
+    Ok(Listing { classes, train: numbered(train), test: test.map(numbered), notes })
 }
 
-/// The sorted image paths below each class folder of `prefix`.
-///
-/// # Errors
-/// If a class folder holds no image.
-fn images_by_class(tree: &Tree, prefix: &str) -> Result<BTreeMap<String, Vec<String>>, DataError> {
-    let class_folders = tree.folders().filter_map(|folder| folder.strip_prefix(prefix));
-    let mut by_class: BTreeMap<String, Vec<String>> =
-        class_folders.filter(|rest| !rest.contains('/')).map(|class| (class.to_string(), Vec::new())).collect();
-    let mut n_left_aside = 0;
-    for path in tree.files() {
-        let Some((class, _)) = path.strip_prefix(prefix).and_then(|rest| rest.split_once('/')) else { continue };
-        match by_class.get_mut(class) {
-            Some(images) if is_image_name(path) => images.push(path.to_string()),
-            _ => n_left_aside += 1,
-        }
-    }
-    if n_left_aside > 0 {
-        let folder = tree.full_path(prefix);
-        tracing::warn!("left {n_left_aside} files in `{}` aside: not named .jpg, .jpeg or .png", folder.display());
-    }
-    match by_class.iter().find(|(_, images)| images.is_empty()) {
-        Some((class, _)) => {
-            let folder = tree.full_path(&format!("{prefix}{class}"));
-            Err(DataError::malformed(&folder, Place::Whole, "the class folder holds no .jpg, .jpeg or .png file"))
-        }
-        None => Ok(by_class),
-    }
-}
-
-/// Whether a file is named like an image.
-pub(super) fn is_image_name(path: &str) -> bool {
-    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
-}
-
-fn items(
-    by_class: BTreeMap<String, Vec<String>>,
-    classes: &[String],
-    tree: &Tree,
-    prefix: &str,
-) -> Result<Vec<Item>, DataError> {
-    let mut items = Vec::new();
-    for (class, paths) in by_class {
-        let Ok(label) = classes.binary_search(&class) else {
-            let folder = tree.full_path(&format!("{prefix}{class}"));
-            return Err(DataError::malformed(&folder, Place::Whole, "the training part has no such class"));
-        };
-        for path in paths {
-            items.push(Item { path, id: items.len() as u64, label: label as u32 });
-        }
-    }
-    Ok(items)
+fn numbered(images: Vec<Labelled>) -> Vec<Item> {
+    images.into_iter().enumerate().map(|(id, Labelled { path, label })| Item { path, id: id as u64, label }).collect()
 }
 
 /// A line of `index.csv`.
@@ -165,10 +136,13 @@ struct IndexRow {
     path: String,
 }
 
-fn list_by_index(tree: &Tree) -> Result<Listing, DataError> {
-    let file = tree.full_path(INDEX);
-    let bytes = tree.read(INDEX)?;
+/// Reads the index in `folder`, which is empty or ends in `/`; its paths begin there.
+fn list_by_index(tree: &Tree, folder: &str) -> Result<Listing, DataError> {
+    let name = format!("{folder}{INDEX}");
+    let file = tree.full_path(&name);
+    let bytes = tree.read(&name)?;
     let mut reader = csv::Reader::from_reader(&*bytes);
+    check_columns(reader.headers().map_err(|error| table_error(&file, error))?, &file)?;
     let (mut train, mut test, mut classes) = (Vec::new(), Vec::new(), BTreeMap::new());
     let mut taken = HashSet::new();
     for (n, row) in reader.deserialize().enumerate() {
@@ -178,7 +152,8 @@ fn list_by_index(tree: &Tree) -> Result<Listing, DataError> {
         if !is_train && !TEST.contains(&row.split.as_str()) {
             return wrong(format!("`{}` is not a split; known: {TRAIN}, {}", row.split, TEST.join(", ")));
         }
-        if !tree.contains(&row.path) {
+        let path = format!("{folder}{}", row.path);
+        if !tree.contains(&path) {
             return wrong(format!("there is no file `{}`", row.path));
         }
         if !taken.insert((is_train, row.index)) {
@@ -189,16 +164,42 @@ fn list_by_index(tree: &Tree) -> Result<Listing, DataError> {
             return wrong(format!("label {} is `{}`, but was `{class}` before", row.label, row.class));
         }
         let part = if is_train { &mut train } else { &mut test };
-        part.push(Item { path: row.path, id: row.index, label: row.label });
+        part.push(Item { path, id: row.index, label: row.label });
     }
     if let Some((expected, (label, _))) = classes.iter().enumerate().find(|(i, (label, _))| *i as u32 != **label) {
         let why = format!("labels must count from 0 without a gap, but {label} follows where {expected} is due");
         return Err(DataError::malformed(&file, Place::Whole, why));
     }
+    if train.is_empty() {
+        return Err(DataError::malformed(&file, Place::Whole, format!("lists no image of the split `{TRAIN}`")));
+    }
     train.sort_by_key(|item| item.id);
     test.sort_by_key(|item| item.id);
+    let notes = Notes { left_aside: left_aside_by_index(tree, &name, [&train, &test]), ..Notes::default() };
     let test = (!test.is_empty()).then_some(test);
-    Ok(Listing { classes: classes.into_values().collect(), train, test })
+    Ok(Listing { classes: classes.into_values().collect(), train, test, notes })
+}
+
+fn check_columns(header: &csv::StringRecord, file: &Path) -> Result<(), DataError> {
+    if COLUMNS.iter().all(|column| header.iter().any(|cell| cell == *column)) {
+        return Ok(());
+    }
+    let seen: Vec<&str> = header.iter().collect();
+    let why = format!("the columns are {}, and {} are needed", seen.join(","), COLUMNS.join(","));
+    Err(DataError::malformed(file, Place::Line(1), why))
+}
+
+/// Every file that is neither the index nor in it.
+fn left_aside_by_index(tree: &Tree, index: &str, parts: [&[Item]; 2]) -> Aside {
+    let used: HashSet<&str> = parts.into_iter().flatten().map(|item| item.path.as_str()).collect();
+    let mut aside = tree.aside().clone();
+    for path in tree.files().filter(|path| *path != index && !used.contains(path)) {
+        match is_image_name(path) {
+            true => aside.add(Reason::NotInIndex),
+            false => aside.add_file(path),
+        }
+    }
+    aside
 }
 
 #[cfg(test)]
@@ -211,6 +212,7 @@ mod tests {
     use super::*;
 
     const SHAPE: Shape = Shape { height: 1, width: 1, channels: 1 };
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     /// A folder of 1x1 PNGs, the value of each given; a path that ends in `/` makes an empty folder.
     fn folder(files: &[(&str, u8)]) -> tempfile::TempDir {
@@ -227,7 +229,7 @@ mod tests {
     }
 
     fn message(folder: &tempfile::TempDir) -> String {
-        read(folder.path(), SHAPE).err().expect("the folder is broken").to_string()
+        read(folder.path(), SHAPE, &GO_ON).err().expect("the folder is broken").to_string()
     }
 
     #[test]
@@ -235,12 +237,13 @@ mod tests {
         let folder = folder(&[
             ("train/b/2.PNG", 3),
             ("train/b/10.png", 2),
-            ("train/a/sub/z.png", 1),
+            ("train/a/sub/b.png", 1),
+            ("train/a/z.png", 0),
             ("train/a/readme.txt", 99),
             ("valid/b/x.png", 5),
             ("val/a/x.png", 4),
         ]);
-        let parts = read(folder.path(), SHAPE).unwrap();
+        let (parts, _) = read(folder.path(), SHAPE, &GO_ON).unwrap();
         assert_eq!(parts.classes, ["a", "b"]);
         let part = |ids: &[u64], pixels: &[u8], labels: &[u32], files: &[&str]| Split {
             ids: ids.to_vec(),
@@ -248,15 +251,15 @@ mod tests {
             labels: labels.to_vec(),
             files: files.iter().map(|file| file.to_string()).collect(),
         };
-        let files = ["train/a/sub/z.png", "train/b/10.png", "train/b/2.PNG"];
-        assert_eq!(parts.train, part(&[0, 1, 2], &[1, 2, 3], &[0, 1, 1], &files));
+        let files = ["train/a/z.png", "train/a/sub/b.png", "train/b/10.png", "train/b/2.PNG"];
+        assert_eq!(parts.train, part(&[0, 1, 2, 3], &[0, 1, 2, 3], &[0, 0, 1, 1], &files));
         assert_eq!(parts.test.unwrap(), part(&[0], &[4], &[0], &["val/a/x.png"]));
     }
 
     #[test]
     fn class_folders_alone_have_no_test_part() {
         let folder = folder(&[("ants/1.png", 1), ("bees/1.png", 2), ("SHA256SUMS", 0)]);
-        let parts = read(folder.path(), SHAPE).unwrap();
+        let (parts, _) = read(folder.path(), SHAPE, &GO_ON).unwrap();
         assert_eq!((parts.classes, parts.train.pixels_nhwc), (vec!["ants".into(), "bees".into()], vec![1, 2]));
         assert!(parts.test.is_none());
     }
@@ -268,8 +271,9 @@ mod tests {
                      test,0,1,x,test/x/1.png\n";
         let good = folder(&files);
         fs::write(good.path().join(INDEX), index).unwrap();
-        let parts = read(good.path(), SHAPE).unwrap();
+        let (parts, notes) = read(good.path(), SHAPE, &GO_ON).unwrap();
         assert_eq!(parts.classes, ["y", "x"]);
+        assert_eq!(notes.left_aside.to_string(), "1 image that the index does not list");
         let files = ["train/y/2.png", "train/x/1.png"].map(String::from).to_vec();
         assert_eq!(parts.train, Split { ids: vec![2, 7], pixels_nhwc: vec![3, 1], labels: vec![0, 1], files });
         let rows = [
@@ -279,7 +283,7 @@ mod tests {
             ("0,1,x", "0,1,z", "line 4: label 1 is `z`, but was `x`"),
             ("train,2,0", "train,2,5", "labels must count from 0"),
             ("train,2,0", "train,two,0", "line 3"),
-            ("split,index", "part,index", "line 2: missing field `split`"),
+            ("split,index", "part,index", "line 1: the columns are part,index,label,class,path, and split,index,label"),
         ];
         for (old, new, expected) in rows {
             fs::write(good.path().join(INDEX), index.replacen(old, new, 1)).unwrap();
@@ -290,14 +294,48 @@ mod tests {
 
     #[test]
     fn broken_folders_are_named() {
-        assert!(message(&folder(&[("train/a/1.png", 1), ("train/b/", 0)])).contains("train/b`: the class folder"));
-        assert!(message(&folder(&[("train/a/1.png", 1), ("test/c/1.png", 1)])).contains("test/c`: the training part"));
-        assert!(message(&folder(&[("1.png", 1)])).contains("train/<class>"));
-        let undecodable = folder(&[("a/1.png", 1), ("b/1.png", 2), ("b/2.png", 2)]);
-        for name in ["b/1.png", "b/2.png"] {
-            fs::write(undecodable.path().join(name), b"not an image").unwrap();
+        assert!(
+            message(&folder(&[("train/a/1.png", 1), ("train/b/", 0)])).contains("the class folder `train/b` holds no")
+        );
+        let unknown = folder(&[("train/a/1.png", 1), ("train/b/1.png", 1), ("test/a/1.png", 1), ("test/c/1.png", 1)]);
+        assert!(message(&unknown).contains("test`: has folders that are no classes of the training part: `c`"));
+        assert!(message(&folder(&[("1.png", 1)])).contains("no class folders"));
+        let one = folder(&[("a/1.png", 1), ("b/1.png", 2)]);
+        fs::write(one.path().join("b/1.png"), b"not an image").unwrap();
+        assert!(message(&one).contains("b/1.png`, byte 0: neither a JPEG"));
+        assert!(read(Path::new("/nowhere"), SHAPE, &GO_ON).err().unwrap().hint().is_some());
+    }
+
+    #[test]
+    fn all_files_that_cannot_be_read_are_told_at_once() {
+        let set = folder(&[("train/a/1.png", 1), ("train/a/2.png", 1), ("train/b/1.png", 2), ("test/a/1.png", 2)]);
+        for name in ["train/a/2.png", "train/b/1.png", "test/a/1.png"] {
+            fs::write(set.path().join(name), &name[..6]).unwrap();
         }
-        assert!(message(&undecodable).contains("b/1.png`, byte 0: neither a JPEG"));
-        assert!(read(Path::new("/nowhere"), SHAPE).err().unwrap().hint().is_some());
+        let message = message(&set);
+        assert!(message.starts_with(&format!("3 of the 4 images in `{}`", set.path().display())), "{message}");
+        for line in ["\n  train/a/2.png: neither a JPEG", "\n  train/b/1.png: ", "\n  test/a/1.png: "] {
+            assert!(message.contains(line), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_reading_ends() {
+        let set = folder(&[("a/1.png", 1), ("b/1.png", 2)]);
+        let cancelled = AtomicBool::new(true);
+        assert!(matches!(read(set.path(), SHAPE, &cancelled), Err(DataError::Cancelled)));
+        let tree = Tree::open(set.path(), &GO_ON).unwrap();
+        let items = list_by_folder(&tree).unwrap().train;
+        let decoded = decode_all(&tree, items, SHAPE, &cancelled, &mut Decoded::default());
+        assert!(matches!(decoded, Err(DataError::Cancelled)));
+    }
+
+    #[test]
+    fn what_images_lose_is_said() {
+        let set = folder(&[("a/1.png", 1), ("b/1.png", 2)]);
+        let see_through = image::RgbaImage::from_pixel(1, 1, image::Rgba([1, 2, 3, 4]));
+        fs::write(set.path().join("b/1.png"), encoded(&see_through.into(), ImageFormat::Png)).unwrap();
+        let (_, notes) = read(set.path(), SHAPE, &GO_ON).unwrap();
+        assert!(notes.remarks[0].starts_with("1 image (the first is `b/1.png`) with transparent"), "{notes:?}");
     }
 }

@@ -6,7 +6,9 @@
 //! one [`DataError`], so a `Dataset` is always whole.
 
 mod archive;
+mod aside;
 mod cifar;
+mod copies;
 mod csv;
 mod error;
 mod features;
@@ -14,6 +16,9 @@ pub mod fetch;
 mod folder;
 mod idx;
 mod images;
+mod jpeg;
+mod layout;
+mod listing;
 mod npz;
 mod sheet;
 mod spec;
@@ -24,15 +29,19 @@ mod tests;
 mod unlabelled;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use aside::Aside;
+pub use copies::Copies;
 pub use error::{DataError, Place};
 pub use features::{Features, SharedBytes, read_features};
+pub use listing::Skipped;
 pub use sheet::{SHEET_COLUMNS, contact_sheet, sheet, tile_size};
 pub use spec::{Kind, Spec};
-pub use unlabelled::{Decoded, Listed, PartlyLabelled, Skipped, decode_images, list_images};
+pub use unlabelled::{Decoded, Listed, PartlyLabelled, Reading, decode_images, list_images};
 
 /// Height, width and channels of every image of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +130,37 @@ pub struct Dataset {
     pub removed_files: Vec<String>,
     /// `sha256:` and the hex digest of shape, classes, ids, labels and pixels of all parts.
     pub fingerprint: String,
+    /// What a person should know of the files.
+    pub notes: Notes,
+}
+
+/// What was noticed while a data set was read, and is no reason to refuse it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Notes {
+    /// What was not looked at.
+    pub left_aside: Aside,
+    /// Sentences.
+    pub remarks: Vec<String>,
+    /// The folder with the classes of the training part, relative to the set's root.
+    pub train_folder: Option<String>,
+    /// The folder with the classes of the test part.
+    pub test_folder: Option<String>,
+}
+
+impl Notes {
+    /// Writes to the log what a user should see.
+    fn log(&self, root: &Path) {
+        let (root, aside) = (root.display(), &self.left_aside);
+        if let Some(tables) = aside.tables() {
+            tracing::warn!("not read in `{root}`: {tables} ({})", layout::UNDERSTOOD);
+        }
+        match aside.is_unusual() {
+            true => tracing::warn!("left aside in `{root}`: {aside}"),
+            false if !aside.is_empty() => tracing::info!("left aside in `{root}`: {aside}"),
+            false => {}
+        }
+        self.remarks.iter().for_each(|remark| tracing::warn!("in `{root}`: {remark}"));
+    }
 }
 
 /// What a reader hands over: whole parts in official order, before anything is drawn from them.
@@ -140,15 +180,37 @@ struct Parts {
 /// # Errors
 /// The first thing wrong with the section ([`DataError::Key`]) or with the files.
 pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, DataError> {
+    load_until(spec, root, seed, &AtomicBool::new(false))
+}
+
+/// The same, until somebody sets `cancelled`.
+///
+/// # Errors
+/// Those of [`load`]; [`DataError::Cancelled`].
+pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &AtomicBool) -> Result<Dataset, DataError> {
     spec.validate()?;
     let spec = spec.clone().with_defaults();
-    let Parts { shape, classes, mut train, test } = read(&spec, root)?;
+    let path = path_of(&spec, root);
+    let (Parts { shape, classes, mut train, test }, mut notes) = read(&spec, root, cancelled)?;
+    if classes.len() < 2 {
+        let why = format!("holds one class, `{}`, and a data set has at least two", classes.join(""));
+        return Err(too_few(&path, why));
+    }
     let n_train = train.len();
     let has_own_test = test.is_some() && spec.tuning == 0;
     let mut test = match test {
         Some(test) => test,
-        None => split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction)),
+        None => {
+            let test = split::hold_out_test(&mut train, shape, classes.len(), required(spec.test_fraction));
+            notes.remarks.extend(split::without_test_images(&classes, &test));
+            test
+        }
     };
+    if test.is_empty() {
+        let why = "has no test part, and none can be drawn from the training part: no class has two images";
+        return Err(too_few(&path, why.to_owned()));
+    }
+    notes.log(&path);
     if spec.tuning > 0 {
         test = split::hold_out_tuning(&mut train, shape, spec.tuning)?;
     }
@@ -168,26 +230,41 @@ pub fn load(spec: &Spec, root: Option<&Path>, seed: u64) -> Result<Dataset, Data
         has_own_test,
         removed_files,
         fingerprint,
+        notes,
     })
 }
 
-fn read(spec: &Spec, root: Option<&Path>) -> Result<Parts, DataError> {
+fn too_few(path: &Path, why: String) -> DataError {
+    let hint = "a study needs two classes, each with images to label and images to measure on".into();
+    DataError::Layout { folder: path.to_owned(), why, hint }
+}
+
+/// Where the files of a set are; the name of the kind for one that needs none.
+fn path_of(spec: &Spec, root: Option<&Path>) -> PathBuf {
+    match &spec.path {
+        Some(path) => root.map_or(path.clone(), |root| root.join(path)),
+        None => spec.kind.name().into(),
+    }
+}
+
+fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Parts, Notes), DataError> {
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
     let path = || in_root(required(spec.path.as_ref()));
-    match spec.kind {
-        Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind),
-        Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind),
-        Kind::Npz => npz::read(&path()),
-        Kind::Folder => folder::read(&path(), required(spec.shape).into()),
+    let parts = match spec.kind {
+        Kind::Folder => return folder::read(&path(), required(spec.shape).into(), cancelled),
+        Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind)?,
+        Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind, cancelled)?,
+        Kind::Npz => npz::read(&path())?,
         Kind::Csv => csv::read(&csv::Table {
             train: path(),
             test: spec.test_path.as_ref().map(in_root),
             shape: required(spec.shape).into(),
             label: required(spec.label.as_deref()),
             max_value: required(spec.max_value),
-        }),
-        Kind::Synthetic => Ok(synthetic::draw(required(spec.size), required(spec.test_size))),
-    }
+        })?,
+        Kind::Synthetic => synthetic::draw(required(spec.size), required(spec.test_size)),
+    };
+    Ok((parts, Notes::default()))
 }
 
 /// A key that the kind has: [`Spec::validate`] and [`Spec::with_defaults`] leave none of them out.
@@ -227,6 +304,11 @@ pub struct Description {
     pub classes: Vec<ClassCounts>,
     /// The set's fingerprint.
     pub fingerprint: String,
+    /// Images that are there more than once.
+    pub copies: Copies,
+    /// What was noticed while the files were read.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 /// One image of a set, as `data info --files` lists it.
@@ -285,6 +367,8 @@ impl Dataset {
             shape: self.shape,
             classes: classes.collect(),
             fingerprint: self.fingerprint.clone(),
+            copies: Copies::count(self),
+            notes: self.notes.clone(),
         }
     }
 }

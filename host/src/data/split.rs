@@ -20,6 +20,19 @@ pub(super) fn hold_out_test(train: &mut Split, shape: Shape, n_classes: usize, f
     train.remove(held_out, shape)
 }
 
+/// A sentence about the classes of which a drawn test part has no image.
+pub(super) fn without_test_images(classes: &[String], test: &Split) -> Option<String> {
+    const NAMED: usize = 5;
+    let counts = counts(&test.labels, classes.len());
+    let missing: Vec<String> =
+        classes.iter().zip(counts).filter(|(_, n)| *n == 0).map(|(class, _)| format!("`{class}`")).collect();
+    let more = missing.len().saturating_sub(NAMED);
+    let named = missing[..missing.len() - more].join(", ");
+    let named = if more > 0 { format!("{named} and {more} more") } else { named };
+    let sentence = "a class of one image has none in the test part, and nobody measures how well it is told";
+    (!missing.is_empty()).then(|| format!("{sentence}: {named}"))
+}
+
 /// Moves `size` images, drawn at random, out of `train` into a part on which settings may be chosen.
 ///
 /// Like a test part, it is the same in every run.
@@ -203,6 +216,9 @@ mod tests {
         let test = hold_out_test(&mut train, SHAPE, 4, 0.2);
         assert_eq!(counts(&test.labels, 4), [4, 2, 1, 0]);
         assert_eq!(counts(&train.labels, 4), [16, 8, 1, 1]);
+        let classes = ["a", "b", "c", "d"].map(String::from);
+        assert!(without_test_images(&classes, &test).unwrap().ends_with(": `d`"));
+        assert_eq!(without_test_images(&classes[..3], &test), None);
         assert_pixels_follow_ids(&test);
     }
 }

@@ -4,19 +4,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::folder::is_image_name;
-use super::images::decode_into;
-use super::{DataError, Dataset, Shape, Split, fingerprint};
-
-/// Deep enough for any folder of photographs, shallow enough to end on a loop of symbolic links.
-const MAX_DEPTH: usize = 32;
-/// What marks a folder that `select` has written: the images in it are no photographs.
-const OF_A_PROJECT: [&str; 2] = ["images.csv", "rounds"];
+use super::aside::is_image_name;
+use super::images::{Losses, Lost, decode_into};
+use super::listing::{Skipped, list_folder, stop_if};
+use super::{Aside, DataError, Dataset, Notes, Shape, Split, fingerprint};
 
 /// What lies in a folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,71 +21,40 @@ pub struct Listed {
     pub images: Vec<String>,
     /// What is named like an image or stands in the way, and is none.
     pub skipped: Vec<Skipped>,
-    /// How many other files there are.
-    pub others: usize,
+    /// What else there is, counted by kind.
+    pub aside: Aside,
 }
 
-/// Something that is left out, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// The path, relative to the folder.
-    pub image: String,
-    /// One sentence.
-    pub reason: String,
-}
-
-/// Lists the images below `root`. Hidden files, and folders that `select` itself has written, are left out.
+/// Lists the images below `root` by the rules of data sets: the same files and folders are left aside. The order is that of the
+/// paths, compared by code points.
 ///
 /// # Errors
-/// If there is no such folder, or it cannot be read.
-pub fn list_images(root: &Path) -> Result<Listed, DataError> {
-    fs::read_dir(root).map_err(|source| DataError::io(root, source))?;
-    let mut listed = Listed::default();
-    list_into(&mut listed, root, "", 0);
-    listed.images.sort();
+/// If there is no such folder, or it cannot be read; [`DataError::Cancelled`] once `cancelled` is set.
+pub fn list_images(root: &Path, cancelled: &AtomicBool) -> Result<Listed, DataError> {
+    let listing = list_folder(root, cancelled)?;
+    let mut listed = Listed { skipped: listing.troubles, aside: listing.aside, ..Listed::default() };
+    for path in listing.files.into_keys() {
+        match is_image_name(&path) {
+            true => listed.images.push(path),
+            false => listed.aside.add_file(&path),
+        }
+    }
+    for folder in listing.folders.into_iter().filter(|folder| is_image_name(folder)) {
+        let inside = format!("{folder}/");
+        if !listed.images.iter().any(|image| image.starts_with(&inside)) {
+            listed.skipped.push(Skipped { image: folder, reason: "a folder without images".to_owned() });
+        }
+    }
     listed.skipped.sort_by(|a, b| a.image.cmp(&b.image));
     Ok(listed)
 }
 
-fn list_into(listed: &mut Listed, folder: &Path, prefix: &str, depth: usize) {
-    let entries = match fs::read_dir(folder) {
-        _ if depth > MAX_DEPTH => return skip(listed, prefix, "too many folders within folders"),
-        Err(error) => return skip(listed, prefix, error),
-        Ok(entries) => entries,
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(plain) = name.to_str() else {
-            skip(listed, &format!("{prefix}{}", name.to_string_lossy()), "the name is not UTF-8");
-            continue;
-        };
-        if plain.starts_with('.') {
-            continue;
-        }
-        let path = format!("{prefix}{plain}");
-        match fs::metadata(entry.path()) {
-            Err(error) if is_image_name(&path) => skip(listed, &path, error),
-            Ok(metadata) if metadata.is_dir() => list_folder(listed, &entry.path(), &path, depth),
-            Ok(metadata) if is_image_name(&path) && !metadata.is_file() => skip(listed, &path, "not a file"),
-            Ok(_) if is_image_name(&path) => listed.images.push(path),
-            _ => listed.others += 1,
-        }
-    }
-}
-
-fn list_folder(listed: &mut Listed, folder: &Path, path: &str, depth: usize) {
-    if OF_A_PROJECT.iter().all(|name| folder.join(name).exists()) {
-        return;
-    }
-    let before = listed.images.len();
-    list_into(listed, folder, &format!("{path}/"), depth + 1);
-    if is_image_name(path) && listed.images.len() == before {
-        skip(listed, path, "a folder without images");
-    }
-}
-
-fn skip(listed: &mut Listed, path: &str, reason: impl ToString) {
-    listed.skipped.push(Skipped { image: path.trim_end_matches('/').to_owned(), reason: reason.to_string() });
+/// Who waits for a reading.
+pub struct Reading<'a> {
+    /// Hears how many images are done, and of how many.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// Set when nobody waits any more.
+    pub cancelled: &'a AtomicBool,
 }
 
 /// Images in memory, and what could not be read.
@@ -101,45 +66,53 @@ pub struct Decoded {
     pub pixels_nhwc: Vec<u8>,
     /// The others.
     pub skipped: Vec<Skipped>,
+    /// Sentences about what images had that their pixels no longer show.
+    pub remarks: Vec<String>,
 }
 
-/// Reads images below `root`, each resized to `shape` as the data kind `folder` does; `progress` hears how many are done.
-pub fn decode_images(root: &Path, paths: &[String], shape: Shape, progress: &(dyn Fn(usize, usize) + Sync)) -> Decoded {
+/// Reads images below `root`, each resized to `shape` as the data kind `folder` does.
+///
+/// # Errors
+/// [`DataError::Cancelled`] alone: an image that cannot be read is skipped.
+pub fn decode_images(root: &Path, paths: &[String], shape: Shape, reading: &Reading<'_>) -> Result<Decoded, DataError> {
     let mut pixels_nhwc = vec![0; paths.len() * shape.bytes()];
     let done = AtomicUsize::new(0);
     let read = |(pixels_hwc, path): (&mut [u8], &String)| {
-        let file = root.join(path);
-        let hash = fs::read(&file).map_err(|error| error.to_string()).and_then(|bytes| {
-            decode_into(pixels_hwc, &bytes, shape, &file).map_err(reason)?;
-            Ok(hex(&Sha256::digest(&bytes)))
-        });
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, paths.len());
-        hash
+        stop_if(reading.cancelled)?;
+        let read = read_image(pixels_hwc, root, path, shape);
+        (reading.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, paths.len());
+        Ok(read)
     };
-    let hashes: Vec<Result<String, String>> =
-        pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(paths).map(read).collect();
-    let mut decoded = Decoded::default();
-    for (i, (path, hash)) in paths.iter().zip(hashes).enumerate() {
-        match hash {
-            Ok(hash) => {
+    let images: Vec<Result<Image, DataError>> =
+        pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(paths).map(read).collect::<Result<_, DataError>>()?;
+    let (mut decoded, mut losses) = (Decoded::default(), Losses::default());
+    for (i, (path, image)) in paths.iter().zip(images).enumerate() {
+        match image {
+            Ok(Image { sha256, lost }) => {
                 // What was read moves up to where something unreadable was.
                 let (from, to) = (i * shape.bytes(), decoded.images.len() * shape.bytes());
                 pixels_nhwc.copy_within(from..from + shape.bytes(), to);
-                decoded.images.push((path.clone(), hash));
+                decoded.images.push((path.clone(), sha256));
+                losses.add(lost, path);
             }
-            Err(reason) => decoded.skipped.push(Skipped { image: path.clone(), reason }),
+            Err(error) => decoded.skipped.push(Skipped { image: path.clone(), reason: error.reason() }),
         }
     }
     pixels_nhwc.truncate(decoded.images.len() * shape.bytes());
-    Decoded { pixels_nhwc, ..decoded }
+    Ok(Decoded { pixels_nhwc, remarks: losses.sentences(), ..decoded })
 }
 
-/// What is wrong with a file, without its name.
-fn reason(error: DataError) -> String {
-    match error {
-        DataError::Malformed { place, why, .. } => format!("{why}{place}"),
-        error => error.to_string(),
-    }
+/// What is known of an image beside its pixels.
+struct Image {
+    sha256: String,
+    lost: Lost,
+}
+
+fn read_image(pixels_hwc: &mut [u8], root: &Path, path: &str, shape: Shape) -> Result<Image, DataError> {
+    let file = root.join(path);
+    let bytes = fs::read(&file).map_err(|source| DataError::io(&file, source))?;
+    let lost = decode_into(pixels_hwc, &bytes, shape, &file)?;
+    Ok(Image { sha256: hex(&Sha256::digest(&bytes)), lost })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -196,6 +169,7 @@ impl PartlyLabelled {
             has_own_test: false,
             removed_files: Vec::new(),
             fingerprint,
+            notes: Notes::default(),
         }
     }
 }
@@ -208,6 +182,7 @@ mod tests {
     use super::*;
 
     const SHAPE: Shape = Shape { height: 1, width: 1, channels: 1 };
+    static GO_ON: AtomicBool = AtomicBool::new(false);
 
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -235,22 +210,18 @@ mod tests {
             "photos-selection/images.csv",
             "photos-selection/rounds/000/contact-sheet.png",
             "photos-selection/contact-sheet.png",
+            "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+            "scan.TIF",
+            "old.jfif",
         ]);
         std::os::unix::fs::symlink("nowhere", folder.path().join("gone.png")).unwrap();
-        let listed = list_images(folder.path()).unwrap();
-        assert_eq!(listed.images, ["a.jpg", "b/c/d/x.jpeg", "b/z.PNG", "full.jpg/1.png"]);
+        let listed = list_images(folder.path(), &GO_ON).unwrap();
+        assert_eq!(listed.images, ["a.jpg", "b/c/d/x.jpeg", "b/z.PNG", "full.jpg/1.png", "old.jfif"]);
         let skipped: Vec<&str> = listed.skipped.iter().map(|skipped| skipped.image.as_str()).collect();
-        assert_eq!((skipped, listed.others), (vec!["empty.jpg", "gone.png"], 1));
-        assert!(list_images(&folder.path().join("nowhere")).is_err());
-    }
-
-    #[test]
-    fn a_loop_of_links_ends() {
-        let folder = folder(&["a/1.png"]);
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("a/again")).unwrap();
-        let listed = list_images(folder.path()).unwrap();
-        assert!(listed.images.contains(&"a/1.png".to_owned()));
-        assert!(listed.skipped.iter().any(|skipped| skipped.reason.contains("too many")), "{:?}", listed.skipped);
+        assert_eq!(skipped, ["empty.jpg", "gone.png"]);
+        let aside = "1 .tif, 1 .txt, 1 folder of `coldstart select`, 1 hidden file, 1 system folder";
+        assert_eq!(listed.aside.to_string(), aside);
+        assert!(list_images(&folder.path().join("nowhere"), &GO_ON).is_err());
     }
 
     #[test]
@@ -258,13 +229,16 @@ mod tests {
         let folder = folder(&["0.png", "1.png", "2.png", "3.png"]);
         fs::write(folder.path().join("1.png"), "text").unwrap();
         fs::write(folder.path().join("3.png"), "").unwrap();
-        let paths = list_images(folder.path()).unwrap().images;
-        let decoded = decode_images(folder.path(), &paths, SHAPE, &|_, _| {});
+        let paths = list_images(folder.path(), &GO_ON).unwrap().images;
+        let reading = Reading { progress: &|_, _| {}, cancelled: &GO_ON };
+        let decoded = decode_images(folder.path(), &paths, SHAPE, &reading).unwrap();
         let names: Vec<&str> = decoded.images.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!((names, decoded.pixels_nhwc), (vec!["0.png", "2.png"], vec![0, 2]));
         let skipped: Vec<&str> = decoded.skipped.iter().map(|skipped| skipped.image.as_str()).collect();
         assert_eq!(skipped, ["1.png", "3.png"]);
         assert!(decoded.skipped[0].reason.starts_with("neither a JPEG nor a PNG"), "{:?}", decoded.skipped);
+        let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(true) };
+        assert!(matches!(decode_images(folder.path(), &paths, SHAPE, &reading), Err(DataError::Cancelled)));
     }
 
     #[test]

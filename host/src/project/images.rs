@@ -155,7 +155,7 @@ fn no_image(decoded: &Decoded, folder: &Path) -> ProjectError {
             format!("none of the {n} files in `{}` is an image; {first}", folder.display())
         }
     };
-    ProjectError::mistake(message, "images are files named .jpg, .jpeg or .png, at any depth")
+    ProjectError::mistake(message, "images are JPEG and PNG files named .jpg, .jpeg, .jpe, .jfif or .png, at any depth")
 }
 
 /// The search for known images among those that were read.

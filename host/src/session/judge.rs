@@ -106,7 +106,7 @@ pub fn represent(
     SessionError::of(
         preflight::check_device(options).into_iter().chain(preflight::of_settings(config, &[], at_key)).collect(),
     )?;
-    let data = options.shelf.data(config, options.data_root.as_deref());
+    let data = options.shelf.data(config, options.data_root.as_deref(), &options.cancelled);
     let data = data.map_err(|error| preflight::of_session(error, config, at_key))?;
     let court = Court::new(config, data, options).map_err(|error| preflight::of_session(error, config, at_key))?;
     let Some(Representation::Trained(spec)) = court.services.representation.clone() else {
@@ -140,7 +140,8 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     let environment = Environment::read(&dir)?;
     config.threads = environment.threads;
     let options = &Options { device: device.unwrap_or(&environment.device).to_owned(), ..options.clone() };
-    let data = options.shelf.data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
+    let data_root = options.data_root.as_deref().or(Some(&environment.data_root));
+    let data = options.shelf.data(&config, data_root, &options.cancelled)?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }

@@ -97,7 +97,7 @@ pub fn start(
     let strategies = preflight::before_the_images(&mut config, options, at_key).map_err(SessionError::several)?;
     let strategies = strategies.into_iter().map(Arc::new).collect();
     let start = Instant::now();
-    let data = options.shelf.data(&config, options.data_root.as_deref());
+    let data = options.shelf.data(&config, options.data_root.as_deref(), &options.cancelled);
     let data = data.map_err(|error| preflight::of_session(error, &config, at_key))?;
     let reading = start.elapsed();
     let device = options.open_device(&config, data.shape)?;
@@ -146,7 +146,8 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     });
     let strategies = found.collect::<Result<_, SessionError>>()?;
     let start = Instant::now();
-    let data = options.shelf.data(&config, options.data_root.as_deref().or(Some(&environment.data_root)))?;
+    let data_root = options.data_root.as_deref().or(Some(&environment.data_root));
+    let data = options.shelf.data(&config, data_root, &options.cancelled)?;
     let reading = start.elapsed();
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });

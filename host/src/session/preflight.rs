@@ -57,7 +57,8 @@ impl Preflight {
 
     /// What the images tell: whether they can be read, whether there are enough of them, what does not fit them.
     pub fn images(&mut self, config: &Config, at_key: AtKey<'_>) -> Vec<SessionError> {
-        let data = match self.options.shelf.data(config, self.options.data_root.as_deref()) {
+        let Options { shelf, data_root, cancelled, .. } = &self.options;
+        let data = match shelf.data(config, data_root.as_deref(), cancelled) {
             Ok(data) => data,
             Err(error) => return vec![of_session(error, config, at_key)],
         };
@@ -318,7 +319,7 @@ fn missing_set(config: &Config, options: &Options, at_key: AtKey<'_>) -> Option<
     if path.exists() {
         return None;
     }
-    let read = options.shelf.data(config, options.data_root.as_deref());
+    let read = options.shelf.data(config, options.data_root.as_deref(), &options.cancelled);
     Some(of_session(read.err()?, config, at_key))
 }
 

@@ -7,6 +7,7 @@ use crate::data::{self, Dataset};
 use crate::engine::{Device, EngineError, Images};
 use crate::operations::Made;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is kept between runs; empty when made.
@@ -55,8 +56,13 @@ impl Shelf {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The config's data set.
-    pub fn data(&self, config: &Config, root: Option<&Path>) -> Result<Arc<Dataset>, SessionError> {
+    /// The config's data set; errs once `cancelled` is set.
+    pub fn data(
+        &self,
+        config: &Config,
+        root: Option<&Path>,
+        cancelled: &AtomicBool,
+    ) -> Result<Arc<Dataset>, SessionError> {
         // All that `data::load` depends on.
         let key = format!("{:?} {root:?} {}", config.dataset, config.seed);
         let mut kept = self.kept();
@@ -64,7 +70,7 @@ impl Shelf {
             return Ok(data.clone());
         }
         tracing::info!("reading the data set `{}`", config.dataset.kind.name());
-        let data = Arc::new(data::load(&config.dataset, root, config.seed)?);
+        let data = Arc::new(data::load_until(&config.dataset, root, config.seed, cancelled)?);
         // The same images under another seed may stay on the device.
         kept.data = Some((key, data.clone()));
         Ok(data)

@@ -22,7 +22,8 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
         Data::Info { experiment, json, files } => {
             let read = experiment.read()?;
             let at_key = |key: &str, message: String| read.at_key(key, message);
-            let set = data::load(&read.config.dataset, args.data.as_deref(), read.config.seed);
+            let (section, seed) = (&read.config.dataset, read.config.seed);
+            let set = data::load_until(section, args.data.as_deref(), seed, &console.cancelled());
             let set = set.map_err(|error| session::of_data(error, &read.config, &at_key))?;
             if let Some(file) = files {
                 let failed = |source| RunError::File { action: "write", path: file.clone(), source };
@@ -67,6 +68,38 @@ fn print_description(set: &Description) {
     set.classes.iter().for_each(|class| row(&class.name, [class.pool, class.validation, class.test]));
     let sum = |count: fn(&data::ClassCounts) -> usize| set.classes.iter().map(count).sum();
     row("all", [sum(|class| class.pool), sum(|class| class.validation), sum(|class| class.test)]);
+    print_copies(&set.copies);
+    print_notes(&set.notes);
+}
+
+/// Exact copies of images, if there are any.
+fn print_copies(copies: &data::Copies) {
+    if copies.is_empty() {
+        return;
+    }
+    let told = [
+        (copies.pool, "in the pool repeat another image there"),
+        (copies.test, "in the test part repeat another image there"),
+        (copies.shared, "in the test part are also in the pool"),
+        (copies.other_label, "have another label than their copy"),
+    ];
+    outln!("");
+    outln!("exact copies, by their pixels");
+    told.iter().filter(|(n, _)| *n > 0).for_each(|(n, what)| outln!("{n:>8} {what}"));
+}
+
+/// Where the parts were found, and what was left aside.
+fn print_notes(notes: &data::Notes) {
+    let folders = [("training part", &notes.train_folder), ("test part", &notes.test_folder)];
+    let found: Vec<_> = folders.iter().filter_map(|(part, folder)| Some((part, folder.as_ref()?))).collect();
+    if !found.is_empty() {
+        outln!("");
+        found.iter().for_each(|(part, folder)| outln!("{:<24} `{folder}`", format!("{part} from")));
+    }
+    if !notes.left_aside.is_empty() {
+        outln!("{:<24} {}", "left aside", notes.left_aside);
+    }
+    notes.remarks.iter().for_each(|remark| outln!("{:<24} {remark}", "note"));
 }
 
 /// Every image with its split, id, label, class and file, as CSV.

@@ -7,7 +7,7 @@ use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::stdout;
 use crate::config::{Choosing, Config, Settings};
-use crate::data::{Dataset, Decoded, PartlyLabelled, Shape, Skipped, decode_images, list_images, sheet};
+use crate::data::{Dataset, Decoded, PartlyLabelled, Reading, Shape, Skipped, decode_images, list_images, sheet};
 use crate::experiment::{now, write_atomically};
 use crate::operations::Meter;
 use crate::project::{Allowed, Known, Pick, Picks, Pool, Project, ProjectError, Recognised, tasks, url_prefix};
@@ -15,6 +15,7 @@ use crate::report::write_picks;
 use crate::session::{Chosen, Found, Options, Question};
 use coldstart_plugin_api::{Role, Selection};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Side of a tile of the contact sheet, and of one where there are many.
@@ -157,10 +158,16 @@ fn read(
     allowed: &Allowed,
     console: &Console,
 ) -> Result<(Recognised, Decoded), Problem> {
-    let listed = list_images(folder).map_err(ProjectError::from)?;
+    let cancelled = console.cancelled();
+    let listed = list_images(folder, &cancelled).map_err(ProjectError::from)?;
+    if !listed.aside.is_empty() {
+        console.say(&format!("left aside in {}: {}", folder.display(), listed.aside));
+    }
     let order = project.order(&listed)?;
     let progress = |done: usize, all: usize| console.tick("reading", done as u64, all as u64);
-    let decoded = decode_images(folder, &order, shape, &progress);
+    let reading = Reading { progress: &progress, cancelled: &cancelled };
+    let decoded = decode_images(folder, &order, shape, &reading)?;
+    decoded.remarks.iter().for_each(|remark| console.say(remark));
     let skipped: Vec<Skipped> = listed.skipped.into_iter().chain(decoded.skipped).collect();
     let decoded = Decoded { skipped, ..decoded };
     let found = project.recognise(&decoded, folder, allowed)?;
@@ -243,7 +250,8 @@ fn write_round(select: &Select, folder: &Path, config: &Config, picks: &Picks, s
     let side = TILES[usize::from(picks.picks.len() >= MANY)];
     let shape = Shape { height: side, width: side, channels: 3 };
     let paths: Vec<String> = picks.picks.iter().map(|pick| pick.image.clone()).collect();
-    let shown = decode_images(&select.images, &paths, shape, &|_, _| {});
+    let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(false) };
+    let shown = decode_images(&select.images, &paths, shape, &reading)?;
     write("contact-sheet.png", &sheet(&shown.pixels_nhwc, shape))?;
     if select.format.contains(&Format::LabelStudio) {
         let images = std::path::absolute(&select.images).unwrap_or_else(|_| select.images.clone());
