@@ -71,7 +71,7 @@ fn text(path: &Path) -> &str {
 
 /// A key pair in the lab, without a password.
 fn keys(lab: &Lab, name: &str) {
-    lab.coldstart(&["plugin", "keys", "new", &format!("{name}.key")]).exits(0);
+    lab.coldstart(&["plugin", "keys", "new", &format!("{name}.key"), "--no-password"]).exits(0);
 }
 
 fn sign(lab: &Lab, package: &Path, key: &str) {

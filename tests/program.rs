@@ -54,7 +54,7 @@ fn what_cannot_be_read_or_written_is_named() {
         (&["run", "tiny.toml", "--device", "tpu"], 2, "there is no such device"),
         (&["data", "fetch", "fashion-minst", "--data", "."], 2, "did you mean `fashion-mnist`?"),
         (&["data", "fetch", "mnist"], 2, "COLDSTART_DATA"),
-        (&["report", "nowhere"], 1, "nowhere"),
+        (&["report", "nowhere"], 2, "nowhere"),
     ] {
         lab.coldstart(args).exits(exit).says_one_problem().says(sentence);
     }
@@ -62,7 +62,14 @@ fn what_cannot_be_read_or_written_is_named() {
 
 #[test]
 fn a_mistake_on_the_command_line_is_a_usage_error() {
-    for args in [&["rum"][..], &["run"], &["run", "tiny.toml", "-s", "size"], &["run", "-q", "-v", "tiny.toml"], &[]] {
+    for args in [
+        &["rum"][..],
+        &["run"],
+        &["run", "tiny.toml", "-s", "size"],
+        &["run", "-q", "-v", "tiny.toml"],
+        &["run", "tiny.toml", "--device", "tpu"],
+        &[],
+    ] {
         let ran = Lab::new().coldstart(args);
         ran.exits(2);
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{args:?}");

@@ -257,6 +257,19 @@ fn a_room_does_not_know_what_it_must_not_know() {
     }
 }
 
+/// What a label or a plugin says must not reach the terminal as it is: the macros of `cli/stdout.rs` see to that.
+#[test]
+fn the_command_line_prints_through_one_place() {
+    let files = host_sources("cli");
+    assert!(files.iter().any(|file| file.ends_with("cli/stdout.rs")));
+    for file in files.iter().filter(|file| !file.ends_with("cli/stdout.rs")) {
+        for (line, text) in code(file) {
+            let bare = ["println!", "eprintln!", "print!", "eprint!"].into_iter().find(|word| has_word(&text, word));
+            assert!(bare.is_none(), "{}:{line}: `outln!` and `errln!` are safe for a terminal", file.display());
+        }
+    }
+}
+
 /// The names that the strategies of this repository export.
 fn strategies() -> Vec<String> {
     let sources = files_under(&repository().join("plugins")).into_iter().filter(|file| file.ends_with("src/lib.rs"));

@@ -66,7 +66,7 @@ fn opening(plugin: &Found) -> Outcome<()> {
 }
 
 fn verified(file: PathBuf) -> Result<Verified, PluginError> {
-    Verified::read(&Found { file, package: None }, &TrustStore::open()?)
+    Verified::read(&Found::named(&file), &TrustStore::open())
 }
 
 fn timed<E>(body: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {

@@ -18,3 +18,4 @@ pub mod report;
 pub mod session;
 pub mod study;
 pub mod workshop;
+pub mod xdg;

@@ -18,8 +18,9 @@ def compiled(source: bytes, path: str) -> types.CodeType:
     try:
         return compile(source, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
+        line, text = getattr(error, "lineno", None), (getattr(error, "text", None) or "").strip()
         place = f" at {path}:{line}" if line else f" in {path}"
+        place += f": {text}" if text else ""
         raise Error(f"{type(error).__name__}: {getattr(error, 'msg', error)}{place}") from None
 
 

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use crate::config::{Config, ConfigError, Override};
+use crate::nearest::nearest;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -140,7 +141,7 @@ pub struct Run {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
     /// Where the model runs: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
     /// Record what passes between the program and each strategy, for `coldstart plugin replay`
     #[arg(long)]
@@ -172,7 +173,7 @@ pub struct Sweep {
     #[arg(long)]
     pub detach: bool,
     /// Where models run: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
     /// Try runs again that have failed
     #[arg(long)]
@@ -188,7 +189,7 @@ pub struct SweepWorker {
     /// The study's folder
     pub study: PathBuf,
     /// Where models run
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = device)]
     pub device: String,
     /// The most CPU threads of a run where the config leaves them open
     #[arg(long, default_value_t = 0, value_parser = whole::<usize>)]
@@ -229,6 +230,21 @@ fn repeats(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|n| (1..=10_000).contains(n))
         .ok_or_else(|| "expected a whole number, 1 to 10000".to_owned())
+}
+
+/// The names that `--device` takes; whether there is such a device is for the engine to say.
+fn device(text: &str) -> Result<String, String> {
+    let number =
+        text.strip_prefix("cuda:").map(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+    if ["auto", "cpu", "cuda"].contains(&text) || number == Some(true) {
+        return Ok(text.to_owned());
+    }
+    let meant = match text.to_lowercase().as_str() {
+        "gpu" | "nvidia" => Some("cuda"),
+        lower => nearest(lower, ["auto", "cpu", "cuda"]),
+    };
+    let meant = meant.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    Err(format!("there is no such device, known are auto, cpu, cuda and cuda:N{meant}"))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -284,7 +300,7 @@ pub struct Represent {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
     /// Where it is trained: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
     /// As JSON
     #[arg(long)]
@@ -300,7 +316,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = repeats)]
     pub repeats: u32,
     /// Where: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
     /// CPU threads; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = whole::<usize>)]
@@ -320,7 +336,7 @@ pub struct Diagnose {
     #[arg(long, default_value_t = 15, value_name = "N", value_parser = whole::<u32>)]
     pub epochs: u32,
     /// Where it is trained: auto, cpu, cuda or cuda:N [default: where the run was]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = device)]
     pub device: Option<String>,
 }
 
@@ -347,7 +363,7 @@ pub struct Report {
     /// Run folders, or the folder of one study
     #[arg(required = true, value_hint = ValueHint::DirPath)]
     pub runs: Vec<PathBuf>,
-    /// The page to write [default: report.html in the run or study, or here for several runs]
+    /// The page to write; folders above it are made [default: report.html in the run or study, or here for several runs]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 }
@@ -411,7 +427,7 @@ pub enum Plugin {
         #[arg(long, value_name = "FILE.pub", value_hint = ValueHint::FilePath)]
         key: Option<PathBuf>,
     },
-    /// Make keys to sign with
+    /// Make keys to sign with; the password comes from the terminal or COLDSTART_KEY_PASSWORD
     #[command(subcommand)]
     Keys(Keys),
     /// Say which lab may sign which strategies
@@ -469,7 +485,7 @@ pub struct Pack {
     /// The oldest processor that the library runs on [default: x86-64-v1 or armv8-a]
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<String>,
-    /// Folder for the package
+    /// Folder for the package; made if it is missing
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
 }
@@ -482,6 +498,9 @@ pub enum Keys {
         /// The secret key; the public one is written beside it and ends in `.pub`
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        /// Hide the secret key behind no password: whoever can read its file can sign with it
+        #[arg(long)]
+        no_password: bool,
     },
 }
 
@@ -501,6 +520,12 @@ pub enum Trust {
         /// The last day on which the key counts, such as 2027-01-31
         #[arg(long, value_name = "DATE")]
         expires: Option<String>,
+        /// Take this key and these names in place of all that the lab has
+        #[arg(long, conflicts_with = "beside")]
+        replace: bool,
+        /// Take this key beside those that the lab has
+        #[arg(long)]
+        beside: bool,
     },
     /// List the trusted keys
     List {

@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod console;
 mod problem;
+mod typed;
 
 use crate::plugin::as_worker;
 use args::{Args, Command};

@@ -13,6 +13,7 @@ use crate::session::SessionError;
 use crate::workshop::WorkshopError;
 use std::error::Error;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 const FAILED: u8 = 1;
@@ -159,9 +160,13 @@ impl From<RunError> for Problem {
             RunError::PoolTooSmall { .. } => {
                 (Some("lower `query.rounds` (or `query.until`), `query.size` or `initial.size`".to_owned()), USAGE)
             }
-            RunError::Directory { .. } => {
-                (Some("name another folder with `--out`, or go on with `coldstart resume`".to_owned()), USAGE)
+            RunError::File { action: "create", .. } => {
+                (Some("name a folder that you can write to, with `--out`".to_owned()), FAILED)
             }
+            RunError::Directory { problem, .. } if problem.starts_with("is in use") => {
+                (Some("wait until it has ended, or stop it".to_owned()), USAGE)
+            }
+            RunError::Directory { path, .. } => (Some(instead_of(path)), USAGE),
             _ => (None, FAILED),
         };
         Problem::plain(exit, chain(&error), hint)
@@ -206,6 +211,18 @@ impl From<SessionError> for Problem {
                 Problem::failed(&error, Some("bring back the data set as it was, or start a new run".to_owned()))
             }
         }
+    }
+}
+
+/// What to do about a folder that cannot be a run's, by what is in it.
+fn instead_of(folder: &Path) -> String {
+    let (shown, has) = (folder.display(), |name: &str| folder.join(name).exists());
+    if has("plan.csv") {
+        return format!("`coldstart sweep CONFIG --out {shown}` goes on with it; name another folder with `--out`");
+    }
+    match has("config.toml") {
+        true => format!("go on with: coldstart resume {shown}; or name another folder with `--out`"),
+        false => "name another folder with `--out`".to_owned(),
     }
 }
 

@@ -13,13 +13,15 @@
 //! ```
 
 use coldstart_plugin_api::{Code, Error, Result};
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
 
 /// How long a process that waits sleeps between two looks.
 const NAP: Duration = Duration::from_millis(200);
@@ -29,6 +31,8 @@ const NAP: Duration = Duration::from_millis(200);
 pub struct Cache {
     root: PathBuf,
     limit_bytes: u64,
+    /// What takes the folder's place where it cannot be written to and nobody has asked for it.
+    temporary: Option<Arc<OnceLock<TempDir>>>,
 }
 
 /// An entry as it lies on disk. While it is held, nobody removes it.
@@ -66,15 +70,42 @@ struct Manifest<T> {
 
 const MANIFEST: &str = "entry.json";
 
+/// A place where there is nothing, and nobody can put anything.
+const NOWHERE: &str = "/dev/null/coldstart";
+
 impl Cache {
     /// A cache in this folder, which need not exist yet.
     pub fn new(root: PathBuf, limit_bytes: u64) -> Cache {
-        Cache { root, limit_bytes }
+        Cache { root, limit_bytes, temporary: None }
+    }
+
+    /// A cache in a folder that nobody has asked for: where it cannot be written to, a temporary one takes its place, with a
+    /// warning, and goes with the cache. Without a folder it is temporary from the beginning.
+    pub fn by_default(root: Option<PathBuf>, limit_bytes: u64) -> Cache {
+        let root = root.unwrap_or_else(|| PathBuf::from(NOWHERE));
+        Cache { root, limit_bytes, temporary: Some(Arc::default()) }
     }
 
     /// Its folder.
     pub fn root(&self) -> &Path {
-        &self.root
+        let temporary = self.temporary.as_ref().and_then(|temporary| temporary.get());
+        temporary.map_or(&self.root, TempDir::path)
+    }
+
+    /// Makes its folder.
+    fn prepare(&self) -> Result<()> {
+        let Err(error) = make_writable(self.root()) else { return Ok(()) };
+        let failed = self.failed("write to", &self.root, &error);
+        let Some(temporary) = &self.temporary else { return Err(failed) };
+        let folder = tempfile::Builder::new().prefix("coldstart-cache-").tempdir().map_err(|_| failed)?;
+        tracing::warn!(
+            "the cache `{}` cannot be written to ({error}): what is trained is kept until this command ends; name another \
+             folder with `--cache` or COLDSTART_CACHE",
+            self.root.display()
+        );
+        // Another thread may have been faster; then its folder serves, and this one goes.
+        let _ = temporary.set(folder);
+        Ok(())
     }
 
     /// The entry of `key`, made by `make` if there is none or it is damaged.
@@ -87,7 +118,7 @@ impl Cache {
         waiting: &dyn Fn() -> Result<()>,
         make: impl FnOnce(&Path, &Path) -> Result<T>,
     ) -> Result<Entry<T>> {
-        fs::create_dir_all(&self.root).map_err(|error| self.failed("create", &self.root, &error))?;
+        self.prepare()?;
         let lock = loop {
             if let Ok(Some(entry)) = self.open(key) {
                 return Ok(entry);
@@ -99,7 +130,7 @@ impl Cache {
             waiting()?;
             std::thread::sleep(NAP);
         };
-        let folder = self.root.join(key);
+        let folder = self.root().join(key);
         match self.read(key) {
             Ok(Some(about)) => return Ok(Entry { about, cached: true, _lock: self.shared(lock, key)?, folder }),
             Ok(None) => {}
@@ -120,7 +151,7 @@ impl Cache {
     ///
     /// Errs with what is wrong with it.
     pub fn open<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<Entry<T>>, String> {
-        let folder = self.root.join(key);
+        let folder = self.root().join(key);
         if !folder.is_dir() {
             return Ok(None);
         }
@@ -134,7 +165,7 @@ impl Cache {
     ///
     /// Errs with what is wrong with it, and when it was made by a program that says other things.
     fn read<T: DeserializeOwned>(&self, key: &str) -> std::result::Result<Option<T>, String> {
-        let folder = self.root.join(key);
+        let folder = self.root().join(key);
         if !folder.is_dir() {
             return Ok(None);
         }
@@ -153,7 +184,7 @@ impl Cache {
 
     /// All entries, the one used last first.
     pub fn list(&self) -> Vec<Listed> {
-        let mut entries: Vec<Listed> = fs::read_dir(&self.root)
+        let mut entries: Vec<Listed> = fs::read_dir(self.root())
             .into_iter()
             .flatten()
             .flatten()
@@ -167,7 +198,7 @@ impl Cache {
     /// use stay. Tells which entries went.
     pub fn clean(&self, limit_bytes: u64) -> Vec<Listed> {
         let removed = self.shrink(limit_bytes);
-        let files = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let files = fs::read_dir(self.root()).into_iter().flatten().flatten();
         let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
         for key in names.iter().filter_map(|name| name.strip_suffix(".lock")) {
             let Ok(Some(_lock)) = self.try_lock(key, FlockOperation::NonBlockingLockExclusive) else { continue };
@@ -188,7 +219,7 @@ impl Cache {
             }
             let exclusive = FlockOperation::NonBlockingLockExclusive;
             let Ok(Some(_lock)) = self.try_lock(&entry.key, exclusive) else { continue };
-            if remove(&self.root.join(&entry.key)).is_ok() {
+            if remove(&self.root().join(&entry.key)).is_ok() {
                 total -= entry.bytes;
                 let _ = fs::remove_file(self.beside(&entry.key, "lock"));
                 removed.push(entry);
@@ -206,11 +237,11 @@ impl Cache {
 
     /// `KEY.ENDING`.
     fn beside(&self, key: &str, ending: &str) -> PathBuf {
-        self.root.join(format!("{key}.{ending}"))
+        self.root().join(format!("{key}.{ending}"))
     }
 
     fn listed(&self, key: &str) -> Option<Listed> {
-        let folder = self.root.join(key);
+        let folder = self.root().join(key);
         let manifest = folder.join(MANIFEST);
         let text = fs::read(&manifest).ok()?;
         let about: Manifest<serde_json::Value> = serde_json::from_slice(&text).ok()?;
@@ -234,7 +265,7 @@ impl Cache {
         fs::write(making.join(MANIFEST), text)?;
         File::open(making.join(MANIFEST))?.sync_all()?;
         fs::rename(making, folder)?;
-        File::open(&self.root)?.sync_all()
+        File::open(self.root())?.sync_all()
     }
 
     /// None while another process has it in a way that does not go together. The lock goes with the process, however it ends.
@@ -255,6 +286,12 @@ impl Cache {
         Error::new(Code::HOST, message)
             .with("hint", "name another folder with `--cache`, or make space with `coldstart cache clean`")
     }
+}
+
+/// Makes a folder, and errs if nothing can be put into it.
+fn make_writable(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 fn remove(folder: &Path) -> std::io::Result<()> {

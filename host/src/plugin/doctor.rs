@@ -52,6 +52,8 @@ pub struct Choice {
     pub file: Option<PathBuf>,
     /// Why there is none, and what to do.
     pub problem: Option<String>,
+    /// The file of the program's own that it is found before.
+    pub shadows: Option<PathBuf>,
 }
 
 /// Explain what a name means. Reads files; runs nothing. Errs only if the name makes no sense.
@@ -66,11 +68,24 @@ pub fn diagnose(search: &SearchPath, name: &str, store: &TrustStore) -> Result<D
     let folders = contents.iter().enumerate().map(|(at, _)| case.folder(at)).collect();
     let nothing = chosen.is_empty();
     let choices = resolved.iter().filter(|(_, found)| nothing || found.is_ok()).map(|(role, found)| match found {
-        Ok(found) => Choice { role, file: Some(found.file.clone()), problem: None },
-        Err(error) => Choice { role, file: None, problem: Some(format!("{error} ({})", error.hint)) },
+        Ok(found) => {
+            let shadows = shadowed(search, found, &wanted, role);
+            Choice { role, file: Some(found.file.clone()), problem: None, shadows }
+        }
+        Err(error) => {
+            let hint = error.hint.lines().next().unwrap_or_default();
+            Choice { role, file: None, problem: Some(format!("{error} ({hint})")), shadows: None }
+        }
     });
     let choices = choices.collect();
     Ok(Diagnosis { folders, choices })
+}
+
+/// The program's own file that the bare name would mean if this one were not found before it.
+fn shadowed(search: &SearchPath, found: &Found, wanted: &StrategyName, role: &str) -> Option<PathBuf> {
+    let bare = StrategyName::parse(wanted.name()).ok()?;
+    let own = search.shadowed(found, &bare, role)?;
+    search.resolve(wanted.name(), role).is_ok_and(|meant| meant == *found).then_some(own)
 }
 
 /// A name, and everything that the answer depends on.
@@ -84,11 +99,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn folder(&self, at: usize) -> FolderFinding {
         let (folder, content) = &self.contents[at];
-        let state = match content {
-            Content::Missing => "missing".to_owned(),
-            Content::Ignored(reason) => format!("ignored: {reason}"),
-            Content::Searched { .. } => "searched".to_owned(),
-        };
+        let state = content.state();
         let candidates = content.candidates().iter().filter(|candidate| self.could_be(candidate));
         let overlooked =
             content.overlooked().iter().filter(|overlooked| self.wanted.resembles_package(&overlooked.path));
@@ -98,7 +109,14 @@ impl Case<'_> {
             chosen: Vec::new(),
             because: vec![format!("{}: {}", overlooked.reason, overlooked.hint)],
         });
-        let files = candidates.map(|candidate| self.candidate(at, candidate)).chain(overlooked).collect();
+        let meant = |file: &&PathBuf| self.wanted.resembles(file) || self.wanted.resembles_package(file);
+        let aside = content.left_aside().iter().filter(meant).map(|file| FileFinding {
+            file: file.clone(),
+            what: String::new(),
+            chosen: Vec::new(),
+            because: vec!["no key vouches for it".to_owned()],
+        });
+        let files = candidates.map(|candidate| self.candidate(at, candidate)).chain(overlooked).chain(aside).collect();
         FolderFinding { folder: folder.clone(), state, files }
     }
 

@@ -31,7 +31,7 @@ pub struct Installed {
 
 /// The folder that plugins are installed into; errs if neither `XDG_DATA_HOME` nor `HOME` says where the user's data lies.
 pub fn folder() -> Result<PathBuf, PluginError> {
-    user_folder().filter(|folder| folder.is_absolute()).ok_or_else(|| {
+    user_folder().ok_or_else(|| {
         PluginError::new(PluginCode::NotFound, "install", "there is no folder for this user's plugins")
             .with_hint("set HOME or XDG_DATA_HOME to an absolute folder")
     })

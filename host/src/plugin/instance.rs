@@ -64,13 +64,16 @@ impl Plugin {
         host: HostRef<'_>,
         recorder: Option<Recorder>,
     ) -> Result<Instance, PluginError> {
-        let Some(recorder) = recorder else {
-            return Ok(Instance { name: name.to_owned(), body: self.body(name, params_json, host)?, recorder });
+        let is_script = matches!(self, Plugin::Apart(apart) if apart.plugin.is_script());
+        let instance = |body: Result<Body, PluginError>, recorder| {
+            let body = body.map_err(|error| hinted(is_script, error))?;
+            Ok(Instance { name: name.to_owned(), body, recorder, is_script })
         };
+        let Some(recorder) = recorder else { return instance(self.body(name, params_json, host), None) };
         recorder.call(record::Call::Create { params: params_json.to_owned() });
         let body = self.body(name, params_json, recorder.listen(host).as_host());
         recorder.outcome(record::outcome(&body, |_| record::Outcome::Done {}));
-        Ok(Instance { name: name.to_owned(), body: body?, recorder: Some(recorder) })
+        instance(body, Some(recorder))
     }
 
     fn body(&self, name: &str, params_json: &str, host: HostRef<'_>) -> Result<Body, PluginError> {
@@ -100,6 +103,8 @@ pub struct Instance {
     name: String,
     body: Body,
     recorder: Option<Recorder>,
+    /// Whether its author can look into it here and now.
+    is_script: bool,
 }
 
 /// What came of a request: images, or from a sizer a report.
@@ -138,13 +143,14 @@ impl Instance {
 
     /// Put a request, and hand over the answer as it came.
     pub fn ask(&mut self, request: &abi::Request, host: HostRef<'_>) -> Result<Answer, PluginError> {
-        let Instance { name, body, recorder } = self;
-        let Some(recorder) = recorder else { return body.ask(name, request, host) };
+        let Instance { name, body, recorder, is_script } = self;
+        let hinted = |error| hinted(*is_script, error);
+        let Some(recorder) = recorder else { return body.ask(name, request, host).map_err(hinted) };
         let listener = recorder.listen(host);
         listener.request(request);
         let answer = body.ask(name, request, listener.as_host());
         recorder.outcome(record::outcome(&answer, record::selected));
-        answer
+        answer.map_err(hinted)
     }
 
     /// The recording, if there is one.
@@ -175,12 +181,13 @@ impl Instance {
         act: impl FnOnce(&mut Body, &str) -> Result<T, PluginError>,
         outcome: impl FnOnce(&T) -> record::Outcome,
     ) -> Result<T, PluginError> {
-        let Instance { name, body, recorder } = self;
-        let Some(recorder) = recorder else { return act(body, name) };
+        let Instance { name, body, recorder, is_script } = self;
+        let hinted = |error| hinted(*is_script, error);
+        let Some(recorder) = recorder else { return act(body, name).map_err(hinted) };
         recorder.call(call);
         let answer = act(body, name);
         recorder.outcome(record::outcome(&answer, outcome));
-        answer
+        answer.map_err(hinted)
     }
 }
 
@@ -237,6 +244,15 @@ fn failed(name: &str, fault: abi::Fault, otherwise: PluginCode) -> PluginError {
     match error.details.get("hint") {
         Some(hint) => found.with_hint(hint.as_str()),
         None => found,
+    }
+}
+
+/// Whoever runs a script can mend it: nobody has to ask its author.
+fn hinted(is_script: bool, error: PluginError) -> PluginError {
+    let own = [PluginCode::Create, PluginCode::Select, PluginCode::Panicked].contains(&error.code);
+    match is_script && own && error.hint == error.code.hint() {
+        true => error.with_hint("mend the script; `-v -v` shows the whole traceback where Python left one"),
+        false => error,
     }
 }
 

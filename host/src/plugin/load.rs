@@ -115,9 +115,13 @@ impl Verified {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, PluginError> {
-    std::fs::read(file).map_err(|error| {
-        PluginError::new(PluginCode::Library, file.display().to_string(), format!("cannot be read: {error}"))
-    })
+    std::fs::read(file).map_err(|error| unreadable(&file.display().to_string(), &error))
+}
+
+/// A file that the system does not hand over.
+pub(super) fn unreadable(name: &str, error: &std::io::Error) -> PluginError {
+    PluginError::new(PluginCode::Library, name, format!("cannot be read: {error}"))
+        .with_hint("is it a file, and may you read it?")
 }
 
 /// Whether a file is a script in Python, by its name.
@@ -132,7 +136,8 @@ pub(super) fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, Stri
         return Manifest::read(&name, bytes);
     }
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("is no text in UTF-8: {error}")))?;
+        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("is no text in UTF-8: {error}")))
+        .map_err(|error| error.with_hint("save the script as UTF-8"))?;
     let manifest = script::manifest(&name, text)?;
     let text = serde_json::to_string(&manifest).expect("plain data");
     Ok((manifest, text))

@@ -188,7 +188,10 @@ impl Lock {
     /// The plugin of a run's lock that played a role, the first or another.
     pub fn of(&self, role: &str, number: u32) -> Result<&LockedPlugin, PluginError> {
         let found = self.plugin.iter().find(|plugin| plugin.role == role && plugin.number == number);
-        found.ok_or_else(|| PluginError::new(PluginCode::LockMismatch, role, "the run's lock names no plugin for it"))
+        found.ok_or_else(|| {
+            let error = PluginError::new(PluginCode::LockMismatch, role, "the run's lock names no plugin for it");
+            error.with_hint("bring back the run's `plugins.lock` as it was, or start a new run")
+        })
     }
 
     /// Put a plugin in, in place of what was locked for its role and name.
@@ -208,7 +211,12 @@ impl Lock {
         signer: &str,
     ) -> Result<(), PluginError> {
         let name = manifest.full_name();
-        let refuse = |message: String| PluginError::new(PluginCode::LockMismatch, &name, message);
+        let refuse = |message: String| {
+            let error = PluginError::new(PluginCode::LockMismatch, &name, message);
+            error.with_hint(
+                "`--package` takes packages of what the config names, in the version and by the signer that are locked",
+            )
+        };
         let meant = self.plugin.iter_mut().filter(|known| known.full_name() == name);
         let mut found = false;
         for entry in meant {

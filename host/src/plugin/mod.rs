@@ -35,4 +35,4 @@ pub use manifest::Manifest;
 pub use params::with_defaults;
 pub use record::{Head, Recorder};
 pub use replay::{Finding, Recording};
-pub use search::{Candidate, Content, Found, SearchPath, StrategyName};
+pub use search::{Candidate, Content, Found, SEARCHED, SearchPath, StrategyName};

@@ -101,8 +101,10 @@ fn hint(manifest: &Manifest, params: &Map<String, Value>) -> String {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it takes: {}", known.join(", ")),
         },
-        None => option(manifest, params)
-            .map_or_else(|| PluginCode::Params.hint().to_owned(), |near| format!("did you mean `{near}`?")),
+        None => option(manifest, params).map_or_else(
+            || format!("`coldstart plugin info {}` shows the parameters", manifest.name),
+            |near| format!("did you mean `{near}`?"),
+        ),
     }
 }
 

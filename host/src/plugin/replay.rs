@@ -44,7 +44,10 @@ impl Recording {
     /// Read a recording; errs when the file is none, or one of a later form.
     pub fn read(file: &Path) -> Result<Recording, PluginError> {
         let name = file.display().to_string();
-        let wrong = |message: String| PluginError::new(PluginCode::Library, &name, message);
+        let wrong = |message: String| {
+            PluginError::new(PluginCode::Library, &name, message)
+                .with_hint("name a file that `coldstart run --record` has written, in the run's folder `recordings`")
+        };
         let mut entries = record::read(file).map_err(|error| wrong(error.to_string()))?.into_iter();
         let Some(Entry::Head(head)) = entries.next() else { return Err(wrong("is no recording".to_owned())) };
         let mut recording = Recording { head, tensors: BTreeMap::new(), calls: Vec::new() };

@@ -102,7 +102,7 @@ pub struct LockedPlugin {
     pub name: String,
     /// Version of the plugin.
     pub version: String,
-    /// Who signed it.
+    /// Who publishes it; empty if nobody says so.
     pub publisher: Option<String>,
     /// Hash of the library.
     pub sha256: String,
@@ -122,6 +122,25 @@ pub struct LockedPlugin {
     pub signer: String,
     /// Path of the library.
     pub file: String,
+}
+
+impl LockedPlugin {
+    /// `publisher/name`, or the bare name if nobody publishes it.
+    pub fn full_name(&self) -> String {
+        match self.publisher.as_deref() {
+            None | Some("") => self.name.clone(),
+            Some(publisher) => format!("{publisher}/{}", self.name),
+        }
+    }
+
+    /// Who vouched for it where the run was made.
+    pub fn vouched(&self) -> String {
+        match (self.trust.as_str(), self.signer.trim_start_matches("minisign:")) {
+            ("shipped", _) => "unsigned, came with the program".to_owned(),
+            (_, "") => "unsigned".to_owned(),
+            (_, key) => format!("signed with the key {key}"),
+        }
+    }
 }
 
 /// Parses a JSON file into one of the types above.

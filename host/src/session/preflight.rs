@@ -103,7 +103,8 @@ pub fn find(
     at_key: AtKey<'_>,
 ) -> Result<Vec<Strategy>, Vec<SessionError>> {
     let search = SearchPath::new(&config.plugins.path);
-    let store = TrustStore::open().map_err(|error| vec![error.into()])?;
+    search.warn_of_reservations();
+    let store = TrustStore::open();
     let lock = options.lock.as_ref();
     let Options { allow_unsigned, threads, .. } = *options;
     let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };

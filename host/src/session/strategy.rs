@@ -58,7 +58,9 @@ impl Finder<'_> {
             Some(lock) => lock.resolve(self.search, &wanted, role.name()),
             None => self.search.resolve(name, role.name()),
         };
-        let file = Verified::read(&found.map_err(|error| in_config("strategy", error))?, self.store)?;
+        let found = found.map_err(|error| in_config("strategy", error))?;
+        self.search.warn_if_shadowed(&found, &wanted, role.name());
+        let file = Verified::read(&found, self.store)?;
         let oracle = file.manifest.needs.iter().any(|need| need == ORACLE_LABELS_1.0);
         if oracle && !plugins.oracles {
             let message = format!("`{}` is an oracle: it reads the labels of unlabelled images", file.manifest.name);

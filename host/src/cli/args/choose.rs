@@ -1,5 +1,6 @@
 //! Arguments for whoever has images and no labels.
 
+use super::device;
 use crate::config::Override;
 use clap::{ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ pub struct Select {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Where the model runs: auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
     /// Print the picks as JSON
     #[arg(long, conflicts_with = "output")]

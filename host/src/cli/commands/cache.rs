@@ -4,16 +4,17 @@ use super::print_json;
 use crate::cli::args::{self, Args};
 use crate::cli::problem::Problem;
 use crate::operations::{Cache, Listed};
-use std::path::PathBuf;
+use crate::xdg;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// The cache that the user's arguments and environment name.
 pub fn cache_of(args: &Args) -> Cache {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let users = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-    let root = args.cache.clone().unwrap_or_else(|| users.unwrap_or_else(std::env::temp_dir).join("coldstart/trained"));
-    Cache::new(root, (args.cache_limit.max(0.0) * GIB) as u64)
+    let limit = (args.cache_limit.max(0.0) * GIB) as u64;
+    match &args.cache {
+        Some(folder) => Cache::new(folder.clone(), limit),
+        None => Cache::by_default(xdg::cache_home().map(|users| users.join("coldstart/trained")), limit),
+    }
 }
 
 /// `coldstart cache list` and `coldstart cache clean`.

@@ -4,6 +4,7 @@ use super::print_json;
 use crate::cli::args::{Args, Data};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing, make_folder_of};
 use crate::data::fetch::{PUBLIC_SETS, fetch};
 use crate::data::{self, Dataset, Description, Kind};
 use crate::experiment::RunError;
@@ -20,12 +21,14 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
             Ok(())
         }
         Data::Info { experiment, json, files } => {
+            existing(&experiment.config, Wanted::File)?;
             let read = experiment.read()?;
             let at_key = |key: &str, message: String| read.at_key(key, message);
             let (section, seed) = (&read.config.dataset, read.config.seed);
             let set = data::load_until(section, args.data.as_deref(), seed, &console.cancelled());
             let set = set.map_err(|error| session::of_data(error, &read.config, &at_key))?;
             if let Some(file) = files {
+                make_folder_of(file)?;
                 let failed = |source| RunError::File { action: "write", path: file.clone(), source };
                 std::fs::write(file, table_of_images(&set)).map_err(failed)?;
             }

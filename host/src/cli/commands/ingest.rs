@@ -4,6 +4,7 @@ use super::print_json;
 use crate::cli::args::{Ingest, OnDisagreement};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::project::{Columns, Disagreement, Merged, Project, Read};
 use serde_json::json;
 
@@ -12,6 +13,8 @@ const NAMED: usize = 5;
 
 /// `coldstart ingest PROJECT LABELS`.
 pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
+    existing(&ingest.project, Wanted::Project)?;
+    existing(&ingest.labels, Wanted::File)?;
     let project = Project::open(&ingest.project)?;
     let names = project.names()?;
     let columns = Columns { label: ingest.field.clone(), image: ingest.image_field.clone() };

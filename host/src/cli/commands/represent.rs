@@ -6,10 +6,12 @@ use super::run::options;
 use crate::cli::args::{Args, Diagnose, Represent};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::session::{self, Diagnosis, Judgement};
 
 /// `coldstart represent CONFIG`.
 pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Result<(), Problem> {
+    existing(&represent.experiment.config, Wanted::File)?;
     let read = represent.experiment.read()?;
     let options = options(args, console, &represent.device);
     let at_key = |key: &str, message: String| read.at_key(key, message);
@@ -25,6 +27,7 @@ pub fn represent(args: &Args, represent: &Represent, console: &Console) -> Resul
 
 /// `coldstart diagnose RUN`.
 pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(), Problem> {
+    existing(&diagnose.run, Wanted::Run)?;
     let (options, device) = (options(args, console, "auto"), diagnose.device.as_deref());
     let diagnosis = session::diagnose(&diagnose.run, &options, device, diagnose.epochs)?;
     console.clear();

@@ -5,6 +5,7 @@ use super::report::write_report;
 use crate::cli::args::{Args, Resume, Run};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::experiment::{Outcome, RunError};
 use crate::plugin::lock::{LOCK, Lock};
 use crate::plugin::{PluginCode, PluginError};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 /// `coldstart run CONFIG`.
 pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
+    existing(&run.experiment.config, Wanted::File)?;
     let read = run.experiment.read()?;
     let config = &read.config;
     let out = run.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/{}-{}", config.name, config.seed)));
@@ -31,6 +33,7 @@ pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Pro
         let hint = "a config is begun with `coldstart run`, or with `coldstart sweep` if it has a table `[sweep]`";
         return Err(Problem::usage(message, Some(hint.to_owned())));
     }
+    existing(dir, Wanted::Run)?;
     if let Some(labels) = session::finished(dir)? {
         console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
         return write_report(std::slice::from_ref(dir), &dir.join("report.html"));

@@ -6,6 +6,7 @@ use crate::cli::args::{Args, Format, Select};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::stdout;
+use crate::cli::typed::{Wanted, existing, make_folder_of};
 use crate::config::{Choosing, Config, Settings};
 use crate::data::{Dataset, Decoded, PartlyLabelled, Reading, Shape, Skipped, decode_images, list_images, sheet};
 use crate::experiment::{now, write_atomically};
@@ -30,6 +31,7 @@ const STATE: &str = "strategy.state";
 /// `coldstart select`.
 pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Problem> {
     let start = Instant::now();
+    existing(&select.images, Wanted::Folder)?;
     let mut project = Project::at(&select.out.clone().unwrap_or_else(|| default_folder(&select.images)))?;
     let rounds = project.rounds()?;
     let round = rounds.len() as u32;
@@ -270,8 +272,11 @@ fn tell(select: &Select, project: &Project, picks: &Picks) -> Result<(), Problem
             stdout::table(&csv);
             return Ok(());
         }
-        Some(file) => std::fs::write(file, csv)
-            .map_err(|error| Problem::outcome(format!("cannot write `{}`: {error}", file.display()), None))?,
+        Some(file) => {
+            make_folder_of(file)?;
+            std::fs::write(file, csv)
+                .map_err(|error| Problem::outcome(format!("cannot write `{}`: {error}", file.display()), None))?;
+        }
         None => {}
     }
     if select.json {

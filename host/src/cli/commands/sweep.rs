@@ -5,6 +5,7 @@ use super::run::options;
 use crate::cli::args::{Args, Executor, Sweep, SweepWorker};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::config::{self, Config};
 use crate::engine;
 use crate::experiment::RunError;
@@ -25,6 +26,7 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
         return Err(Problem::usage("`--sbatch` and `--detach` need `--executor slurm`", None));
     }
     let file = &sweep.experiment.config;
+    existing(file, Wanted::File)?;
     let planned = config::Sweep::read(file, &sweep.experiment.overrides())?;
     let root = sweep.out.clone().unwrap_or_else(|| PathBuf::from(format!("studies/{}", planned.name)));
     let options = Options { lock: Lock::beside(file)?, ..options(args, console, &sweep.device) };

@@ -96,6 +96,7 @@ impl Worker {
                 let refused = PluginError::new(code, &self.name, message);
                 Err(match code {
                     PluginCode::WorkerDied => refused.with_hint(WEAK),
+                    PluginCode::Library if plugin.is_script() => refused.with_hint("mend the script at that line"),
                     _ => refused,
                 })
             }

@@ -81,7 +81,8 @@ fn checked_frame<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a [u8], PluginErro
     }
 }
 
-fn malformed(name: &str, problem: String) -> PluginError {
+/// A package that is none, or not whole.
+pub(super) fn malformed(name: &str, problem: String) -> PluginError {
     PluginError::new(PluginCode::Library, name, problem)
         .with_hint("get the package again, or pack it with `plugin pack`")
 }

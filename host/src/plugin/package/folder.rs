@@ -76,7 +76,10 @@ impl Unpacked {
     /// if the manifest is not the one that was packed.
     pub fn read(folder: &Path) -> Result<Unpacked, PluginError> {
         let name = folder.display().to_string();
-        let missing = |path: &str| PluginError::new(PluginCode::Library, &name, format!("holds no readable `{path}`"));
+        let missing = |path: &str| {
+            PluginError::new(PluginCode::Library, &name, format!("holds no readable `{path}`"))
+                .with_hint("uninstall the plugin and install it again")
+        };
         let needed = |path: &str| bounded(&folder.join(path)).ok_or_else(|| missing(path));
         let (checksums, manifest) = (needed(CHECKSUMS)?, needed(MANIFEST)?);
         let signature = match fs::symlink_metadata(folder.join(SIGNATURE)) {
@@ -96,7 +99,9 @@ impl Unpacked {
 
 fn check_listed(checksums: &[u8], name: &str, path: &str, hash: &str) -> Result<(), PluginError> {
     let text = String::from_utf8_lossy(checksums);
-    let listed = checksums::parse(&text).map_err(|problem| PluginError::new(PluginCode::Library, name, problem))?;
+    let listed = checksums::parse(&text).map_err(|problem| {
+        PluginError::new(PluginCode::Library, name, problem).with_hint("uninstall the plugin and install it again")
+    })?;
     if listed.get(path) == Some(&hash) {
         return Ok(());
     }

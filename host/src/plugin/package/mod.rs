@@ -19,7 +19,7 @@ pub use signature::{Key, SignatureFile, Signer, new_keys};
 
 use super::error::{PluginCode, PluginError};
 use super::manifest::{Manifest, is_kebab_case};
-use archive::{Files, limits};
+use archive::{Files, limits, malformed};
 use checksums::{CHECKSUMS, SIGNATURE};
 use serde_json::{Map, Value};
 use std::io::Read;
@@ -127,7 +127,7 @@ impl Package {
 
     fn of(name: &str, files: Files) -> Result<Package, PluginError> {
         check_checksums(name, &files)?;
-        let incomplete = |path: &str| PluginError::new(PluginCode::Library, name, format!("holds no `{path}`"));
+        let incomplete = |path: &str| malformed(name, format!("holds no `{path}`"));
         let text = files.get(MANIFEST).ok_or_else(|| incomplete(MANIFEST))?;
         let (said, build) = parse_manifest_toml(name, text)?;
         let plugin = said.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Package {
         }
         build.check(name, library)?;
         match files.keys().find(|path| !belongs(path, plugin)) {
-            Some(stray) => Err(PluginError::new(PluginCode::Library, name, format!("holds a stray file `{stray}`"))),
+            Some(stray) => Err(malformed(name, format!("holds a stray file `{stray}`"))),
             None => Ok(Package { manifest, build, files }),
         }
     }
@@ -220,7 +220,7 @@ fn check_names(file: &str, manifest: &Manifest) -> Result<(), PluginError> {
 }
 
 fn check_checksums(name: &str, files: &Files) -> Result<(), PluginError> {
-    let malformed = |message: String| PluginError::new(PluginCode::Library, name, message);
+    let malformed = |message: String| malformed(name, message);
     let listed = files.get(CHECKSUMS).ok_or_else(|| malformed(format!("holds no `{CHECKSUMS}`")))?;
     let listed = std::str::from_utf8(listed).map_err(|_| malformed(format!("its {CHECKSUMS} are not UTF-8")))?;
     let true_text = checksums::text(files);
@@ -255,7 +255,7 @@ fn manifest_toml(manifest: &Manifest, build: &Build) -> String {
 
 /// What a `manifest.toml` says: the author part and the build part. Errs with P009 if it is malformed. Never panics.
 pub fn parse_manifest_toml(name: &str, text: &[u8]) -> Result<(Map<String, Value>, Build), PluginError> {
-    let malformed = |problem: &str| PluginError::new(PluginCode::Library, name, format!("its {MANIFEST} {problem}"));
+    let malformed = |problem: &str| malformed(name, format!("its {MANIFEST} {problem}"));
     let text = std::str::from_utf8(text).map_err(|_| malformed("is not UTF-8"))?;
     let mut said: Map<String, Value> = toml::from_str(text).map_err(|error| malformed(error.message()))?;
     let build = said.remove("build").ok_or_else(|| malformed("has no section `build`"))?;

@@ -79,7 +79,9 @@ impl Signer {
         let refuse = |problem: &str| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
         let bytes = text.lines().nth(1).and_then(|line| STANDARD.decode(line.trim()).ok()).unwrap_or_default();
         if bytes.len() != SECRET_KEY_BYTES {
-            return Err(refuse("is no secret key of minisign").into());
+            let hint =
+                "name your secret key, as `plugin keys new` or minisign wrote it, not the file that ends in `.pub`";
+            return Err(refuse("is no secret key of minisign").with_hint(hint).into());
         }
         // Two letters name the signature's algorithm; the next two say how the key is hidden, zeros that it is not. Such a
         // key is taken as it is: minisign writes it without a checksum, and `sign` finds one that is damaged.
@@ -91,7 +93,7 @@ impl Signer {
         };
         let key = key.map_err(|error| {
             refuse(&format!("cannot be used: {error}"))
-                .with_hint("the password is asked for on a terminal, or taken from COLDSTART_KEY_PASSWORD")
+                .with_hint("is the password right? It is asked for on a terminal, or taken from COLDSTART_KEY_PASSWORD")
         })?;
         Ok(Signer { key })
     }
@@ -101,9 +103,12 @@ impl Signer {
         let untrusted = Some("signature of a Coldstart plugin");
         let signed = minisign::PublicKey::from_secret_key(&self.key)
             .and_then(|public| minisign::sign(Some(&public), &self.key, bytes, Some(comment), untrusted));
-        signed
-            .map(|signature| signature.to_string().into_bytes())
-            .map_err(|error| PluginError::new(PluginCode::Signature, comment, format!("cannot be signed: {error}")))
+        signed.map(|signature| signature.to_string().into_bytes()).map_err(|error| {
+            let error = PluginError::new(PluginCode::Signature, comment, format!("cannot be signed: {error}"));
+            error.with_hint(
+                "your secret key is damaged: bring it back as it was, or make another with `plugin keys new`",
+            )
+        })
     }
 }
 
@@ -113,6 +118,7 @@ pub fn new_keys(file: &Path, password: &str) -> Result<PathBuf, PackageError> {
     let public = file.with_extension("pub");
     let refuse = |error: minisign::PError| {
         PluginError::new(PluginCode::Signature, file.display().to_string(), format!("no key could be made: {error}"))
+            .with_hint("this system gave no random numbers: try again, or make the key with minisign")
     };
     let pair = match password {
         "" => KeyPair::generate_unencrypted_keypair(),

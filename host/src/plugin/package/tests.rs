@@ -122,9 +122,9 @@ fn store_with(folder: &Path, names: &[&str], expires: Option<&str>) -> (TrustSto
     let key = folder.join("lab.key");
     let public = new_keys(&key, "").unwrap();
     let public = Key::parse(&std::fs::read_to_string(public).unwrap()).unwrap();
-    let mut store = TrustStore::at(&folder.join("trust")).unwrap();
+    let mut store = TrustStore::at(&folder.join("trust"));
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    store.add("some-lab", public, &names, expires).unwrap();
+    store.add("some-lab", public, &names, expires, false).unwrap();
     (store, Signer::read(&key, || unreachable!()).unwrap())
 }
 

@@ -1,12 +1,14 @@
 //! What a folder of the search path holds.
 
+use super::owner::{Owner, SAFE, is_safe_below, owner};
 use crate::plugin::elf;
 use crate::plugin::error::{PluginCode, PluginError};
+use crate::plugin::load::unreadable;
 use crate::plugin::manifest::{Manifest, is_kebab_case};
 use crate::plugin::package::{EXTENSION, Unpacked, native_triple};
 use coldstart_plugin_api::manifest::SECTION;
 use semver::Version;
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where a plugin was found.
@@ -16,6 +18,15 @@ pub struct Found {
     pub file: PathBuf,
     /// The folder of the unpacked package that it belongs to; none for a bare library.
     pub package: Option<PathBuf>,
+    /// The user in whose folder it lies, if that is another one: then a signature must vouch for it.
+    pub of_user: Option<u32>,
+}
+
+impl Found {
+    /// A bare library or script that was named by its path.
+    pub fn named(file: &Path) -> Found {
+        Found { file: file.to_owned(), package: None, of_user: None }
+    }
 }
 
 /// A file on the search path that is a plugin, or should be one.
@@ -47,12 +58,15 @@ pub struct Overlooked {
     pub hint: String,
 }
 
+/// The state of a folder of which there is nothing more to say.
+pub const SEARCHED: &str = "searched";
+
 /// What there is in a folder of the search path.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// It is not there.
     Missing,
-    /// It is there, but not to be trusted: why.
+    /// It may be there, but it cannot be read or is not to be trusted: why.
     Ignored(String),
     /// What it holds, sorted by path.
     Searched {
@@ -60,7 +74,18 @@ pub enum Content {
         candidates: Vec<Candidate>,
         /// And what might have been one.
         overlooked: Vec<Overlooked>,
+        /// What is left aside because the folder is another user's.
+        theirs: Option<Theirs>,
     },
+}
+
+/// A folder of another user: its packages count if a trusted key has signed them, and nothing else does.
+#[derive(Debug, Clone)]
+pub struct Theirs {
+    /// The number of the user.
+    pub user: u32,
+    /// Libraries and unsigned packages, sorted.
+    pub left_aside: Vec<PathBuf>,
 }
 
 impl Content {
@@ -79,58 +104,126 @@ impl Content {
             Content::Missing | Content::Ignored(_) => &[],
         }
     }
+
+    /// What is left aside because the folder is another user's.
+    pub fn left_aside(&self) -> &[PathBuf] {
+        match self {
+            Content::Searched { theirs: Some(theirs), .. } => &theirs.left_aside,
+            _ => &[],
+        }
+    }
+
+    /// How the folder was searched, in a few words.
+    pub fn state(&self) -> String {
+        match self {
+            Content::Missing => "missing".to_owned(),
+            Content::Ignored(reason) => format!("ignored: {reason}"),
+            Content::Searched { theirs: None, .. } => SEARCHED.to_owned(),
+            Content::Searched { theirs: Some(Theirs { user, left_aside }), .. } => format!(
+                "searched for signed packages only ({} left aside), because it belongs to user {user}; {SAFE} lets in the rest",
+                left_aside.len()
+            ),
+        }
+    }
+
+    /// What a user must be told who relies on the folder, if anything.
+    pub fn reservation(&self, folder: &Path) -> Option<String> {
+        let folder = folder.display();
+        match self {
+            Content::Ignored(reason) => Some(format!("plugins in `{folder}` are ignored: {reason}")),
+            Content::Searched { theirs: Some(Theirs { user, left_aside }), .. } if !left_aside.is_empty() => {
+                let aside = match left_aside.len() {
+                    1 => "1 plugin".to_owned(),
+                    n => format!("{n} plugins"),
+                };
+                Some(format!(
+                    "left aside {aside} in `{folder}`, which no key vouches for: it belongs to user {user}; if you rely on that \
+                     user, set {SAFE}=\"{folder}\""
+                ))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Look into a folder. Reads files; runs nothing.
 pub fn content(folder: &Path) -> Content {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Content::Missing };
-    if let Err(reason) = is_safe(folder) {
-        tracing::warn!("plugins in {} are ignored: {reason}", folder.display());
-        return Content::Ignored(reason);
+    if !folder.is_absolute() {
+        return Content::Ignored("only absolute paths are searched".to_owned());
     }
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Content::Missing;
+        }
+        Err(error) => return Content::Ignored(format!("it cannot be read: {error}")),
+    };
+    let of_user = match owner(folder) {
+        Ok(Owner::Ours) => None,
+        Ok(Owner::Another(user)) => Some(user),
+        Err(reason) => return Content::Ignored(reason),
+    };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    let (mut candidates, mut overlooked) = (Vec::new(), Vec::new());
+    let mut seen =
+        Seen { searched: folder, of_user, candidates: Vec::new(), overlooked: Vec::new(), aside: Vec::new() };
     for path in paths {
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("so") => candidates.push(candidate(Found { file: path, package: None })),
-            Some(extension) if extension == EXTENSION => overlooked.push(not_installed(path)),
-            _ => packages_below(&path, &mut candidates, &mut overlooked),
+            Some("so") => seen.library(path),
+            Some(extension) if extension == EXTENSION => seen.overlooked.push(not_installed(path)),
+            _ => seen.packages_below(&path),
         }
     }
-    Content::Searched { candidates, overlooked }
+    let Seen { candidates, overlooked, aside, .. } = seen;
+    let theirs = of_user.map(|user| Theirs { user, left_aside: aside });
+    Content::Searched { candidates, overlooked, theirs }
 }
 
-/// A folder that another user can write to could swap a plugin under us.
-pub fn is_safe(folder: &Path) -> Result<(), String> {
-    let metadata = std::fs::metadata(folder).map_err(|error| error.to_string())?;
-    let user = rustix::process::getuid().as_raw();
-    if metadata.uid() != user && metadata.uid() != 0 {
-        return Err(format!("it belongs to user {}", metadata.uid()));
+/// What was seen in a folder so far.
+struct Seen<'a> {
+    searched: &'a Path,
+    of_user: Option<u32>,
+    candidates: Vec<Candidate>,
+    overlooked: Vec<Overlooked>,
+    aside: Vec<PathBuf>,
+}
+
+impl Seen<'_> {
+    fn library(&mut self, file: PathBuf) {
+        match self.of_user {
+            Some(_) => self.aside.push(file),
+            None => self.candidates.push(candidate(Found::named(&file))),
+        }
     }
-    if metadata.mode() & 0o002 != 0 {
-        return Err("everybody can write to it".to_owned());
+
+    /// Unpacked packages lie in `PUBLISHER.NAME/VERSION/TRIPLE`, or `NAME/VERSION/TRIPLE` where nobody publishes them.
+    fn packages_below(&mut self, folder: &Path) {
+        let Some(id) = file_name(folder).filter(|id| id.split('.').all(is_kebab_case)) else { return };
+        for version_folder in sorted_entries(folder) {
+            let Some(version) = file_name(&version_folder).and_then(|name| Version::parse(name).ok()) else { continue };
+            for package in sorted_entries(&version_folder).into_iter().filter(|package| package.is_dir()) {
+                self.package(id, &version, package);
+            }
+        }
     }
-    Ok(())
+
+    fn package(&mut self, id: &str, version: &Version, package: PathBuf) {
+        match fits_machine(&package, self.searched) {
+            Err((reason, hint)) => self.overlooked.push(Overlooked { path: package, reason, hint }),
+            // Whether the signature counts is for the trust store to say.
+            Ok(()) if self.of_user.is_some() && !is_signed(&package) => self.aside.push(package),
+            Ok(()) => self.candidates.push(unpacked_candidate(id, version, package, self.of_user)),
+        }
+    }
+}
+
+fn is_signed(package: &Path) -> bool {
+    Unpacked::read(package).is_ok_and(|unpacked| unpacked.signature.is_some())
 }
 
 fn not_installed(path: PathBuf) -> Overlooked {
     let hint = format!("`coldstart plugin install {}`", path.display());
     Overlooked { path, reason: "is packed, not installed".to_owned(), hint }
-}
-
-/// Unpacked packages lie in `PUBLISHER.NAME/VERSION/TRIPLE`, or `NAME/VERSION/TRIPLE` where nobody publishes them.
-fn packages_below(folder: &Path, candidates: &mut Vec<Candidate>, overlooked: &mut Vec<Overlooked>) {
-    let Some(id) = file_name(folder).filter(|id| id.split('.').all(is_kebab_case)) else { return };
-    for version_folder in sorted_entries(folder) {
-        let Some(version) = file_name(&version_folder).and_then(|name| Version::parse(name).ok()) else { continue };
-        for package in sorted_entries(&version_folder).into_iter().filter(|package| package.is_dir()) {
-            match fits_machine(&package) {
-                Ok(()) => candidates.push(unpacked_candidate(id, &version, package)),
-                Err((reason, hint)) => overlooked.push(Overlooked { path: package, reason, hint }),
-            }
-        }
-    }
 }
 
 fn file_name(path: &Path) -> Option<&str> {
@@ -145,12 +238,12 @@ fn sorted_entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Why an unpacked package is not for this machine, and what to do. What is damaged may fit: it is an error when meant.
-fn fits_machine(package: &Path) -> Result<(), (String, String)> {
+fn fits_machine(package: &Path, searched: &Path) -> Result<(), (String, String)> {
     let here = native_triple();
     if file_name(package) != Some(here.as_str()) {
         return Err((format!("is not for {here}"), format!("install the package for {here}")));
     }
-    is_safe(package)
+    is_safe_below(package, searched)
         .map_err(|reason| (format!("is ignored: {reason}"), "uninstall it and install it again".to_owned()))?;
     match Unpacked::read(package).map(|unpacked| unpacked.build.check_machine("")) {
         Ok(Err(error)) => Err((error.message, error.hint)),
@@ -158,11 +251,11 @@ fn fits_machine(package: &Path) -> Result<(), (String, String)> {
     }
 }
 
-fn unpacked_candidate(id: &str, version: &Version, package: PathBuf) -> Candidate {
+fn unpacked_candidate(id: &str, version: &Version, package: PathBuf, of_user: Option<u32>) -> Candidate {
     let name = id.rsplit('.').next().unwrap_or(id);
     let file = package.join(format!("lib/libcoldstart_{}.so", name.replace('-', "_")));
     let readable = Unpacked::read(&package).map(|_| ());
-    let mut candidate = candidate(Found { file, package: Some(package) });
+    let mut candidate = candidate(Found { file, package: Some(package), of_user });
     candidate.foreign = false;
     candidate.manifest = readable.and(candidate.manifest).and_then(|manifest| {
         if manifest.id() == id && manifest.version == *version {
@@ -176,8 +269,10 @@ fn unpacked_candidate(id: &str, version: &Version, package: PathBuf) -> Candidat
 
 fn candidate(found: Found) -> Candidate {
     let name = found.file.display().to_string();
-    let bytes = std::fs::read(&found.file)
-        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")));
+    // Whatever is no file, such as a pipe, could be read without end.
+    let is_file = std::fs::metadata(&found.file).is_ok_and(|metadata| metadata.is_file());
+    let read = if is_file { std::fs::read(&found.file) } else { Err(ErrorKind::NotFound.into()) };
+    let bytes = read.map_err(|error| unreadable(&name, &error));
     let foreign = bytes.as_ref().is_ok_and(|bytes| elf::lacks_section(bytes, SECTION));
     let manifest = bytes.and_then(|bytes| Ok(Manifest::read(&name, &bytes)?.0));
     Candidate { found, manifest, foreign }

@@ -2,16 +2,21 @@
 
 mod content;
 mod name;
+mod owner;
 
-pub use content::{Candidate, Content, Found, Overlooked, is_safe};
+pub use content::{Candidate, Content, Found, Overlooked, SEARCHED};
 pub use name::StrategyName;
+pub use owner::{SAFE, is_safe};
 
 use super::error::{PluginCode, PluginError};
 use super::load::{is_script, read_manifest};
 use super::manifest::Manifest;
 use crate::nearest::nearest;
+use crate::xdg;
 use content::content;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The folders that are searched, first match first.
 #[derive(Debug, Clone)]
@@ -24,20 +29,41 @@ impl SearchPath {
     /// folders beside the program. Never the current folder.
     pub fn new(named: &[PathBuf]) -> SearchPath {
         let mut folders = named.to_vec();
-        folders.extend(folders_in("COLDSTART_PLUGIN_PATH").unwrap_or_default());
-        let system =
-            folders_in("XDG_DATA_DIRS").unwrap_or_else(|| vec!["/usr/local/share".into(), "/usr/share".into()]);
+        folders.extend(folders_in("COLDSTART_PLUGIN_PATH"));
         folders.extend(user_folder());
-        folders.extend(system.into_iter().map(|folder| folder.join("coldstart/plugins")));
+        folders.extend(xdg::data_dirs().into_iter().map(|folder| folder.join("coldstart/plugins")));
         folders.extend(program_folders());
-        folders.retain(|folder| {
-            let absolute = folder.is_absolute();
-            if !absolute {
-                tracing::warn!("the plugin folder `{}` is ignored: only absolute paths are searched", folder.display());
-            }
-            absolute
-        });
         SearchPath { folders }
+    }
+
+    /// Warn of folders that are not searched, or not for everything.
+    pub fn warn_of_reservations(&self) {
+        let contents = self.contents();
+        let reservations = contents.iter().filter_map(|(folder, content)| content.reservation(folder));
+        reservations.for_each(warn_once);
+    }
+
+    /// Warn if a plugin is found before one of the program's own that the name means, too.
+    pub fn warn_if_shadowed(&self, found: &Found, name: &StrategyName, role: &str) {
+        if let Some(own) = self.shadowed(found, name, role) {
+            let (name, file, own) = (name.name(), found.file.display(), own.display());
+            warn_once(format!("`{name}` is `{file}`, which is found before the program's own `{own}`"));
+        }
+    }
+
+    /// The file of the program's own that a plugin is found before, if the name means both in that role.
+    pub fn shadowed(&self, found: &Found, name: &StrategyName, role: &str) -> Option<PathBuf> {
+        let own = program_folders();
+        if is_script(&found.file) || own.iter().any(|folder| found.file.starts_with(folder)) {
+            return None;
+        }
+        let candidates = own.iter().flat_map(|folder| content(folder).candidates().to_vec());
+        let meant = |candidate: Candidate| {
+            let (file, manifest) = (candidate.found.file, candidate.manifest.ok()?);
+            let fits = name.means(&manifest) && name.requirement().matches(&manifest.version);
+            (fits && manifest.roles.iter().any(|offered| offered == role)).then_some(file)
+        };
+        candidates.filter_map(meant).next()
     }
 
     /// The folders in order.
@@ -65,7 +91,7 @@ impl SearchPath {
             return script(name, role);
         }
         let wanted = StrategyName::parse(name)?;
-        let (mut unmet, mut overlooked) = (Vec::new(), Vec::new());
+        let (mut unmet, mut overlooked, mut reserved) = (Vec::new(), Vec::new(), Vec::new());
         for folder in &self.folders {
             let content = content(folder);
             if let Some(error) = unreadable(content.candidates(), &wanted) {
@@ -80,9 +106,15 @@ impl SearchPath {
                 return Ok(found);
             }
             overlooked.extend(content.overlooked().iter().cloned());
+            if content.left_aside().iter().any(|file| wanted.resembles(file) || wanted.resembles_package(file)) {
+                reserved.extend(content.reservation(folder));
+            }
         }
         let error =
             if unmet.is_empty() { self.not_found(name, &wanted, role) } else { role_or_version(name, role, &unmet) };
+        if let Some(reservation) = reserved.into_iter().next() {
+            return Err(error.with_hint(reservation));
+        }
         Err(match overlooked.iter().find(|overlooked| wanted.resembles_package(&overlooked.path)) {
             Some(Overlooked { path, reason, hint }) => {
                 error.with_hint(format!("`{}` {reason}: {hint}", path.display()))
@@ -99,25 +131,41 @@ impl SearchPath {
             .filter(|manifest| manifest.roles.iter().any(|offered| offered == role))
             .map(|manifest| manifest.name)
             .collect();
-        let searched: Vec<String> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
-        let message = format!("no plugin of that name in {}", searched.join(", "));
-        let error = PluginError::new(PluginCode::NotFound, name, message);
-        match nearest(wanted.name(), known.iter().map(String::as_str)) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        let error = PluginError::new(PluginCode::NotFound, name, "there is no plugin of that name");
+        let hint = match nearest(wanted.name(), known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => PluginCode::NotFound.hint().to_owned(),
+        };
+        error.with_hint(format!("{hint}\n{}", self.searched()))
+    }
+
+    /// Where was searched, in a line: folders that are not there are only counted.
+    fn searched(&self) -> String {
+        let contents = self.contents();
+        let (missing, there): (Vec<_>, Vec<_>) =
+            contents.iter().partition(|(_, content)| matches!(content, Content::Missing));
+        let told = there.iter().map(|(folder, content)| match content {
+            Content::Ignored(reason) => format!("not {} ({reason})", folder.display()),
+            _ => folder.display().to_string(),
+        });
+        let missing = match missing.len() {
+            0 => None,
+            1 => Some("1 folder that is not there".to_owned()),
+            n => Some(format!("{n} folders that are not there")),
+        };
+        format!("searched: {}", told.chain(missing).collect::<Vec<_>>().join(", "))
     }
 }
 
-fn folders_in(variable: &str) -> Option<Vec<PathBuf>> {
-    std::env::var_os(variable).map(|value| std::env::split_paths(&value).collect())
+/// The folders in a variable; it may end with a colon or hold two in a row.
+fn folders_in(variable: &str) -> Vec<PathBuf> {
+    let value = std::env::var_os(variable).unwrap_or_default();
+    std::env::split_paths(&value).filter(|folder| !folder.as_os_str().is_empty()).collect()
 }
 
 /// Where plugins are installed for this user.
 pub fn user_folder() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(home)?;
-    Some(data.join("coldstart/plugins"))
+    Some(xdg::data_home()?.join("coldstart/plugins"))
 }
 
 /// The folders that belong to the program.
@@ -134,7 +182,7 @@ fn script(file: &str, role: &str) -> Result<Found, PluginError> {
             .with_hint("the path of a script begins at the config's folder")
     })?;
     let (manifest, _) = read_manifest(Path::new(file), &bytes)?;
-    let found = Found { file: PathBuf::from(file), package: None };
+    let found = Found::named(Path::new(file));
     match manifest.roles.iter().any(|offered| offered == role) {
         true => Ok(found),
         false => Err(role_or_version(file, role, &[describe(&found, &manifest)])),
@@ -156,6 +204,14 @@ fn unreadable(candidates: &[Candidate], wanted: &StrategyName) -> Option<PluginE
     let broken =
         candidates.iter().find(|candidate| candidate.manifest.is_err() && wanted.resembles(&candidate.found.file))?;
     broken.manifest.as_ref().err().cloned()
+}
+
+/// Each warning once in a process, however often folders are searched.
+pub(in crate::plugin) fn warn_once(warning: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.clone()) {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn describe(found: &Found, manifest: &Manifest) -> String {

@@ -8,10 +8,10 @@ mod store;
 pub use store::{Signatory, TrustStore};
 
 use super::error::{PluginCode, PluginError};
-use super::load::read_manifest;
+use super::load::{read_manifest, unreadable};
 use super::manifest::Manifest;
 use super::package::{Key, Package, SignatureFile, Unpacked, sha256};
-use super::search::{Found, program_folders};
+use super::search::{Found, SAFE, program_folders, warn_once};
 use std::fmt;
 use std::path::Path;
 
@@ -67,18 +67,54 @@ impl fmt::Display for Trust {
 
 /// What is known of a file that was found, whose bytes have this manifest and hash.
 ///
-/// Errs with P005 if the library is revoked or a signature does not count, and with P006 if the library of an installed
-/// package is not the one that was packed.
+/// Errs with P005 if the library is revoked, a signature does not count, or nobody vouches for what lies in another user's
+/// folder; and with P006 if the library of an installed package is not the one that was packed. A trust store that cannot be
+/// relied on is an error for all but the program's own plugins: whoever has changed those has changed the program.
 pub fn judge(found: &Found, manifest: &Manifest, sha256: &str, store: &TrustStore) -> Result<Trust, PluginError> {
     let name = found.file.display().to_string();
-    store.check_revoked(&name, sha256)?;
-    let Some(folder) = &found.package else { return Ok(unsigned(&found.file)) };
+    if found.package.is_none() && unsigned(&found.file) == Trust::Shipped {
+        return match store.signatories() {
+            Ok(_) => store.check_revoked(&name, sha256).map(|()| Trust::Shipped),
+            Err(error) => {
+                let warning =
+                    format!("`{}`: {}; the program's own strategies need no trust store", error.plugin, error.message);
+                // What cannot even be seen, in somebody else's home, is likely nothing.
+                if store.is_in_reach() {
+                    warn_once(warning)
+                } else {
+                    tracing::info!("{warning}")
+                }
+                Ok(Trust::Shipped)
+            }
+        };
+    }
+    let trust = judge_foreign(found, &name, manifest, sha256, store)?;
+    match (found.of_user, &trust) {
+        (Some(user), Trust::Unsigned) => {
+            let message = format!("lies in a folder of user {user}, and no key vouches for it");
+            let hint = format!("if you rely on that user, name the folder in {SAFE}");
+            Err(PluginError::new(PluginCode::Signature, name, message).with_hint(hint))
+        }
+        _ => Ok(trust),
+    }
+}
+
+/// The same for a file that did not come with the program.
+fn judge_foreign(
+    found: &Found,
+    name: &str,
+    manifest: &Manifest,
+    sha256: &str,
+    store: &TrustStore,
+) -> Result<Trust, PluginError> {
+    store.check_revoked(name, sha256)?;
+    let Some(folder) = &found.package else { return Ok(Trust::Unsigned) };
     let unpacked = Unpacked::read(folder)?;
     let path = found.file.strip_prefix(folder).unwrap_or(&found.file).display().to_string();
-    unpacked.check_file(&name, &path, sha256.trim_start_matches("sha256:"))?;
+    unpacked.check_file(name, &path, sha256.trim_start_matches("sha256:"))?;
     match &unpacked.signature {
         Some(signature) => store.vouch(&folder.display().to_string(), manifest, &unpacked.checksums, signature),
-        None => Ok(unsigned(&found.file)),
+        None => Ok(Trust::Unsigned),
     }
 }
 
@@ -93,7 +129,11 @@ pub fn judge_package(name: &str, package: &Package, store: &TrustStore) -> Resul
 
 /// Errs with P005 unless a package is signed with this very key, whatever else the trust store says.
 pub fn check_key(name: &str, package: &Package, key: &Key) -> Result<(), PluginError> {
-    let refuse = |message: String| Err(PluginError::new(PluginCode::Signature, name, message));
+    let refuse = |message: String| {
+        let error = PluginError::new(PluginCode::Signature, name, message);
+        Err(error
+            .with_hint("`--key` takes the public key of whoever signed the package: ask its author for one that fits"))
+    };
     let Some(signature) = package.signature() else { return refuse("is not signed".to_owned()) };
     let signature = SignatureFile::parse(name, signature)?;
     match key.fits(&signature, package.checksums()) {
@@ -119,8 +159,7 @@ pub struct Look {
 /// Read a file and judge it.
 pub fn look(found: &Found, store: &TrustStore) -> Result<Look, PluginError> {
     let name = found.file.display().to_string();
-    let bytes = std::fs::read(&found.file)
-        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(&found.file).map_err(|error| unreadable(&name, &error))?;
     let (manifest, _) = read_manifest(&found.file, &bytes)?;
     let sha256 = sha256(&bytes);
     let trust = judge(found, &manifest, &sha256, store)?;
@@ -138,7 +177,7 @@ fn unsigned(file: &Path) -> Trust {
 impl TrustStore {
     /// Errs with P005 if a lab says that this library must not be used any more.
     pub fn check_revoked(&self, name: &str, sha256: &str) -> Result<(), PluginError> {
-        match self.signatories().iter().find(|signatory| signatory.revoked.iter().any(|hash| hash == sha256)) {
+        match self.signatories()?.iter().find(|signatory| signatory.revoked.iter().any(|hash| hash == sha256)) {
             Some(Signatory { lab, .. }) => {
                 let message = format!("the trust file of `{lab}` revokes this library");
                 Err(PluginError::new(PluginCode::Signature, name, message)
@@ -155,7 +194,7 @@ impl TrustStore {
         let refuse =
             |message: String, hint: String| Err(PluginError::new(PluginCode::Signature, name, message).with_hint(hint));
         let known: Vec<(&Signatory, &Key)> =
-            self.signatories().iter().filter_map(|known| Some((known, known.key_of(id)?))).collect();
+            self.signatories()?.iter().filter_map(|known| Some((known, known.key_of(id)?))).collect();
         if known.is_empty() {
             let message = format!("is signed with the key {id}, which is not in the trust store");
             let names = suggested_names(manifest);

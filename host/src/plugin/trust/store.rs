@@ -5,6 +5,7 @@ use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::manifest::is_kebab_case;
 use crate::plugin::package::{Key, PackageError, make_folder, write_atomically};
 use crate::plugin::search::is_safe;
+use crate::xdg;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,7 +106,7 @@ impl Signatory {
 
 fn malformed(file: &Path, problem: &str) -> PluginError {
     PluginError::new(PluginCode::Signature, file.display().to_string(), format!("is no trust file: {problem}"))
-        .with_hint("mend the file; until then no plugin is trusted")
+        .with_hint("mend the file; until then only the program's own strategies run")
 }
 
 fn is_pattern(pattern: &str) -> bool {
@@ -138,68 +139,76 @@ fn last_day(text: &str) -> Option<i64> {
 }
 
 /// Every lab that the user trusts.
+///
+/// A store that cannot be looked at is no empty one, for it might revoke something: whoever asks it gets the reason as an error.
 #[derive(Debug, Clone)]
 pub struct TrustStore {
     folder: PathBuf,
-    signatories: Vec<Signatory>,
+    signatories: Result<Vec<Signatory>, PluginError>,
 }
 
 impl TrustStore {
-    /// The user's store: coldstart/trust under `XDG_CONFIG_HOME`, or else under `~/.config`. It may be empty; one that is
-    /// damaged, or that others can write to, is an error (P005).
-    pub fn open() -> Result<TrustStore, PluginError> {
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
-        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-        match config.or_else(home) {
+    /// The user's store: coldstart/trust under `XDG_CONFIG_HOME`, or else under `~/.config`. It may be empty, and is where
+    /// there is neither. One that cannot be read, is damaged, or that others can write to, errs when it is asked (P005).
+    pub fn open() -> TrustStore {
+        match xdg::config_home() {
             Some(config) => TrustStore::at(&config.join("coldstart/trust")),
-            None => Ok(TrustStore { folder: PathBuf::new(), signatories: Vec::new() }),
+            None => TrustStore { folder: PathBuf::new(), signatories: Ok(Vec::new()) },
         }
     }
 
     /// The store in a folder.
-    pub fn at(folder: &Path) -> Result<TrustStore, PluginError> {
-        let refuse = |problem: String| {
-            PluginError::new(PluginCode::Signature, folder.display().to_string(), format!("the trust store {problem}"))
-                .with_hint("make it a folder that you alone can write to")
-        };
-        let mut signatories = Vec::new();
-        // A store that cannot be looked at is no empty one: it might revoke something.
-        if folder.try_exists().map_err(|error| refuse(format!("cannot be read: {error}")))? {
-            is_safe(folder).map_err(|reason| refuse(format!("cannot be relied on: {reason}")))?;
-            let entries = std::fs::read_dir(folder).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-            files.sort();
-            for file in files {
-                let bytes = std::fs::read(&file).map_err(|error| malformed(&file, &error.to_string()))?;
-                signatories.push(Signatory::parse(&file, &bytes)?);
-            }
-        }
-        Ok(TrustStore { folder: folder.to_owned(), signatories })
+    pub fn at(folder: &Path) -> TrustStore {
+        TrustStore { folder: folder.to_owned(), signatories: read(folder) }
     }
 
-    /// The files, sorted by name.
-    pub fn signatories(&self) -> &[Signatory] {
-        &self.signatories
+    /// The files, sorted by name; errs with P005 if the store cannot be relied on.
+    pub fn signatories(&self) -> Result<&[Signatory], PluginError> {
+        self.signatories.as_deref().map_err(PluginError::clone)
     }
 
-    /// Trust a key. A key that the lab has already gets the new names and date; another key gets a file beside the first.
+    /// Whether its folder can be looked at.
+    pub fn is_in_reach(&self) -> bool {
+        std::fs::read_dir(&self.folder).is_ok()
+    }
+
+    /// What is known of a lab, in a file for each of its keys.
+    pub fn lab(&self, lab: &str) -> Result<Vec<&Signatory>, PluginError> {
+        Ok(self.signatories()?.iter().filter(|known| known.lab == lab).collect())
+    }
+
+    /// Trust a key. A key that the lab has already gets the new names and date; another key gets a file beside the first, or
+    /// takes the place of all that the lab has where it is to `replace` it. What the lab revokes stays revoked.
     pub fn add(
         &mut self,
         lab: &str,
         key: Key,
         may_sign: &[String],
         expires: Option<&str>,
+        replace: bool,
     ) -> Result<PathBuf, PackageError> {
         if !is_kebab_case(lab) {
             return Err(PluginError::new(PluginCode::Signature, lab, "is no name for a lab")
                 .with_hint("lower-case words with hyphens between them, such as `some-lab`")
                 .into());
         }
-        let has_it = |known: &&Signatory| known.lab == lab && matches!(known.keys.as_slice(), [one] if *one == key);
-        let known = self.signatories.iter().find(has_it);
-        let file = known.map_or_else(|| self.free_file(lab), |known| known.file.clone());
-        let revoked = known.map_or_else(Vec::new, |known| known.revoked.clone());
+        if self.folder.as_os_str().is_empty() {
+            let error = PluginError::new(PluginCode::Signature, lab, "there is no folder to keep the key in");
+            return Err(error.with_hint("set HOME or XDG_CONFIG_HOME to an absolute folder").into());
+        }
+        let has_it = |known: &Signatory| matches!(known.keys.as_slice(), [one] if *one == key);
+        let mut old = self.lab(lab)?;
+        old.retain(|known| replace || has_it(known));
+        let file = match old.first() {
+            _ if replace => self.folder.join(format!("{lab}.toml")),
+            Some(known) => known.file.clone(),
+            None => self.free_file(lab),
+        };
+        let mut revoked: Vec<String> = old.iter().flat_map(|known| known.revoked.iter().cloned()).collect();
+        revoked.sort_unstable();
+        revoked.dedup();
+        let gone: Vec<PathBuf> =
+            old.iter().map(|known| known.file.clone()).filter(|other| replace && *other != file).collect();
         let signatory = Signatory {
             lab: lab.to_owned(),
             file: file.clone(),
@@ -213,7 +222,10 @@ impl TrustStore {
         Signatory::parse(&file, text.as_bytes())?;
         make_folder(&self.folder)?;
         write_atomically(&file, text.as_bytes())?;
-        *self = TrustStore::at(&self.folder)?;
+        for other in gone {
+            std::fs::remove_file(&other).map_err(PackageError::file("remove", &other))?;
+        }
+        *self = TrustStore::at(&self.folder);
         Ok(file)
     }
 
@@ -225,11 +237,11 @@ impl TrustStore {
 
     /// Trust no key of a lab any more: its files, which are gone. Errs if there is no such lab.
     pub fn remove(&mut self, lab: &str) -> Result<Vec<PathBuf>, PackageError> {
-        let (gone, kept): (Vec<_>, Vec<_>) = self.signatories.drain(..).partition(|known| known.lab == lab);
-        self.signatories = kept;
+        let all = self.signatories()?.to_vec();
+        let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|known| known.lab == lab);
         if gone.is_empty() {
             let error = PluginError::new(PluginCode::Signature, lab, "no lab of that name is trusted");
-            let near = nearest(lab, self.signatories.iter().map(|known| known.lab.as_str()));
+            let near = nearest(lab, kept.iter().map(|known| known.lab.as_str()));
             let hint =
                 near.map_or("see `coldstart plugin trust list`".to_owned(), |near| format!("did you mean `{near}`?"));
             return Err(error.with_hint(hint).into());
@@ -237,9 +249,37 @@ impl TrustStore {
         for Signatory { file, .. } in &gone {
             std::fs::remove_file(file).map_err(PackageError::file("remove", file))?;
         }
+        self.signatories = Ok(kept);
         Ok(gone.into_iter().map(|known| known.file).collect())
     }
 }
+
+/// Every file of a store.
+fn read(folder: &Path) -> Result<Vec<Signatory>, PluginError> {
+    let refuse = |problem: String, hint: &str| {
+        let name = folder.display().to_string();
+        PluginError::new(PluginCode::Signature, name, format!("the trust store {problem}")).with_hint(hint)
+    };
+    let unreadable = |error: std::io::Error| refuse(format!("cannot be read: {error}"), ELSEWHERE);
+    if !folder.try_exists().map_err(unreadable)? {
+        return Ok(Vec::new());
+    }
+    let hint = format!("make it a folder that you alone can write to, or {ELSEWHERE}");
+    is_safe(folder).map_err(|reason| refuse(format!("cannot be relied on: {reason}"), &hint))?;
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    let signatory = |file: PathBuf| {
+        let bytes = std::fs::read(&file).map_err(|error| malformed(&file, &error.to_string()))?;
+        Signatory::parse(&file, &bytes)
+    };
+    files.into_iter().map(signatory).collect()
+}
+
+/// What to do where the folder is somebody else's affair.
+const ELSEWHERE: &str =
+    "set XDG_CONFIG_HOME to a folder of your own; the strategies that come with the program need none";
 
 #[cfg(test)]
 mod tests {
@@ -324,24 +364,30 @@ mod tests {
     #[test]
     fn labs_come_and_go() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = TrustStore::at(&folder.path().join("trust")).unwrap();
+        let mut store = TrustStore::at(&folder.path().join("trust"));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let key = || Key::parse(KEY).unwrap();
         let other = || Key::parse("RWRf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3").unwrap();
-        assert!(store.add("lab", key(), &names(&["lab/*"]), None).unwrap().ends_with("lab.toml"));
-        assert!(store.add("lab", other(), &names(&["lab/*"]), Some("2027-01-31")).unwrap().ends_with("lab.2.toml"));
-        assert!(store.add("lab", key(), &names(&["lab/x"]), None).unwrap().ends_with("lab.toml"));
-        assert_eq!(store.signatories().len(), 2);
-        assert!(store.signatories().iter().any(|known| known.may_sign("lab/x") && !known.may_sign("lab/y")));
+        assert!(store.add("lab", key(), &names(&["lab/*"]), None, false).unwrap().ends_with("lab.toml"));
+        assert!(
+            store.add("lab", other(), &names(&["lab/*"]), Some("2027-01-31"), false).unwrap().ends_with("lab.2.toml")
+        );
+        assert!(store.add("lab", key(), &names(&["lab/x"]), None, false).unwrap().ends_with("lab.toml"));
+        assert_eq!(store.signatories().unwrap().len(), 2);
+        assert!(store.signatories().unwrap().iter().any(|known| known.may_sign("lab/x") && !known.may_sign("lab/y")));
         for (lab, names, expires) in
             [("Lab", names(&["x"]), None), ("b", names(&["x y"]), None), ("b", names(&["x"]), Some("x"))]
         {
-            assert!(store.add(lab, key(), &names, expires).is_err());
+            assert!(store.add(lab, key(), &names, expires, false).is_err());
         }
+        assert!(store.add("lab", other(), &names(&["lab/z"]), None, true).unwrap().ends_with("trust/lab.toml"));
+        assert_eq!(store.signatories().unwrap().len(), 1);
+        assert!(store.add("lab", key(), &names(&["lab/x"]), None, false).is_ok());
         assert!(store.remove("la").unwrap_err().to_string().contains("no lab of that name"));
         assert_eq!(store.remove("lab").unwrap().len(), 2);
         assert!(
-            store.signatories().is_empty() && std::fs::read_dir(folder.path().join("trust")).unwrap().next().is_none()
+            store.signatories().unwrap().is_empty()
+                && std::fs::read_dir(folder.path().join("trust")).unwrap().next().is_none()
         );
     }
 }

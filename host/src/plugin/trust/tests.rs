@@ -28,11 +28,11 @@ impl Keys {
     }
 
     fn store(&self, entries: &[(&str, &str, &str, Option<&str>)]) -> TrustStore {
-        let mut store = TrustStore::at(&self.folder.path().join("trust")).unwrap();
-        let known: Vec<String> = store.signatories().iter().map(|known| known.lab.clone()).collect();
+        let mut store = TrustStore::at(&self.folder.path().join("trust"));
+        let known: Vec<String> = store.signatories().unwrap().iter().map(|known| known.lab.clone()).collect();
         known.iter().for_each(|lab| drop(store.remove(lab)));
         for (lab, key, pattern, expires) in entries {
-            store.add(lab, self.public(key), &[(*pattern).to_owned()], *expires).unwrap();
+            store.add(lab, self.public(key), &[(*pattern).to_owned()], *expires, false).unwrap();
         }
         store
     }
@@ -74,11 +74,11 @@ fn a_signature_counts_only_if_everything_about_it_does() {
 fn a_revoked_library_is_refused_whoever_signed_it() {
     let keys = Keys::new(&["ours", "theirs"]);
     let store = keys.store(&[("a", "ours", "lab/*", None), ("b", "theirs", "b/*", None)]);
-    let file = store.signatories()[1].file.clone();
+    let file = store.signatories().unwrap()[1].file.clone();
     let signed = keys.signed("ours");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}revoked = [\"{}\"]\n", signed.build.sha256)).unwrap();
-    let store = TrustStore::at(&keys.folder.path().join("trust")).unwrap();
+    let store = TrustStore::at(&keys.folder.path().join("trust"));
     for package in [signed, package("lab", "toy", "1.0.0")] {
         let error = judge_package("toy.csp", &package, &store).unwrap_err();
         assert!(error.code == PluginCode::Signature && error.message.contains("trust file of `b` revokes"), "{error}");
@@ -118,7 +118,7 @@ fn an_installed_package_that_was_changed_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let folder = install("toy.csp", &signed, home.path(), &store, false).unwrap().folder;
         change(&folder);
-        let found = Found { file: folder.join("lib/libcoldstart_toy.so"), package: Some(folder) };
+        let found = Found { file: folder.join("lib/libcoldstart_toy.so"), package: Some(folder), of_user: None };
         let looked = look(&found, &store);
         match expected {
             None => assert!(matches!(looked.unwrap().trust, Trust::Signed { .. }), "{what}"),

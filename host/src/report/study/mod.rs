@@ -11,6 +11,7 @@ mod figures;
 pub(super) mod fixture;
 mod page;
 mod plan;
+mod plugins;
 mod ranking;
 mod sentences;
 mod sizers;

@@ -17,7 +17,7 @@ use crate::report::run::Run;
 /// Longer tables are cut on the page; their CSV is whole.
 const MOST_ROWS: usize = 2000;
 /// The table of runs is what every point is looked up in.
-const OPEN: [&str; 4] = ["budgets", "ranking", "initial-sets", "runs"];
+const OPEN: [&str; 5] = ["budgets", "ranking", "initial-sets", "runs", "plugins"];
 
 /// The whole page as HTML; it will stand at `html`.
 pub(super) fn render(

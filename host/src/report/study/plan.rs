@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::plugins;
 use crate::report::ReportError;
 use crate::report::files::parse_json;
 use crate::report::run::{Run, Status, read_numbers};
@@ -231,6 +232,7 @@ impl Study {
         let oracles: BTreeSet<&str> =
             plugins.filter(|plugin| plugin.oracle).map(|plugin| plugin.name.as_str()).collect();
         let oracle = |name| format!("the strategy `{name}` is an oracle: it reads labels that nobody has paid for");
-        self.problems.iter().cloned().chain(oracles.into_iter().map(oracle)).chain(unfinished.map(note)).collect()
+        let plugins = oracles.into_iter().map(oracle).chain(plugins::notes(self));
+        self.problems.iter().cloned().chain(plugins).chain(unfinished.map(note)).collect()
     }
 }

@@ -4,6 +4,7 @@ use super::Analysed;
 use super::arms::{Arm, Facet, LOW_BUDGET, SIZE_AXIS};
 use super::compare::{self, Quantity, Test, all_pairs, efficiencies, family, penalties, with_baseline};
 use super::plan::Study;
+use super::plugins::plugins;
 use super::starts::{initial_sets, sizers};
 use super::table::{Table, Value};
 use crate::report::Metrics;
@@ -29,6 +30,8 @@ pub(super) fn all(study: &Study, analysed: &[Analysed]) -> Vec<Table> {
     if analysed.iter().all(|facet| facet.facet.name.is_empty()) {
         tables.iter_mut().for_each(Table::drop_first_column);
     }
+    // The files are the study's, not a facet's.
+    tables.extend(Some(plugins(study)).filter(|table| table.len() > 0));
     tables
 }
 

@@ -443,3 +443,25 @@ fn a_browser_shows_the_run_behind_a_point() {
         dom.split("<tr").filter(|row| row.starts_with(" hidden") && row.contains("entropy, initial.size 20")).count();
     assert!(hidden > 5, "the filter left rows of `entropy`: {hidden} hidden");
 }
+
+/// FLIP has two sizes, three strategies and five seeds: 30 runs, all of which begin with `random`.
+#[test]
+fn a_study_names_the_plugins_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = FLIP.write(folder.path());
+    let problems = report(&dir).problems;
+    let table = table(&dir, "plugins.csv");
+    let rows: Vec<&str> = table.lines().collect();
+    let key = "signed with the key E7620F1842B4E81F";
+    let expected = [
+        "plugin,version,roles,runs,signer,sha256".to_owned(),
+        "lab/entropy,1.0.0,query,10,unsigned,sha256:beef".to_owned(),
+        format!("lab/margin,1.0.0,query,8,{key},sha256:beef"),
+        format!("lab/margin,1.0.0,query,2,{key},sha256:f00d"),
+        "lab/random,1.0.0,\"initial, query\",30,\"unsigned, came with the program\",sha256:beef".to_owned(),
+    ];
+    assert_eq!(rows, expected);
+    let page = page(&dir);
+    let note = "the plugin `lab/margin` was not the same file in all runs: there are 2";
+    assert!(page.contains("sha256:f00d") && page.contains(key) && problems.contains(&note.to_owned()));
+}

@@ -2,14 +2,14 @@
 
 use crate::cli::commands::print_json;
 use crate::cli::problem::Problem;
-use crate::plugin::SearchPath;
 use crate::plugin::doctor::{Diagnosis, diagnose};
 use crate::plugin::trust::TrustStore;
+use crate::plugin::{SEARCHED, SearchPath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `coldstart plugin doctor [NAME]`.
 pub fn doctor(name: Option<&str>, as_json: bool) -> Result<(), Problem> {
-    let (search, store) = (SearchPath::new(&[]), TrustStore::open()?);
+    let (search, store) = (SearchPath::new(&[]), TrustStore::open());
     let names = match name {
         Some(name) => BTreeSet::from([name.to_owned()]),
         None => names(&search),
@@ -52,16 +52,13 @@ fn print_all(name: &str, diagnosis: &Diagnosis) {
 }
 
 fn print_folders(search: &SearchPath) {
-    use crate::plugin::Content;
     for (folder, content) in search.contents() {
-        let state = match &content {
-            Content::Missing => "missing".to_owned(),
-            Content::Ignored(reason) => format!("ignored: {reason}"),
-            Content::Searched { candidates, .. } => {
-                format!("{} plugins", candidates.iter().filter(|candidate| !candidate.is_foreign()).count())
-            }
-        };
-        outln!("{}: {state}", folder.display());
+        let plugins = content.candidates().iter().filter(|candidate| !candidate.is_foreign()).count();
+        match (plugins, content.state()) {
+            (0, state) => outln!("{}: {state}", folder.display()),
+            (_, state) if state == SEARCHED => outln!("{}: {plugins} plugins", folder.display()),
+            (_, state) => outln!("{}: {plugins} plugins, {state}", folder.display()),
+        }
         content.overlooked().iter().for_each(|o| outln!("  {} {}: {}", o.path.display(), o.reason, o.hint));
     }
     outln!("");
@@ -70,7 +67,10 @@ fn print_folders(search: &SearchPath) {
 fn print_choices(name: &str, diagnosis: &Diagnosis) {
     for choice in &diagnosis.choices {
         match (&choice.file, &choice.problem) {
-            (Some(file), _) => outln!("`{name}` as {} strategy: {}", choice.role, file.display()),
+            (Some(file), _) => {
+                let shadows = choice.shadows.as_deref().map(|own| format!(";{}", super::instead_of(own)));
+                outln!("`{name}` as {} strategy: {}{}", choice.role, file.display(), shadows.unwrap_or_default());
+            }
             (None, problem) => {
                 outln!("`{name}` as {} strategy: {}", choice.role, problem.as_deref().unwrap_or("none"))
             }

@@ -1,6 +1,7 @@
 //! `coldstart plugin install`, `uninstall` and `lock`.
 
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::config;
 use crate::plugin::install::{self, Installed};
 use crate::plugin::lock::{LOCK, Lock, LockedPlugin, Use};
@@ -11,18 +12,34 @@ use std::path::{Path, PathBuf};
 
 /// `coldstart plugin install FILE|URL|DIR`.
 pub fn install(place: &str, allow_unsigned: bool) -> Result<(), Problem> {
-    let (store, into) = (TrustStore::open()?, install::folder()?);
+    let (store, into) = (TrustStore::open(), install::folder()?);
     if install::is_url(place) {
         let file = install::fetch(place)?;
         let package = Package::read_file(file.path()).map_err(|error| named(error, place))?;
-        say(&install::install(place, &package, &into, &store, allow_unsigned)?);
+        say(&install::install(place, &package, &into, &store, allow_unsigned).map_err(not_installed)?);
         return Ok(());
+    }
+    // A folder of packages serves, too.
+    if !Path::new(place).is_dir() {
+        existing(Path::new(place), Wanted::File)?;
     }
     for file in install::packages_at(Path::new(place), &native_triple())? {
         let package = Package::read_file(&file)?;
-        say(&install::install(&file.display().to_string(), &package, &into, &store, allow_unsigned)?);
+        let installed = install::install(&file.display().to_string(), &package, &into, &store, allow_unsigned);
+        say(&installed.map_err(not_installed)?);
     }
     Ok(())
+}
+
+/// What the user's folder cannot take may go elsewhere.
+fn not_installed(error: PackageError) -> Problem {
+    match &error {
+        PackageError::File { .. } => {
+            let hint = "set XDG_DATA_HOME to a folder that you can write to, in later commands, too";
+            Problem::failed(&error, Some(hint.to_owned()))
+        }
+        _ => error.into(),
+    }
 }
 
 /// Nobody knows the temporary file.
@@ -51,13 +68,14 @@ pub fn uninstall(name: &str) -> Result<(), Problem> {
 
 /// `coldstart plugin lock CONFIG...`.
 pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
+    configs.iter().chain(packages).try_for_each(|file| existing(file, Wanted::File))?;
     let folder = |config: &Path| config.parent().map(Path::to_owned).unwrap_or_default();
     let Some(first) = configs.first() else { return Ok(()) };
     if let Some(other) = configs.iter().find(|config| folder(config) != folder(first)) {
         let message = format!("`{}` and `{}` lie in different folders", first.display(), other.display());
         return Err(Problem::usage(message, Some(format!("each folder has a {LOCK} of its own"))));
     }
-    let store = TrustStore::open()?;
+    let store = TrustStore::open();
     let mut lock = Lock::beside(first)?.unwrap_or_else(|| Lock::new(Vec::new()));
     let mut all = Vec::new();
     for file in configs {

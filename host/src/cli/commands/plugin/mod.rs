@@ -14,7 +14,7 @@ use crate::cli::args::{Args, Plugin};
 use crate::cli::problem::Problem;
 use crate::plugin::package::{Build, EXTENSION, Package};
 use crate::plugin::trust::{Trust, TrustStore, judge, judge_package, look};
-use crate::plugin::{CODES, Candidate, Found, Manifest, PluginCode, PluginError, SearchPath};
+use crate::plugin::{CODES, Candidate, Found, Manifest, PluginCode, PluginError, SearchPath, StrategyName};
 use coldstart_plugin_api::Role;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -55,11 +55,13 @@ fn list(as_json: bool) {
     let search = SearchPath::new(&[]);
     let candidates = search.candidates();
     let store = TrustStore::open();
-    let trust_of = |candidate: &Candidate| -> Result<Trust, PluginError> {
-        Ok(look(&candidate.found, store.as_ref().map_err(PluginError::clone)?)?.trust)
-    };
+    let trust_of = |candidate: &Candidate| Ok(look(&candidate.found, &store)?.trust);
     if as_json {
-        let rows = candidates.iter().map(|candidate| candidate_json(candidate, trust_of(candidate)));
+        let rows = candidates.iter().map(|candidate| {
+            let mut row = candidate_json(candidate, trust_of(candidate));
+            row["shadows"] = shadowed_by(&search, candidate).map(|(_, own)| own).into();
+            row
+        });
         return print_json(&rows.collect::<Vec<_>>());
     }
     let row = |name: &str, version: &str, roles: &str, trust: &str, rest: &str| {
@@ -79,9 +81,30 @@ fn list(as_json: bool) {
     if candidates.is_empty() {
         errln!("no plugins in {}", shown(search.folders()));
     }
-    for (_, content) in search.contents() {
+    for (name, own) in candidates.iter().filter_map(|candidate| shadowed_by(&search, candidate)) {
+        errln!("`{name}`{}", instead_of(Path::new(&own)));
+    }
+    for (folder, content) in search.contents() {
+        content.reservation(&folder).iter().for_each(|reservation| errln!("{reservation}"));
         content.overlooked().iter().for_each(|o| errln!("{} {}: {}", o.path.display(), o.reason, o.hint));
     }
+}
+
+/// The name that means a candidate instead of a file of the program's own, and that file.
+fn shadowed_by(search: &SearchPath, candidate: &Candidate) -> Option<(String, String)> {
+    let manifest = candidate.manifest.as_ref().ok()?;
+    let name = StrategyName::parse(&manifest.name).ok()?;
+    let shadowed = |role: &String| {
+        let own = search.shadowed(&candidate.found, &name, role)?;
+        search.resolve(name.name(), role).is_ok_and(|found| found == candidate.found).then_some(own)
+    };
+    let own = manifest.roles.iter().find_map(shadowed)?;
+    Some((manifest.name.clone(), own.display().to_string()))
+}
+
+/// For the end of a sentence about a plugin that is found before one of the program's own.
+fn instead_of(own: &Path) -> String {
+    format!(" is found before the program's own {}", own.display())
 }
 
 fn shown(folders: &[PathBuf]) -> String {
@@ -89,7 +112,7 @@ fn shown(folders: &[PathBuf]) -> String {
 }
 
 fn candidate_json(candidate: &Candidate, trust: Result<Trust, PluginError>) -> Value {
-    let Found { file, package } = &candidate.found;
+    let Found { file, package, .. } = &candidate.found;
     match &candidate.manifest {
         Ok(manifest) => json!({"file": file, "package": package, "manifest": manifest, "trust": trust_json(trust)}),
         Err(error) => json!({"file": file, "error": error.to_string(), "code": error.code.id(), "hint": error.hint}),
@@ -130,17 +153,19 @@ fn info(plugin: &str, as_json: bool) -> Result<(), Problem> {
 
 fn shown_package(file: &Path) -> Result<Shown, Problem> {
     let package = Package::read_file(file)?;
-    let trust = TrustStore::open().and_then(|store| judge_package(&file.display().to_string(), &package, &store));
+    let trust = judge_package(&file.display().to_string(), &package, &TrustStore::open());
     Ok(Shown { file: file.to_owned(), manifest: package.manifest, build: package.build, trust })
 }
 
 fn shown_library(found: Found) -> Result<Shown, Problem> {
     let name = found.file.display().to_string();
-    let bytes = std::fs::read(&found.file)
-        .map_err(|error| PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}")))?;
+    let bytes = std::fs::read(&found.file).map_err(|error| {
+        let error = PluginError::new(PluginCode::Library, &name, format!("cannot be read: {error}"));
+        error.with_hint("is it a file, and may you read it?")
+    })?;
     let (manifest, _) = Manifest::read(&name, &bytes)?;
     let build = Build::measure(&name, &bytes, None)?;
-    let trust = TrustStore::open().and_then(|store| judge(&found, &manifest, &build.sha256, &store));
+    let trust = judge(&found, &manifest, &build.sha256, &TrustStore::open());
     Ok(Shown { file: found.file, manifest, build, trust })
 }
 
@@ -148,7 +173,7 @@ fn shown_library(found: Found) -> Result<Shown, Problem> {
 fn find(plugin: &str) -> Result<Found, PluginError> {
     let file = Path::new(plugin);
     if file.is_file() {
-        return Ok(Found { file: file.to_owned(), package: None });
+        return Ok(Found::named(file));
     }
     let search = SearchPath::new(&[]);
     let in_role = |role: Role| search.resolve(plugin, role.name());

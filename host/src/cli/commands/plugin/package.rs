@@ -2,6 +2,7 @@
 
 use crate::cli::args::{Keys, Pack};
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing, make_folder, make_folder_of};
 use crate::plugin::package::{Extras, Key, Package, PackageError, Signer, new_keys, write_atomically};
 use crate::plugin::trust::{Trust, TrustStore, check_key, judge_package};
 use crate::plugin::{Manifest, PluginCode, PluginError};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// `coldstart plugin pack LIBRARY`.
 pub fn pack(args: &Pack) -> Result<(), Problem> {
+    existing(&args.library, Wanted::File)?;
     let name = args.library.display().to_string();
     let library = read(&args.library)?;
     let manifest = Manifest::read_of_any_machine(&name, &library)?;
@@ -32,6 +34,7 @@ pub fn pack(args: &Pack) -> Result<(), Problem> {
         cpu: args.cpu.clone(),
     };
     let package = Package::pack(&name, library, extras)?;
+    make_folder(&args.output)?;
     let file = args.output.join(package.file_name());
     write_atomically(&file, &package.to_bytes(&name)?)?;
     errln!("{}", summary(&package));
@@ -41,6 +44,7 @@ pub fn pack(args: &Pack) -> Result<(), Problem> {
 
 /// `coldstart plugin sign PACKAGE`.
 pub fn sign(file: &Path, key: &Path) -> Result<(), Problem> {
+    [file, key].into_iter().try_for_each(|typed| existing(typed, Wanted::File))?;
     let mut package = Package::read_file(file)?;
     let signer = Signer::read(key, || password("Password: "))?;
     package.sign(&signer)?;
@@ -51,6 +55,7 @@ pub fn sign(file: &Path, key: &Path) -> Result<(), Problem> {
 
 /// `coldstart plugin verify PACKAGE`.
 pub fn verify(file: &Path, key: Option<&Path>) -> Result<(), Problem> {
+    existing(file, Wanted::File)?;
     let name = file.display().to_string();
     let package = Package::read_file(file)?;
     let signer = match key {
@@ -59,10 +64,11 @@ pub fn verify(file: &Path, key: Option<&Path>) -> Result<(), Problem> {
             check_key(&name, &package, &key)?;
             format!("signed with the key {}", key.id)
         }
-        None => match judge_package(&name, &package, &TrustStore::open()?)? {
+        None => match judge_package(&name, &package, &TrustStore::open())? {
             Trust::Signed { lab, key } => format!("signed by {lab} with the key {key}"),
             Trust::Shipped | Trust::Unsigned => {
-                return Err(PluginError::new(PluginCode::Signature, &name, "is not signed").into());
+                let error = PluginError::new(PluginCode::Signature, &name, "is not signed");
+                return Err(error.with_hint("its author signs it with `coldstart plugin sign`").into());
             }
         },
     };
@@ -72,20 +78,37 @@ pub fn verify(file: &Path, key: Option<&Path>) -> Result<(), Problem> {
 
 /// `coldstart plugin keys new FILE`.
 pub fn keys(command: &Keys) -> Result<(), Problem> {
-    let Keys::New { file } = command;
-    let refuse = |error| Problem::from(PackageError::file("ask for the password of", file)(error));
-    let secret = password("Password (none if empty): ").map_err(refuse)?;
-    if asks() && password("The same again: ").map_err(refuse)? != secret {
-        return Err(Problem::usage("the two passwords differ", None));
+    let Keys::New { file, no_password } = command;
+    if let Some(there) = [file.clone(), file.with_extension("pub")].into_iter().find(|file| file.exists()) {
+        let error = std::io::Error::other("it is there already, and a key is never written over");
+        return Err(PackageError::file("write", &there)(error).into());
     }
+    let secret = if *no_password { String::new() } else { new_password(file)? };
+    make_folder_of(file)?;
     let public = new_keys(file, &secret)?;
     errln!("keep {} to yourself, hand out {}", file.display(), public.display());
     outln!("{}", public.display());
     Ok(())
 }
 
+/// The password of a new key. A key without one is made for whoever asks for it, and not because nobody was there to answer.
+fn new_password(file: &Path) -> Result<String, Problem> {
+    let refuse = |error| Problem::from(PackageError::file("ask for the password of", file)(error));
+    let secret = password("Password: ").map_err(refuse)?;
+    if secret.is_empty() {
+        let message = format!("there is no password for `{}`", file.display());
+        let hint = "type one on a terminal, or set COLDSTART_KEY_PASSWORD; `--no-password` makes a key that lies open";
+        return Err(Problem::usage(message, Some(hint.to_owned())));
+    }
+    if asks() && password("The same again: ").map_err(refuse)? != secret {
+        return Err(Problem::usage("the two passwords differ", None));
+    }
+    Ok(secret)
+}
+
 /// A public key from its file.
 pub fn read_key(file: &Path) -> Result<Key, Problem> {
+    existing(file, Wanted::File)?;
     let text = String::from_utf8_lossy(&read(file)?).into_owned();
     let wrong = |problem| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
     Ok(Key::parse(&text).map_err(|problem: String| wrong(problem).with_hint("it is the file that ends in `.pub`"))?)

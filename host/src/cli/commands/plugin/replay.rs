@@ -2,15 +2,17 @@
 
 use super::{find, print_json};
 use crate::cli::problem::Problem;
+use crate::cli::typed::{Wanted, existing};
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{Finding, Limits, Plugin, Recording, Verified};
 use std::path::Path;
 
 /// Put a recording to a plugin, which runs in a process of its own, and say where its answers differ.
 pub fn replay(recording: &Path, plugin: Option<&str>, as_json: bool) -> Result<(), Problem> {
+    existing(recording, Wanted::File)?;
     let recording = Recording::read(recording)?;
     let name = recording.head.plugin.clone();
-    let file = Verified::read(&find(plugin.unwrap_or(&name))?, &TrustStore::open()?)?;
+    let file = Verified::read(&find(plugin.unwrap_or(&name))?, &TrustStore::open())?;
     let findings = recording.replay(&Plugin::load(&file, Some(&Limits::default()))?)?;
     let differing: Vec<&Finding> = findings.iter().filter(|finding| finding.difference.is_some()).collect();
     if as_json {
