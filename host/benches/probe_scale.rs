@@ -86,16 +86,12 @@ impl Features {
         let root = std::env::var_os("COLDSTART_DATA").map(PathBuf::from);
         let spec: Spec = toml::from_str(spec)?;
         let data = data::load(&spec, root.as_deref(), 1)?;
-        let values = rows_of(path, &data)?;
-        let n_cols = values.len() / data.n_train;
+        let (values, n_cols) = rows_of(path, &data)?;
         let every = data.pool.len().div_ceil(MOST_ROWS);
         let part = |judged: bool| {
             let places = (0..data.pool.len()).step_by(every).enumerate();
             let rows: Vec<usize> = places.filter(|(i, _)| (i % 5 == 4) == judged).map(|(_, row)| row).collect();
-            let of_image = |row: &usize| {
-                let id = data.pool.ids[*row] as usize;
-                values[id * n_cols..][..n_cols].to_vec()
-            };
+            let of_image = |row: &usize| values[row * n_cols..][..n_cols].to_vec();
             let features_nd = Matrix { values: rows.iter().flat_map(of_image).collect(), n_rows: rows.len(), n_cols };
             Part { features_nd, labels: rows.iter().map(|row| data.pool.labels[*row] as usize).collect() }
         };
@@ -137,11 +133,12 @@ impl Features {
     }
 }
 
-/// A row of numbers for each training image, in the order of ids.
-fn rows_of(path: &Path, data: &Dataset) -> Outcome<Vec<f32>> {
+/// A row of numbers for each pool image, and how long it is.
+fn rows_of(path: &Path, data: &Dataset) -> Outcome<(Vec<f32>, usize)> {
     let features = data::read_features(path, data)?;
     let bytes: &[u8] = (*features.bytes).as_ref();
-    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok((values, features.n_cols))
 }
 
 fn tensor(features_nd: &Matrix) -> Outcome<Tensor> {

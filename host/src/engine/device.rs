@@ -92,9 +92,11 @@ impl Device {
 
     /// The same device with one CPU thread, if that is where work is done and its steps are small.
     ///
-    /// `step` counts the numbers of a step's first layer: images x height x width x channels. From the constant below on, all
-    /// cores of an idle machine gain time in every network that was measured (`host/benches/threads.rs`); below it they gain little, and on a
-    /// busy machine each operation waits for the slowest of them: a hundred times as long was seen.
+    /// `step` counts the numbers of a step's first layer: images x height x width x channels. Below a limit one thread is used: a
+    /// step is then over in a fraction of a second, so that more threads have little to gain, and on a busy machine much to lose,
+    /// because each operation waits for the slowest of them. With 11 processes on 2 cores, steps by two threads took 1.2 to 12
+    /// times as long as by one (`host/benches/results/threads-busy-2-cores.tsv`). Where two threads begin to gain on an idle
+    /// machine was not measured; `host/benches/threads.rs` does.
     pub fn fitting(mut self, step: usize) -> Self {
         if self.is_cpu() && step < SMALL_STEP {
             self.threads = 1;

@@ -197,6 +197,11 @@ pub struct LinearProbe {
     /// The L2 penalty on the weights, beside the mean loss of an image.
     pub penalty: f64,
     /// What features are divided by, once the mean of each over the whole set is subtracted.
+    ///
+    /// The default and the penalty were chosen on training images alone (`host/benches/probe_scale.rs`): in the mean over 10 to
+    /// 500 labels the shared scale is 18 to 22 points better than columns on principal components of four sets, and between 0.6
+    /// points worse and 0.2 better on features of two networks of this program. Rows of length 1 would be 0.3 to 1.5 points
+    /// better still, but a classifier of such rows is no ordinary classifier of the network's features.
     pub scale: Scale,
 }
 
