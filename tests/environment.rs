@@ -98,7 +98,7 @@ fn a_cache_that_nobody_asked_for_may_fail_and_one_that_was_asked_for_may_not() {
     lab.write("home/.cache", "no folder");
     let representation = "representation={ method = \"rotation\", epochs = 1 }";
     let features =
-        ["run", "tiny.toml", "-s", representation, "-s", "query.strategy=coreset", "-s", "query.rounds=1", "--out"];
+        ["run", "tiny.toml", "-s", representation, "-s", "initial.strategy=kmeans", "-s", "query.rounds=1", "--out"];
     let run = |out: &str, more: &[&str]| lab.coldstart(&[&features[..], &[out], more].concat());
     run("kept", &["--cache", "cache"]).exits(0);
     assert!(!files_under(&lab.path("cache")).is_empty());

@@ -132,7 +132,8 @@ pub fn cover(
         let wanted = Coverage { centres: &centres, candidates, ..Coverage::new(k - picks.positions.len(), kernel) };
         let (more, covered) = points.coverage(&wanted)?;
         if halvings == 0 {
-            Reach::of(points, places, radius, more.positions.len(), covered.after)?.tell();
+            let reach = Reach::of(points, places, radius, more.positions.len(), covered.after)?;
+            reach.tell("take larger balls (`radius`, `coverage`)");
         }
         picks.positions.extend(more.positions);
         picks.scores.extend(more.scores);

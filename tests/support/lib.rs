@@ -1,9 +1,11 @@
 //! What the tests share: a laboratory of their own to run the program in, and words for what came out of it.
 
+mod arrays;
 mod c;
 mod elsewhere;
 mod study;
 
+pub use arrays::{npy, npy_of_texts, npz};
 pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
 pub use study::{outcome, plan, study_lab, sweep, sweep_with_a_worker_killed};

@@ -1,23 +1,40 @@
 //! Features computed elsewhere: a row of numbers for each image, from `.npy`, `.npz`, `.safetensors` or `.parquet`.
 //!
-//! Row i belongs to the image whose dataset id is i; or the file names the id of each row, in an array or column `ids` (`id`).
-//! The features are the array `features`, or else the only matrix of floats there is; in Parquet a column of lists, or all
-//! columns of floats side by side. A plain `.npy` of little-endian f32 in C order is mapped and not read, so that a million
-//! rows take no memory of the process.
+//! The features are the array `features` (or `embeddings` and the like), else the only matrix of floats there is; in Parquet a
+//! column of lists, or a series of columns such as `f0` to `f255`. What is called like labels is never taken for features, and
+//! numbers beside a column of lists are left aside: the labels of a pool must not reach a strategy by another way.
+//!
+//! Which row belongs to which image is said, in this order, by
+//!
+//! 1. names: an array or column of text, such as `file` or `path`, where the data set has files. A name is the path below the
+//!    set's root, or shares its last folders and name with the path of a single image, as `/data/set/a/1.png` does with
+//!    `a/1.png`, and `1.png` where only one image is called so;
+//! 2. ids: whole numbers in an array or column `ids` (`id`);
+//! 3. the order: row i belongs to the image whose dataset id is i. `coldstart data info --files` lists the images by id; those
+//!    of class folders are in the order of torchvision's `ImageFolder`.
+//!
+//! Rows of images that are not in the pool are passed over; a name that fits none or several images is refused. A plain `.npy` of
+//! little-endian f32 in C order is mapped and not read, so that a million rows take no memory of the process.
+
+mod columns;
+mod names;
+mod parquet;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use npyz::TypeChar;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::Dataset;
 use super::error::{DataError, Place};
-use super::npz::{Array, arrays};
+use super::npz::{Array, arrays, of_half};
+use columns::{is_id, is_no_feature, looks_like_a_file, name_rank, the_one};
+use names::{Images, Meaning};
 
 /// Bytes that others may look at too.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -31,31 +48,75 @@ pub struct Features {
     pub n_cols: usize,
 }
 
+/// What a message about a file of features ends in where nothing more special is known.
+const HINT: &str = "features are a row of numbers for each image, with names (`filename`) or dataset ids (`ids`) beside them, or in \
+                    the order that `coldstart data info --files` lists";
+
 /// Reads the features of the pool of `data`.
 ///
 /// Errs when the file is none of the kinds, holds no matrix of floats or a value that is not finite, or when its rows do not
-/// fit the images: another number of them without ids, an id twice, or none for an image of the pool.
+/// fit the images: another number of them without names and ids, a name or an id twice, a name that fits no image or several, or
+/// none for an image of the pool. Every error has a hint.
 pub fn read_features(path: &Path, data: &Dataset) -> Result<Features, DataError> {
-    let kind = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let table = match kind {
-        "npy" => npy(path)?,
-        "npz" => npz(path)?,
-        "safetensors" => safetensors(path)?,
-        "parquet" => parquet(path)?,
-        _ => {
-            let why = "features come as .npy, .npz, .safetensors or .parquet";
-            return Err(DataError::malformed(path, Place::Whole, why));
+    let read = read_table(path).and_then(|table| table.of_pool(path, data));
+    read.map_err(|error| match &error {
+        DataError::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+            let error = DataError::malformed(path, Place::Whole, "there is no such file");
+            error.with_hint("`representation.path` is relative to the config's folder")
         }
+        _ if error.hint().is_none() => error.with_hint(HINT),
+        _ => error,
+    })
+}
+
+fn read_table(path: &Path) -> Result<Table, DataError> {
+    if begins_with(path, b"version https://git-lfs") {
+        let error = DataError::malformed(path, Place::Whole, "a pointer of Git LFS in place of the file");
+        return Err(error.with_hint("`git lfs pull` brings the file itself"));
+    }
+    let kind = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
+    match kind.as_str() {
+        "npy" => npy(path),
+        "npz" => npz(path),
+        "safetensors" => safetensors(path),
+        "parquet" => parquet::read(path),
+        _ => Err(of_another_kind(path, &kind)),
+    }
+}
+
+fn of_another_kind(path: &Path, kind: &str) -> DataError {
+    let error = DataError::malformed(path, Place::Whole, "features come as .npy, .npz, .safetensors or .parquet");
+    let in_python = match kind {
+        "pt" | "pth" | "bin" => "numpy.save(\"features.npy\", torch.load(FILE).float().cpu().numpy())",
+        "csv" | "tsv" | "txt" => "pandas.read_csv(FILE).to_parquet(\"features.parquet\")",
+        "feather" | "arrow" => "pandas.read_feather(FILE).to_parquet(\"features.parquet\")",
+        "pkl" | "pickle" | "h5" | "hdf5" | "mat" => "numpy.save(\"features.npy\", features)",
+        _ => return error,
     };
-    table.of_pool(path, data)
+    error.with_hint(format!("in Python: {in_python}"))
+}
+
+/// Whether the file begins with these bytes; `false` if it cannot be read.
+fn begins_with(path: &Path, bytes: &[u8]) -> bool {
+    let mut first = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes.len() as u64).read_to_end(&mut first));
+    read.is_ok() && first == bytes
 }
 
 /// What a file holds, before it is held against the images.
 struct Table {
     ids: Option<Vec<u64>>,
+    names: Option<Names>,
     rows: Rows,
     n_rows: usize,
     n_cols: usize,
+}
+
+/// The texts that name the image of each row.
+struct Names {
+    /// The column or array.
+    column: String,
+    values: Vec<String>,
 }
 
 enum Rows {
@@ -92,7 +153,7 @@ impl Table {
         if n_cols == 0 || self.n_rows == 0 {
             return Err(wrong(format!("holds {} rows of {n_cols} numbers", self.n_rows)));
         }
-        let row_of = self.row_of_each(data).map_err(wrong)?;
+        let row_of = self.row_of_each(path, data)?;
         let bytes: &[u8] = match &self.rows {
             Rows::Mapped(mapped) => mapped.as_ref(),
             Rows::Read(numbers) => bytemuck::cast_slice(numbers),
@@ -114,17 +175,37 @@ impl Table {
         Ok(Features { bytes, n_cols })
     }
 
-    /// The file's row of each pool image.
-    fn row_of_each(&self, data: &Dataset) -> Result<Vec<usize>, String> {
-        let Some(ids) = &self.ids else {
-            if self.n_rows != data.n_train {
-                return Err(format!(
-                    "holds {} rows, but the training part has {} images; name the image of each row in `ids`",
-                    self.n_rows, data.n_train
-                ));
+    /// The file's row of each pool image: by names, by ids, or by the order.
+    fn row_of_each(&self, path: &Path, data: &Dataset) -> Result<Vec<usize>, DataError> {
+        let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
+        if let Some(names) = &self.names {
+            if names.values.len() != self.n_rows {
+                let (n, column) = (names.values.len(), &names.column);
+                return Err(wrong(format!("`{column}` names {n} images, but there are {} rows", self.n_rows)));
             }
-            return Ok(data.pool.ids.iter().map(|id| *id as usize).collect());
-        };
+            if let Some(rows) = names.row_of_each(path, data, self.ids.is_some())? {
+                return Ok(rows);
+            }
+        }
+        if let Some(ids) = &self.ids {
+            return self.row_of_each_id(ids, data).map_err(wrong);
+        }
+        if self.n_rows != data.n_train {
+            return Err(wrong(format!(
+                "holds {} rows, but the training part has {} images; name the image of each row in `filename` or `ids`",
+                self.n_rows, data.n_train
+            )));
+        }
+        match data.pool.ids.last().filter(|id| **id >= data.n_train as u64) {
+            Some(id) => Err(wrong(format!(
+                "holds a row for each of {} images, but their ids run to {id}; name the image of each row in `filename` or `ids`",
+                self.n_rows
+            ))),
+            None => Ok(data.pool.ids.iter().map(|id| *id as usize).collect()),
+        }
+    }
+
+    fn row_of_each_id(&self, ids: &[u64], data: &Dataset) -> Result<Vec<usize>, String> {
         if ids.len() != self.n_rows {
             return Err(format!("names {} ids, but holds {} rows", ids.len(), self.n_rows));
         }
@@ -145,33 +226,166 @@ impl Table {
     }
 }
 
+/// Of several columns of text the one that names the images: the first by the order of known names, else one whose texts look
+/// like files, else the only one.
+fn best_names(mut named: Vec<Names>) -> Option<Names> {
+    let known = (0..named.len()).filter_map(|i| Some((name_rank(&named[i].column)?, i))).min();
+    let like_files = || named.iter().position(Names::look_like_files);
+    let alone = (named.len() == 1).then_some(0);
+    let best = known.map(|(_, i)| i).or_else(like_files).or(alone)?;
+    Some(named.swap_remove(best))
+}
+
+impl Names {
+    fn look_like_files(&self) -> bool {
+        self.values.iter().any(|text| looks_like_a_file(text))
+    }
+
+    /// The file's row of each pool image; `None` where the texts name no images at all.
+    fn row_of_each(&self, path: &Path, data: &Dataset, has_ids: bool) -> Result<Option<Vec<usize>>, DataError> {
+        let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
+        let column = &self.column;
+        let are_meant = name_rank(column).is_some() || self.look_like_files();
+        let Some(images) = Images::of(data) else {
+            if !are_meant || has_ids {
+                return Ok(None);
+            }
+            let why = format!("`{column}` names images, but those of kind `{}` have no names", data.kind);
+            return Err(wrong(why).with_hint("name them by their dataset ids, in `ids`"));
+        };
+        let meanings: Vec<Meaning> = self.values.iter().map(|name| images.find(name)).collect();
+        if !are_meant && meanings.iter().all(|meaning| *meaning == Meaning::Unknown) {
+            tracing::warn!("`{}`: the texts in `{column}` name no images, and are left aside", path.display());
+            return Ok(None);
+        }
+        self.check_meanings(&meanings, &images).map_err(|(why, hint)| wrong(why).with_hint(hint))?;
+        let mut row_of: Vec<Option<usize>> = vec![None; data.pool.len()];
+        for (row, meaning) in meanings.iter().enumerate() {
+            let Meaning::Pool(position) = *meaning else { continue };
+            if let Some(before) = row_of[position].replace(row) {
+                let file = &data.pool.files[position];
+                return Err(wrong(format!("rows {before} and {row} both belong to the image `{file}`")));
+            }
+        }
+        match row_of.iter().position(Option::is_none) {
+            None => Ok(Some(row_of.into_iter().flatten().collect())),
+            Some(first) => {
+                let (n, file) = (row_of.len(), &data.pool.files[first]);
+                let missing = row_of.iter().filter(|row| row.is_none()).count();
+                Err(wrong(format!("has no row for {missing} of {n} images, the first of them `{file}`")))
+            }
+        }
+    }
+
+    /// Errs with a sentence and a hint at a name that fits none or several of the images.
+    fn check_meanings(&self, meanings: &[Meaning<'_>], images: &Images<'_>) -> Result<(), (String, String)> {
+        let column = &self.column;
+        let are_numbers = self.values.iter().all(|text| text.trim().parse::<u64>().is_ok());
+        let hint = match are_numbers {
+            true => "dataset ids are stored as whole numbers, not as text: ids.astype(\"int64\")".to_owned(),
+            false => {
+                let example = images.example();
+                format!("an image is named by its path below the folder of the data set, such as `{example}`")
+            }
+        };
+        let n_unknown = meanings.iter().filter(|meaning| **meaning == Meaning::Unknown).count();
+        for (row, meaning) in meanings.iter().enumerate() {
+            let name = &self.values[row];
+            match meaning {
+                Meaning::Pool(_) | Meaning::Elsewhere => {}
+                Meaning::Several(first, second) => {
+                    return Err((format!("row {row}: `{name}` in `{column}` may be `{first}` or `{second}`"), hint));
+                }
+                Meaning::Unknown => {
+                    let more =
+                        if n_unknown > 1 { format!(", as in {} more rows", n_unknown - 1) } else { String::new() };
+                    return Err((format!("row {row}: `{name}` in `{column}` is no image of the data set{more}"), hint));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn npy(path: &Path) -> Result<Table, DataError> {
     let file = File::open(path).map_err(|source| DataError::io(path, source))?;
     // SAFETY: nothing in this process writes to the file. Another process that changes it changes numbers, which any bytes are;
     // one that cuts it short ends this process by a signal, as the guide says.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| DataError::io(path, source))?;
     let header = Array::header(path, &map)?;
+    if header.kind == TypeChar::Object {
+        return Err(no_floats(path, header.kind));
+    }
     let [n_rows, n_cols] = matrix_axes(path, &header.axes)?;
+    let (ids, names) = (None, None);
     if (header.kind, header.item_bytes, header.is_big_endian) == (TypeChar::Float, 4, false) {
-        let offset = header.offset;
-        return Ok(Table { ids: None, rows: Rows::Mapped(Mapped { map, offset }), n_rows, n_cols });
+        let rows = Rows::Mapped(Mapped { offset: header.offset, map });
+        return Ok(Table { ids, names, rows, n_rows, n_cols });
     }
     let array = Array { bytes: map[header.offset..].to_vec(), ..header };
-    Ok(Table { ids: None, rows: Rows::Read(floats(path, &array)?), n_rows, n_cols })
+    Ok(Table { ids, names, rows: Rows::Read(floats(path, &array)?), n_rows, n_cols })
 }
 
 fn npz(path: &Path) -> Result<Table, DataError> {
-    let found = arrays(path)?;
-    let ids = found.iter().find(|(name, _)| name == "ids" || name == "id");
-    let ids = ids.map(|(_, array)| whole_numbers(path, array.integers())).transpose()?;
-    let matrices: Vec<(&String, &Array)> = found
-        .iter()
-        .filter(|(_, array)| array.axes.len() == 2 && array.kind == TypeChar::Float)
-        .map(|(name, array)| (name, array))
-        .collect();
-    let array = the_one(path, &matrices)?;
+    let (mut matrices, mut named, mut ids, mut unreadable) = (Vec::new(), Vec::new(), None, None);
+    for (name, array) in arrays(path)? {
+        let array = match array {
+            Ok(array) => array,
+            Err(error) if name == "features" || is_id(&name) || name_rank(&name).is_some() => return Err(error),
+            Err(error) => {
+                unreadable.get_or_insert(error);
+                continue;
+            }
+        };
+        let is_text = [TypeChar::ByteStr, TypeChar::UnicodeStr, TypeChar::Object].contains(&array.kind);
+        if is_no_feature(&name) {
+            tracing::debug!("`{}`: array `{name}` is left aside", path.display());
+        } else if is_text {
+            named.extend(names_of(path, &name, &array)?);
+        } else if is_id(&name) {
+            ids = Some(ids_of(path, &array)?);
+        } else if array.axes.len() >= 2 && array.kind == TypeChar::Float {
+            matrices.push((name, array));
+        }
+    }
+    let (_, array) = match (matrices.is_empty(), unreadable) {
+        (true, Some(error)) => return Err(error),
+        _ => the_one(&matrices).map_err(|why| DataError::malformed(path, Place::Whole, why))?,
+    };
     let [n_rows, n_cols] = matrix_axes(path, &array.axes)?;
-    Ok(Table { ids, rows: Rows::Read(floats(path, array)?), n_rows, n_cols })
+    Ok(Table { ids, names: best_names(named), rows: Rows::Read(floats(path, array)?), n_rows, n_cols })
+}
+
+/// The texts of an array; `None` where it holds others than strings, and is not called like names.
+fn names_of(path: &Path, name: &str, array: &Array) -> Result<Option<Names>, DataError> {
+    match array.texts() {
+        Some(values) => Ok(Some(Names { column: name.to_owned(), values })),
+        None if name_rank(name).is_none() => Ok(None),
+        None => {
+            let why = "holds Python objects that are no strings";
+            let error = DataError::malformed(&path.join(name), Place::Whole, why);
+            Err(error.with_hint("store names as text: numpy.asarray(names, dtype=\"U\")"))
+        }
+    }
+}
+
+fn ids_of(path: &Path, array: &Array) -> Result<Vec<u64>, DataError> {
+    let ids = match array.integers() {
+        Some(ids) => ids.into_iter().map(|id| u64::try_from(id).ok()).collect(),
+        None => array.numbers().and_then(|ids| ids.map(whole).collect()),
+    };
+    ids.ok_or_else(|| no_ids(path))
+}
+
+fn no_ids(path: &Path) -> DataError {
+    DataError::malformed(path, Place::Whole, "`ids` holds something else than whole numbers from 0 on")
+}
+
+/// A float as the whole number that it is.
+fn whole(number: f64) -> Option<u64> {
+    // Beyond 2^53 neighbouring whole numbers are one.
+    let is_whole = (0.0..(1u64 << 53) as f64).contains(&number) && number.fract() == 0.0;
+    is_whole.then_some(number as u64)
 }
 
 fn safetensors(path: &Path) -> Result<Table, DataError> {
@@ -179,21 +393,14 @@ fn safetensors(path: &Path) -> Result<Table, DataError> {
     let bytes = std::fs::read(path).map_err(|source| DataError::io(path, source))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("not safetensors ({error})")))?;
     let tensors = tensors.tensors();
-    let ids = tensors.iter().find(|(name, _)| name == "ids" || name == "id").map(|(_, ids)| match ids.dtype() {
-        Dtype::I64 | Dtype::U64 => Some(ids.data().as_chunks().0.iter().map(|id| i64::from_le_bytes(*id)).collect()),
-        Dtype::I32 => {
-            Some(ids.data().as_chunks().0.iter().map(|id| i64::from(i32::from_le_bytes(*id))).collect::<Vec<i64>>())
-        }
-        _ => None,
-    });
-    let ids = ids.map(|ids| whole_numbers(path, ids)).transpose()?;
+    let ids = tensors.iter().find(|(name, _)| is_id(name));
+    let ids = ids.map(|(_, tensor)| ids_of_tensor(tensor).ok_or_else(|| no_ids(path))).transpose()?;
     let float = |dtype| matches!(dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
-    let matrices: Vec<_> = tensors
-        .iter()
-        .filter(|(_, tensor)| tensor.shape().len() == 2 && float(tensor.dtype()))
-        .map(|(name, tensor)| (name, tensor))
+    let matrices: Vec<(String, TensorView)> = tensors
+        .into_iter()
+        .filter(|(name, tensor)| tensor.shape().len() >= 2 && float(tensor.dtype()) && !is_no_feature(name))
         .collect();
-    let tensor = the_one(path, &matrices)?;
+    let (_, tensor) = the_one(&matrices).map_err(wrong)?;
     let [n_rows, n_cols] = matrix_axes(path, tensor.shape())?;
     let halves = |widen: &dyn Fn(u16) -> f32| {
         tensor.data().as_chunks().0.iter().map(|half| widen(u16::from_le_bytes(*half))).collect()
@@ -204,122 +411,48 @@ fn safetensors(path: &Path) -> Result<Table, DataError> {
         Dtype::BF16 => halves(&|half| f32::from_bits(u32::from(half) << 16)),
         _ => tensor.data().as_chunks().0.iter().map(|x| f32::from_le_bytes(*x)).collect(),
     };
-    Ok(Table { ids, rows: Rows::Read(rows), n_rows, n_cols })
+    Ok(Table { ids, names: None, rows: Rows::Read(rows), n_rows, n_cols })
 }
 
-fn parquet(path: &Path) -> Result<Table, DataError> {
-    let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    let corrupt = |error: parquet::errors::ParquetError| wrong(format!("not a whole Parquet file ({error})"));
-    let reader = SerializedFileReader::new(file).map_err(corrupt)?;
-    let (mut ids, mut rows, mut n_cols) = (Vec::new(), Vec::new(), None);
-    for (i, row) in reader.get_row_iter(None).map_err(corrupt)?.enumerate() {
-        let before = rows.len();
-        take_row(&row.map_err(corrupt)?, &mut ids, &mut rows).map_err(|why| wrong(format!("row {i}: {why}")))?;
-        let n = rows.len() - before;
-        if *n_cols.get_or_insert(n) != n {
-            return Err(wrong(format!("row {i} has {n} numbers, those before have {}", n_cols.unwrap_or(0))));
-        }
-    }
-    let n_cols = n_cols.unwrap_or(0);
-    let n_rows = rows.len().checked_div(n_cols).unwrap_or(0);
-    let ids = (!ids.is_empty()).then_some(ids);
-    Ok(Table { ids, rows: Rows::Read(rows), n_rows, n_cols })
-}
-
-/// The numbers of a row, from its lists and floats, and its id, if it has one.
-fn take_row(row: &Row, ids: &mut Vec<u64>, numbers: &mut Vec<f32>) -> Result<(), String> {
-    for (name, field) in row.get_column_iter() {
-        match (name.as_str(), field) {
-            ("id" | "ids", field) => ids.push(id_of(field).ok_or_else(|| format!("`{field}` is no id"))?),
-            (_, Field::ListInternal(list)) => {
-                for element in list.elements() {
-                    numbers.push(float_of(element).ok_or_else(|| format!("`{element}` in `{name}` is no float"))?);
-                }
-            }
-            (_, field) => numbers.extend(float_of(field)),
-        }
-    }
-    Ok(())
-}
-
-fn id_of(field: &Field) -> Option<u64> {
-    match field {
-        Field::Int(id) => u64::try_from(*id).ok(),
-        Field::Long(id) => u64::try_from(*id).ok(),
-        Field::UInt(id) => Some(u64::from(*id)),
-        Field::ULong(id) => Some(*id),
+fn ids_of_tensor(ids: &TensorView<'_>) -> Option<Vec<u64>> {
+    let id = |id: i64| u64::try_from(id).ok();
+    match ids.dtype() {
+        Dtype::I64 | Dtype::U64 => ids.data().as_chunks().0.iter().map(|x| id(i64::from_le_bytes(*x))).collect(),
+        Dtype::I32 => ids.data().as_chunks().0.iter().map(|x| id(i32::from_le_bytes(*x).into())).collect(),
         _ => None,
     }
 }
 
-fn float_of(field: &Field) -> Option<f32> {
-    match field {
-        Field::Float(x) => Some(*x),
-        Field::Double(x) => Some(*x as f32),
-        Field::Float16(x) => Some(x.to_f32()),
-        _ => None,
-    }
-}
-
-/// The matrix named `features`, or else the only one.
-fn the_one<'t, T>(path: &Path, matrices: &[(&String, &'t T)]) -> Result<&'t T, DataError> {
-    let named = matrices.iter().find(|(name, _)| *name == "features");
-    match (named, matrices) {
-        (Some((_, matrix)), _) | (None, [(_, matrix)]) => Ok(matrix),
-        _ => {
-            let names: Vec<&str> = matrices.iter().map(|(name, _)| name.as_str()).collect();
-            let why = format!("holds {} matrices of floats ({}); call one `features`", names.len(), names.join(", "));
-            Err(DataError::malformed(path, Place::Whole, why))
-        }
-    }
-}
-
+/// Rows and columns; axes of length 1 behind the first count for nothing.
 fn matrix_axes(path: &Path, axes: &[usize]) -> Result<[usize; 2], DataError> {
-    axes.try_into().map_err(|_| {
-        DataError::malformed(path, Place::Whole, format!("shape {axes:?} is not a row of numbers for each image"))
-    })
-}
-
-fn whole_numbers(path: &Path, ids: Option<Vec<i64>>) -> Result<Vec<u64>, DataError> {
-    let whole = ids.map(|ids| ids.into_iter().map(u64::try_from).collect::<Result<Vec<u64>, _>>());
-    match whole {
-        Some(Ok(ids)) => Ok(ids),
-        _ => Err(DataError::malformed(path, Place::Whole, "`ids` holds something else than whole numbers from 0 on")),
+    let wrong =
+        || DataError::malformed(path, Place::Whole, format!("shape {axes:?} is not a row of numbers for each image"));
+    let [n_rows, rest @ ..] = axes else { return Err(wrong()) };
+    let lengths: Vec<usize> = rest.iter().copied().filter(|axis| *axis != 1).collect();
+    match lengths[..] {
+        _ if rest.is_empty() => Err(wrong().with_hint("make rows of it: features.reshape(n_images, -1)")),
+        [] => Ok([*n_rows, 1]),
+        [n_cols] => Ok([*n_rows, n_cols]),
+        _ => {
+            Err(wrong()
+                .with_hint("make one row of each image: features.mean(axis=1), or features.reshape(n_images, -1)"))
+        }
     }
 }
 
 /// The elements of an array of floats.
 fn floats(path: &Path, array: &Array) -> Result<Vec<f32>, DataError> {
-    let ordered = |item: &[u8]| {
-        let mut bytes = item.to_vec();
-        if array.is_big_endian {
-            bytes.reverse();
-        }
-        bytes
-    };
-    let widen = |item: &[u8]| match *ordered(item) {
-        [a, b] => of_half(u16::from_le_bytes([a, b])),
-        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-        [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]) as f32,
-        _ => f32::NAN,
-    };
-    if array.kind != TypeChar::Float || ![2, 4, 8].contains(&array.item_bytes) {
-        return Err(DataError::malformed(path, Place::Whole, "the elements are not floats of 16, 32 or 64 bits"));
-    }
-    Ok(array.bytes.chunks_exact(array.item_bytes).map(widen).collect())
+    let numbers = array.numbers().filter(|_| array.kind == TypeChar::Float);
+    let numbers = numbers.ok_or_else(|| no_floats(path, array.kind))?;
+    Ok(numbers.map(|x| x as f32).collect())
 }
 
-/// IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction.
-fn of_half(half: u16) -> f32 {
-    let (exponent, fraction) = (i32::from(half >> 10 & 31), f32::from(half & 1023));
-    let size = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
-    };
-    if half >> 15 == 1 { -size } else { size }
+fn no_floats(path: &Path, kind: TypeChar) -> DataError {
+    let error = DataError::malformed(path, Place::Whole, "the elements are not floats of 16, 32 or 64 bits");
+    error.with_hint(match kind {
+        TypeChar::Object => "if these are rows of features: numpy.stack(features).astype(\"float32\")",
+        _ => "if these are features: features.astype(\"float32\")",
+    })
 }
 
 #[cfg(test)]
@@ -376,9 +509,9 @@ mod tests {
     }
 
     fn safetensors_of(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Vec<u8> {
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            (*name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-        });
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
         safetensors::serialize(views, &None).unwrap()
     }
 
@@ -423,9 +556,9 @@ mod tests {
     /// As pyarrow and polars write them: a column of lists, or a column for each number.
     #[test]
     fn parquet_gives_lists_and_columns() {
-        use parquet::data_type::{FloatType, Int64Type};
-        use parquet::file::writer::SerializedFileWriter;
-        use parquet::schema::parser::parse_message_type;
+        use ::parquet::data_type::{FloatType, Int64Type};
+        use ::parquet::file::writer::SerializedFileWriter;
+        use ::parquet::schema::parser::parse_message_type;
         let schemas = [
             "message m { required int64 id; required group f (LIST) { repeated group list { required float element; } } }",
             "message m { required int64 id; required float a; required float b; }",

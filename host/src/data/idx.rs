@@ -48,7 +48,11 @@ fn read_part(folder: &Path, part: &str, kind: Kind) -> Result<(Shape, Split), Da
     }
     if let Some(i) = labels.iter().position(|&label| label >= N_CLASSES) {
         let why = format!("label {} is outside 0 to {}", labels[i], N_CLASSES - 1);
-        return Err(DataError::at_byte(&labels_path, 8 + i as u64, why));
+        let error = DataError::at_byte(&labels_path, 8 + i as u64, why);
+        return Err(error.with_hint(format!(
+            "kind `{}` has ten classes; another set in these files, such as EMNIST, can be stored as `npz`",
+            kind.name()
+        )));
     }
     let labels = labels.into_iter().map(u32::from).collect();
     Ok((Shape { height, width, channels: 1 }, Split::numbered(pixels, labels)))

@@ -456,7 +456,7 @@ pub(super) mod tests {
             (b"PK\x03\x04 and more".repeat(90), "is a ZIP archive"),
         ];
         for (bytes, expected) in rows {
-            let error = list_archive(&bytes, Path::new("x.tar"), &GO_ON).err().expect(expected);
+            let error = list_archive(&bytes, Path::new("x.tar"), &GO_ON).expect_err(expected);
             let message = error.to_string();
             assert!(message.contains(expected), "{message}\nexpected: {expected}");
             assert!(!message.contains(|c: char| c.is_control() || c == '\u{fffd}'), "{message:?}");

@@ -17,9 +17,11 @@ mod folder;
 mod idx;
 mod images;
 mod jpeg;
+mod labels;
 mod layout;
 mod listing;
 mod npz;
+mod pixels;
 mod sheet;
 mod spec;
 mod split;
@@ -151,13 +153,11 @@ impl Notes {
     /// Writes to the log what a user should see.
     fn log(&self, root: &Path) {
         let (root, aside) = (root.display(), &self.left_aside);
-        if let Some(tables) = aside.tables() {
-            tracing::warn!("not read in `{root}`: {tables} ({})", layout::UNDERSTOOD);
-        }
-        match aside.is_unusual() {
-            true => tracing::warn!("left aside in `{root}`: {aside}"),
-            false if !aside.is_empty() => tracing::info!("left aside in `{root}`: {aside}"),
-            false => {}
+        let tables = aside.tables().map(|tables| format!("; not read: {tables} ({})", layout::UNDERSTOOD));
+        match (aside.is_unusual(), tables.unwrap_or_default()) {
+            (true, tables) => tracing::warn!("left aside in `{root}`: {aside}{tables}"),
+            (false, _) if !aside.is_empty() => tracing::info!("left aside in `{root}`: {aside}"),
+            (false, _) => {}
         }
         self.remarks.iter().for_each(|remark| tracing::warn!("in `{root}`: {remark}"));
     }
@@ -251,10 +251,17 @@ fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Par
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
     let path = || in_root(required(spec.path.as_ref()));
     let parts = match spec.kind {
-        Kind::Folder => return folder::read(&path(), required(spec.shape).into(), cancelled),
+        Kind::Folder => {
+            let (parts, notes) = folder::read(&path(), required(spec.shape).into(), cancelled)?;
+            return Ok((labels::only_with_images(parts, &path())?, notes));
+        }
+        Kind::Synthetic => {
+            let drawn = synthetic::draw(required(spec.size), required(spec.test_size));
+            return Ok((drawn, Notes::default()));
+        }
         Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind)?,
         Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind, cancelled)?,
-        Kind::Npz => npz::read(&path())?,
+        Kind::Npz => npz::read(&path(), spec.max_value)?,
         Kind::Csv => csv::read(&csv::Table {
             train: path(),
             test: spec.test_path.as_ref().map(in_root),
@@ -262,9 +269,8 @@ fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Par
             label: required(spec.label.as_deref()),
             max_value: required(spec.max_value),
         })?,
-        Kind::Synthetic => synthetic::draw(required(spec.size), required(spec.test_size)),
     };
-    Ok((parts, Notes::default()))
+    Ok((labels::only_with_images(parts, &path())?, Notes::default()))
 }
 
 /// A key that the kind has: [`Spec::validate`] and [`Spec::with_defaults`] leave none of them out.

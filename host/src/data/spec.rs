@@ -36,7 +36,8 @@ pub struct Spec {
     /// `csv`: the label column: `first`, `last` or a name from the header line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// `csv`: the pixel value that is white; values 0..=max_value are scaled to 0..=255.
+    /// `csv`, `npz`: the pixel value that is white; values 0..=max_value are scaled to 0..=255. Default: 255 for `csv`; arrays
+    /// in `npz` are bytes without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_value: Option<f64>,
     /// The share of each class that becomes the test part, used only where a set has none.
@@ -137,7 +138,7 @@ impl Kind {
     pub fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => &["path"],
-            Kind::Npz => &["path", "test_fraction"],
+            Kind::Npz => &["path", "max_value", "test_fraction"],
             Kind::Folder => &["path", "shape", "test_fraction"],
             Kind::Csv => &["path", "test_path", "shape", "label", "max_value", "test_fraction"],
             Kind::Synthetic => &["size", "test_size"],
@@ -179,7 +180,7 @@ impl Spec {
             path: self.path.or(self.kind.default_path()),
             shape: self.shape.or((self.kind == Kind::Folder).then_some(FOLDER_SHAPE)),
             label: self.label.or(takes("label").then(|| LABEL.into())),
-            max_value: self.max_value.or(takes("max_value").then_some(MAX_VALUE)),
+            max_value: self.max_value.or((self.kind == Kind::Csv).then_some(MAX_VALUE)),
             test_fraction: self.test_fraction.or(takes("test_fraction").then_some(TEST_FRACTION)),
             size: self.size.or(takes("size").then_some(SYNTHETIC_SIZE)),
             test_size: self.test_size.or(takes("test_size").then_some(SYNTHETIC_TEST_SIZE)),

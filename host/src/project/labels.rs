@@ -204,7 +204,7 @@ impl Merged {
     pub fn alike(&self) -> Vec<String> {
         let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         self.classes().into_keys().for_each(|class| groups.entry(essence(class)).or_default().push(class));
-        groups.into_values().filter(|group| group.len() > 1).map(|group| named(group.into_iter())).collect()
+        groups.into_values().filter(|group| group.len() > 1).map(named).collect()
     }
 
     /// Labels that mostly stand for a value that is missing.

@@ -45,13 +45,10 @@ impl Reach {
         Ok(Reach { radius, n_picked, n_labelled: places.labelled.len(), share, median })
     }
 
-    /// Log it: as information, or as a warning where it is less than a third of the pool.
-    pub fn tell(&self) {
+    /// Log it: as information, or where it is less than a third of the pool as a warning, with what one can do about it.
+    pub fn tell(&self, remedy: &str) {
         if self.share < LITTLE {
-            log::warn!(
-                target: TARGET,
-                "{self}. Picks then crowd where images lie closest: take larger balls (`radius`, `coverage`)"
-            );
+            log::warn!(target: TARGET, "{self}. Picks then crowd where images lie closest: {remedy}");
         } else {
             log::info!(target: TARGET, "{self}");
         }

@@ -77,7 +77,8 @@ impl Sizer for CoverageKnee {
             covered += f64::from(*gain);
             n_more += 1;
         }
-        Reach::of(&points, &places, radius, n_more, covered)?.tell();
+        let reach = Reach::of(&points, &places, radius, n_more, covered)?;
+        reach.tell("take larger balls (`radius`, `start`)");
         let share = |share: f64| (100.0 * share).round();
         let reason = match covered >= wanted {
             true if n_more == 0 => format!("the labelled images cover {} % of the pool", share(covered)),

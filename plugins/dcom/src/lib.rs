@@ -119,7 +119,8 @@ impl Strategy for Dcom {
             ..Coverage::new(request.budget, Kernel::TopHat { radius })
         };
         let (picks, covered) = points.coverage(&wanted)?;
-        Reach::of(&points, &places, radius, picks.positions.len(), covered.after)?.tell();
+        let reach = Reach::of(&points, &places, radius, picks.positions.len(), covered.after)?;
+        reach.tell("larger balls would not be of one class, as the model sees it");
         places.selection(&picks, request)
     }
 

@@ -135,6 +135,9 @@ fn most_probable(probs_c: &[f32]) -> usize {
     (0..probs_c.len()).fold(0, |most, class| if probs_c[class] > probs_c[most] { class } else { most })
 }
 
+/// The target of log lines.
+const TARGET: &str = "candidates";
+
 /// Images whose class is not steady.
 #[derive(Debug, PartialEq)]
 struct Candidates {
@@ -154,16 +157,17 @@ impl Candidates {
 
     /// Log how many there are of `n`; as a warning where they are fewer than the budget.
     fn tell(&self, n: usize, wanted: usize, budget: usize) {
-        let found = self.positions.len();
-        let times = self.limit + 1;
+        let (found, times) = (self.positions.len(), self.limit + 1);
         if found < budget {
+            let n_drawn = budget - found;
             log::warn!(
-                "the class of {found} of {n} images changes with features left out: all are chosen, and {} others drawn",
-                budget - found
+                target: TARGET,
+                "{found} of {n} images change their class with features left out: all are chosen, and {n_drawn} others drawn"
             );
         } else {
             log::info!(
-                "candidates: {found} of {n} images, whose class changes {times} times or more; wanted are {wanted}"
+                target: TARGET,
+                "{found} of {n} images change their class in {times} or more passes; {wanted} were wanted"
             );
         }
     }

@@ -100,7 +100,8 @@ fn print_notes(notes: &data::Notes) {
         found.iter().for_each(|(part, folder)| outln!("{:<24} `{folder}`", format!("{part} from")));
     }
     if !notes.left_aside.is_empty() {
-        outln!("{:<24} {}", "left aside", notes.left_aside);
+        let tables = notes.left_aside.tables().map(|tables| format!("; not read: {tables}")).unwrap_or_default();
+        outln!("{:<24} {}{tables}", "left aside", notes.left_aside);
     }
     notes.remarks.iter().for_each(|remark| outln!("{:<24} {remark}", "note"));
 }
