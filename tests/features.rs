@@ -364,5 +364,5 @@ fn every_message_about_a_file_of_features_is_about_features() {
         assert!(!ran.stderr.contains("moco") && ran.stderr.contains("help:"), "{}", ran.stderr);
     }
     let gone = with_file(&lab, "nowhere.npy", "refused");
-    gone.exits(2).says("there is no such file").says("relative to the config's folder");
+    gone.exits(2).says("there is no such file").says("a path is relative to the config's folder");
 }

@@ -168,14 +168,14 @@ fn weights_from_elsewhere_are_taken_or_called_by_their_name() {
     for (file, bytes, expected) in rows {
         lab.write(file, bytes);
         let ran = lab.run("refused", &[&from(file, "")]);
-        ran.exits(1).says_one_problem().says(file);
+        ran.exits(2).says_one_problem().says(file);
         for words in expected {
             ran.says(words);
         }
         assert!(!lab.path("refused").exists(), "{file}");
     }
     let wider = ["model={ backbone = \"convnet\", width = 8 }", &from("weights.safetensors", "")];
-    lab.run("refused", &wider).exits(1).says("the file has it with").says("model.width");
+    lab.run("refused", &wider).exits(2).says("the file has it with").says("model.width");
 }
 
 /// A network that was exported is no file of weights, and the other way round.
@@ -186,7 +186,7 @@ fn an_exported_network_is_told_from_its_pointer() {
     let pointer = lab.write("network.pt", lfs);
     let model = format!("model={{ backbone = \"torchscript:{}\" }}", pointer.display());
     let ran = lab.run("refused", &[&model, "training.learner=linear-probe"]);
-    ran.exits(1).says_one_problem().says("pointer of Git LFS").says("git lfs pull");
+    ran.exits(2).says_one_problem().says("pointer of Git LFS").says("git lfs pull");
 }
 
 /// What a linear probe's features are divided by is one number, unless the config says so; the run says which.
@@ -226,7 +226,7 @@ fn an_exported_network_stands_under_a_probe() {
     assert!(environment.contains("rows.pt") && environment.contains("sha256"), "{environment}");
     // A run whose weights have changed since is not gone on with, and one whose weights are none has no folder.
     std::fs::write(&file, "another").unwrap();
-    lab.run("none", &settings).exits(1).says("no TorchScript module");
+    lab.run("none", &settings).exits(2).says("no TorchScript module");
     assert!(!lab.path("none").exists());
     lab.coldstart(&["resume", "probe"]).exits(1).says("it is not the file that the run began with");
 }

@@ -96,15 +96,21 @@ fn on_terminal(lab: &Lab, columns: usize, args: &[&str]) -> Option<String> {
     let shell = format!("stty cols {columns} rows 40; exec {}", line.join(" "));
     let mut command = Command::new("script");
     command.args(["-qec", &shell, "/dev/null"]).current_dir(lab.path("")).stdin(std::process::Stdio::null());
-    plain.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("NO_COLOR", "1");
     match command.output() {
-        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).replace('\r', "")),
+        Ok(output) => Some(as_seen(&String::from_utf8_lossy(&output.stdout))),
         Err(error) => {
             eprintln!("skipped: no terminal to be had from `script`: {error}");
             None
         }
     }
+}
+
+/// What stays on the screen of each line: what came after it was cleared the last time.
+fn as_seen(written: &str) -> String {
+    let last = |line: &str| line.rsplit("\u{1b}[2K").next().unwrap_or_default().to_owned();
+    written.replace('\r', "").lines().map(last).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -138,11 +144,11 @@ fn a_name_that_is_not_there_is_answered_with_what_there_is() {
     lab.write("project/images.csv", "id\n");
     lab.write("labels.csv", "image,label\n");
     for (args, sentences) in [
-        (&["resume", "nosuch"][..], &["there is no run `nosuch`", "there is `runs/tiny-1`"][..]),
+        (&["resume", "nosuch"][..], &["`nosuch` is no run directory", "there is `runs/tiny-1`"][..]),
         (&["resume", "tiny1"], &["did you mean `runs/tiny-1`?"]),
         (&["resume", "runs/tiny-11"], &["did you mean `runs/tiny-1`?"]),
-        (&["resume", "study"], &["`study` is no run: it is a study"]),
-        (&["diagnose", "runs"], &["`runs` is no run: it has no `config.toml`"]),
+        (&["resume", "study"], &["`study` is no run directory: it is a study"]),
+        (&["diagnose", "runs"], &["`runs` is no run directory: it has no `config.toml`"]),
         (&["report", "nosuch"], &["there is no run or study `nosuch`", "study"]),
         (&["report", "studdy"], &["did you mean `study`?"]),
         (&["export", "nosuch", "--mlflow", "x"], &["there is no run or study `nosuch`"]),

@@ -504,7 +504,8 @@ fn a_lock_decides_which_plugins_run() {
         ("= 1".to_owned(), "is no lock"),
     ] {
         std::fs::write(&file, text).unwrap();
-        locked("other").exits(3).says_one_problem().says("P004").says(sentence);
+        // Each strategy that the lock does not fit is told.
+        locked("other").exits(3).says("P004").says(sentence);
         assert!(!lab.path("other").exists(), "{sentence}");
     }
     std::fs::remove_file(&file).unwrap();

@@ -110,7 +110,7 @@ fn labels_of_arrays_are_the_classes_that_are_there_or_refused() {
             archive(npy("<i8", &format!("({TRAIN}, 0)"), &[]), integers(&[0], TEST)),
             Refused(&["(n, 1)"]),
         ),
-        ("one class", both(&[4]), Refused(&["one class", "`4`"])),
+        ("one class", both(&[4]), Refused(&["holds one class, `4`"])),
     ];
     for (what, bytes, expected) in rows {
         lab.write("set.npz", bytes);

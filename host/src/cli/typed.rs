@@ -18,8 +18,8 @@ pub enum Wanted {
     RunOrStudy,
     /// The folder of a project, which `select` makes.
     Project,
-    /// Any folder.
-    Folder,
+    /// A folder of images for `select`.
+    Images,
     /// A file.
     File,
 }
@@ -28,13 +28,15 @@ pub enum Wanted {
 pub fn existing(path: &Path, wanted: Wanted) -> Result<(), Problem> {
     // What cannot be looked at is for the command to say.
     let Ok(exists) = path.try_exists() else { return Ok(()) };
-    if exists && wanted.is(path) {
+    // A folder that holds neither run nor study is for the report's room to describe.
+    if exists && (wanted.is(path) || wanted == Wanted::RunOrStudy) {
         return Ok(());
     }
     let shown = path.display();
     let message = match wanted {
         _ if exists => format!("`{shown}` is no {}: {}", wanted.name(), wanted.lacks(path)),
         Wanted::File => format!("cannot read `{shown}`: there is no such file"),
+        Wanted::Run => format!("`{shown}` is no run directory: there is no such folder"),
         _ => format!("there is no {} `{shown}`", wanted.name()),
     };
     Err(Problem::usage(message, hint(path, wanted)))
@@ -43,10 +45,10 @@ pub fn existing(path: &Path, wanted: Wanted) -> Result<(), Problem> {
 impl Wanted {
     fn name(self) -> &'static str {
         match self {
-            Wanted::Run => "run",
+            Wanted::Run => "run directory",
             Wanted::RunOrStudy => "run or study",
             Wanted::Project => "project",
-            Wanted::Folder => "folder",
+            Wanted::Images => "folder",
             Wanted::File => "file",
         }
     }
@@ -56,7 +58,7 @@ impl Wanted {
             Wanted::Run => is_run(path),
             Wanted::RunOrStudy => is_run(path) || is_study(path),
             Wanted::Project => path.join("images.csv").is_file(),
-            Wanted::Folder => path.is_dir(),
+            Wanted::Images => path.is_dir(),
             // A pipe serves as a file, too.
             Wanted::File => !path.is_dir(),
         }
@@ -68,7 +70,7 @@ impl Wanted {
             Wanted::Run if is_study(path) => "it is a study, with runs in its folder `runs`",
             Wanted::Run | Wanted::RunOrStudy => "it has no `config.toml`",
             Wanted::Project => "it has no `images.csv`",
-            Wanted::Folder => "it is a file",
+            Wanted::Images => "it is a file",
             Wanted::File => "it is a folder",
         }
     }
@@ -79,7 +81,8 @@ impl Wanted {
             Wanted::Run => Some("`coldstart run CONFIG` makes one, in `runs` unless it is told otherwise"),
             Wanted::RunOrStudy => Some("`coldstart run CONFIG` and `coldstart sweep CONFIG` make them"),
             Wanted::Project => Some("`coldstart select` makes one"),
-            Wanted::Folder | Wanted::File => None,
+            Wanted::Images => Some("`--images` names a folder with images in it"),
+            Wanted::File => None,
         }
     }
 
@@ -103,6 +106,9 @@ fn is_study(path: &Path) -> bool {
 
 /// The nearest path of the kind, or some that there are, or how one is made.
 fn hint(path: &Path, wanted: Wanted) -> Option<String> {
+    if let (Wanted::Run, true) = (wanted, is_study(path)) {
+        return Some(format!("`coldstart sweep CONFIG --out {}` goes on with it", path.display()));
+    }
     let folder = path.parent().unwrap_or(Path::new(""));
     if let Some(missing) = first_missing(folder) {
         return Some(format!("there is no folder `{}`", missing.display()));
@@ -118,7 +124,7 @@ fn hint(path: &Path, wanted: Wanted) -> Option<String> {
         return Some(format!("did you mean `{}`?", near.0.display()));
     }
     match (known.is_empty(), wanted) {
-        (true, _) | (_, Wanted::File | Wanted::Folder) => wanted.made_by().map(str::to_owned),
+        (true, _) | (_, Wanted::File | Wanted::Images) => wanted.made_by().map(str::to_owned),
         _ => Some(format!("there is {}", listed(&known))),
     }
 }
@@ -184,15 +190,17 @@ mod tests {
             ("runs/tiny-1", Wanted::Run, &[][..]),
             ("study", Wanted::RunOrStudy, &[]),
             ("project", Wanted::Project, &[]),
-            ("study", Wanted::Run, &["is no run: it is a study", "runs/tiny-1`"]),
-            ("tiny1", Wanted::Run, &["there is no run", "did you mean", "runs/tiny-1`?"]),
-            ("elsewhere", Wanted::Run, &["there is no run", "runs/tiny-1`, ", "runs/tiny-2`"]),
-            ("empty", Wanted::RunOrStudy, &["it has no `config.toml`", "study`"]),
+            ("study", Wanted::Run, &["is no run directory: it is a study", "runs/tiny-1`"]),
+            ("tiny1", Wanted::Run, &["is no run directory", "did you mean", "runs/tiny-1`?"]),
+            ("elsewhere", Wanted::Run, &["is no run directory", "runs/tiny-1`, ", "runs/tiny-2`"]),
+            ("empty", Wanted::RunOrStudy, &[]),
+            ("elsewhere", Wanted::RunOrStudy, &["there is no run or study", "study`"]),
             ("projekt", Wanted::Project, &["there is no project", "project`?"]),
             ("empty/y", Wanted::File, &["there is no such file"]),
             ("nowhere/at/all.csv", Wanted::File, &["there is no such file", "there is no folder", "nowhere`"]),
             ("empty", Wanted::File, &["is no file: it is a folder"]),
-            ("empty/x", Wanted::Folder, &["is no folder: it is a file"]),
+            ("empty/x", Wanted::Images, &["is no folder: it is a file"]),
+            ("nowhere", Wanted::Images, &["there is no folder", "`--images`"]),
         ] {
             let said = said(path, wanted);
             assert_eq!(said.is_empty(), parts.is_empty(), "{path}: {said}");

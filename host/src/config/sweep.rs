@@ -494,7 +494,7 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
             (with("\"query.size\" = [3, 0]"), vec![], "`query.size` must be at least 1"),
             (with("\"query.sice\" = [3]"), vec![], "`query.sice` is not a known key"),
             // The file lacks a strategy, which the axis brings; what is left wrong is another key of the file.
-            (format!("wrong = 1\n{seeds}"), vec![], "`wrong` is not a known key"),
+            (format!("wrong = 1\n{seeds}"), vec![], "`initial.wrong` is not a known key"),
             (with("\"query.size\" = [\"many\"]"), vec![], "query.size"),
             (
                 with("initial = [{ strategy = \"b\" }]"),

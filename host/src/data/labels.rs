@@ -255,40 +255,31 @@ fn tell_of_many(n_classes: usize, part: &PartLabels<'_>) {
     }
 }
 
-/// Drops the classes that have no image in any part, with a word.
+/// Drops the classes that have no image in any part; returns a sentence about them, if there are any.
 ///
 /// # Errors
-/// If a class has test images but none to train on, or fewer than two classes are left.
-pub(super) fn only_with_images(mut parts: Parts, set: &Path) -> Result<Parts, DataError> {
+/// If a class has test images but none to train on.
+pub(super) fn drop_empty_classes(parts: &mut Parts, set: &Path) -> Result<Option<String>, DataError> {
     let n_classes = parts.classes.len();
     let train = split::counts(&parts.train.labels, n_classes);
     let test = parts.test.as_ref().map_or(vec![0; n_classes], |test| split::counts(&test.labels, n_classes));
-    let wrong = |why: String| DataError::malformed(set, Place::Whole, why);
     if let Some(class) = (0..n_classes).find(|&class| train[class] == 0 && test[class] > 0) {
         let why = format!("the class `{}` has {} test images, but none to train on", parts.classes[class], test[class]);
-        return Err(
-            wrong(why).with_hint("nothing can learn a class without training images: is the training part whole?")
-        );
+        let hint = "nothing can learn a class without training images: is the training part whole?";
+        return Err(DataError::malformed(set, Place::Whole, why).with_hint(hint));
     }
-    let kept: Vec<usize> = (0..n_classes).filter(|&class| train[class] > 0).collect();
-    if let [] | [_] = kept[..] {
-        let names: Vec<String> = kept.iter().map(|&class| format!(", `{}`", parts.classes[class])).collect();
-        let why = format!("all images are of one class{}", names.concat());
-        return Err(wrong(why).with_hint("there is nothing to tell apart: are these the labels that are meant?"));
+    let (kept, dropped): (Vec<usize>, Vec<usize>) = (0..n_classes).partition(|&class| train[class] > 0);
+    if dropped.is_empty() {
+        return Ok(None);
     }
-    if kept.len() < n_classes {
-        let dropped =
-            (0..n_classes).filter(|class| train[*class] == 0).map(|class| format!("`{}`", parts.classes[class]));
-        let dropped: Vec<String> = dropped.collect();
-        tracing::warn!("`{}`: no image is of class {}: left aside", set.display(), dropped.join(", "));
-        for part in [Some(&mut parts.train), parts.test.as_mut()].into_iter().flatten() {
-            for label in &mut part.labels {
-                *label = kept.partition_point(|class| *class < *label as usize) as u32;
-            }
+    for part in [Some(&mut parts.train), parts.test.as_mut()].into_iter().flatten() {
+        for label in &mut part.labels {
+            *label = kept.partition_point(|class| *class < *label as usize) as u32;
         }
-        parts.classes = kept.into_iter().map(|class| std::mem::take(&mut parts.classes[class])).collect();
     }
-    Ok(parts)
+    let names: Vec<String> = dropped.into_iter().map(|class| format!("`{}`", parts.classes[class])).collect();
+    parts.classes = kept.into_iter().map(|class| std::mem::take(&mut parts.classes[class])).collect();
+    Ok(Some(format!("no image is of class {}: left out", names.join(", "))))
 }
 
 #[cfg(test)]
@@ -352,22 +343,22 @@ mod tests {
 
     #[test]
     fn classes_without_images_are_left_out() {
-        let parts = |train: &[u32], test: &[u32]| Parts {
-            shape: Shape { height: 1, width: 1, channels: 1 },
-            classes: ["a", "b", "c", "d"].map(String::from).to_vec(),
-            train: Split::numbered(vec![0; train.len()], train.to_vec()),
-            test: (!test.is_empty()).then(|| Split::numbered(vec![0; test.len()], test.to_vec())),
+        let dropped = |train: &[u32], test: &[u32]| {
+            let mut parts = Parts {
+                shape: Shape { height: 1, width: 1, channels: 1 },
+                classes: ["a", "b", "c", "d"].map(String::from).to_vec(),
+                train: Split::numbered(vec![0; train.len()], train.to_vec()),
+                test: Some(Split::numbered(vec![0; test.len()], test.to_vec())),
+            };
+            drop_empty_classes(&mut parts, Path::new("set")).map(|remark| (parts, remark))
         };
-        let kept = only_with_images(parts(&[3, 1, 1], &[3]), Path::new("set")).unwrap();
-        assert_eq!(
-            (kept.classes, kept.train.labels, kept.test.unwrap().labels),
-            (vec!["b".into(), "d".into()], vec![1, 0, 0], vec![1])
-        );
-        let whole = only_with_images(parts(&[3, 0, 1, 2], &[]), Path::new("set")).unwrap();
-        assert_eq!((whole.classes.len(), whole.train.labels), (4, vec![3, 0, 1, 2]));
-        let untaught = only_with_images(parts(&[0, 1], &[2, 2]), Path::new("set")).err().unwrap().to_string();
+        let (kept, remark) = dropped(&[3, 1, 1], &[3]).unwrap();
+        assert_eq!(kept.classes, ["b", "d"]);
+        assert_eq!((kept.train.labels, kept.test.unwrap().labels), (vec![1, 0, 0], vec![1]));
+        assert_eq!(remark.unwrap(), "no image is of class `a`, `c`: left out");
+        let (whole, remark) = dropped(&[3, 0, 1, 2], &[]).unwrap();
+        assert_eq!((whole.classes.len(), whole.train.labels, remark), (4, vec![3, 0, 1, 2], None));
+        let untaught = dropped(&[0, 1], &[2, 2]).err().unwrap().to_string();
         assert!(untaught.contains("the class `c` has 2 test images, but none to train on"), "{untaught}");
-        let alone = only_with_images(parts(&[2, 2], &[2]), Path::new("set")).err().unwrap().to_string();
-        assert!(alone.contains("all images are of one class, `c`"), "{alone}");
     }
 }

@@ -191,7 +191,11 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
     spec.validate()?;
     let spec = spec.clone().with_defaults();
     let path = path_of(&spec, root);
-    let (Parts { shape, classes, mut train, test }, mut notes) = read(&spec, root, cancelled)?;
+    let (mut parts, mut notes) = read(&spec, root, cancelled)?;
+    if spec.kind != Kind::Synthetic {
+        notes.remarks.extend(labels::drop_empty_classes(&mut parts, &path)?);
+    }
+    let Parts { shape, classes, mut train, test } = parts;
     if classes.len() < 2 {
         let why = format!("holds one class, `{}`, and a data set has at least two", classes.join(""));
         return Err(too_few(&path, why));
@@ -251,14 +255,8 @@ fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Par
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
     let path = || in_root(required(spec.path.as_ref()));
     let parts = match spec.kind {
-        Kind::Folder => {
-            let (parts, notes) = folder::read(&path(), required(spec.shape).into(), cancelled)?;
-            return Ok((labels::only_with_images(parts, &path())?, notes));
-        }
-        Kind::Synthetic => {
-            let drawn = synthetic::draw(required(spec.size), required(spec.test_size));
-            return Ok((drawn, Notes::default()));
-        }
+        Kind::Folder => return folder::read(&path(), required(spec.shape).into(), cancelled),
+        Kind::Synthetic => synthetic::draw(required(spec.size), required(spec.test_size)),
         Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind)?,
         Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind, cancelled)?,
         Kind::Npz => npz::read(&path(), spec.max_value)?,
@@ -270,7 +268,7 @@ fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Par
             max_value: required(spec.max_value),
         })?,
     };
-    Ok((labels::only_with_images(parts, &path())?, Notes::default()))
+    Ok((parts, Notes::default()))
 }
 
 /// A key that the kind has: [`Spec::validate`] and [`Spec::with_defaults`] leave none of them out.

@@ -144,6 +144,10 @@ fn cut_short(path: &Path) -> Option<Lengths> {
 /// The reason without the path that tch puts before it.
 fn cause(error: &tch::TchError) -> String {
     match error {
+        // The first eight bytes of a file of another format are an absurd length.
+        tch::TchError::SafeTensorError { err: safetensors::SafeTensorError::HeaderTooLarge, .. } => {
+            "it begins with no header of that format".to_owned()
+        }
         tch::TchError::SafeTensorError { err, .. } => err.to_string(),
         other => other.to_string(),
     }

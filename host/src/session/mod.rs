@@ -26,7 +26,7 @@ use crate::config::{self, Config};
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Budget, End, Event, Experiment, Journal, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Budget, End, Event, Experiment, Journal, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::lock::Lock;
@@ -109,18 +109,18 @@ pub fn start(
     session.run(Place::New { out, from }, options, watcher)
 }
 
-/// How many labels a run has, if it is finished.
-///
-/// Errs where the folder holds no run, and where its config was edited since.
+/// How many labels a run has, if it is finished. Errs where the folder holds no run.
 pub fn finished(dir: &Path) -> Result<Option<usize>, SessionError> {
-    let dir = open_run(dir)?;
-    Environment::read(&dir)?.check_config(&dir)?;
+    Ok(rounds_of_finished(&open_run(dir)?)?.and_then(|rounds| rounds.last().map(|last| last.labels)))
+}
+
+/// The measures of a finished run; none of one that is not.
+fn rounds_of_finished(dir: &RunDir) -> Result<Option<Vec<Metrics>>, RunError> {
     let events = Journal::read(&dir.path("journal.jsonl")).unwrap_or_default();
     if events.last() != Some(&Event::RunFinished) {
         return Ok(None);
     }
-    let last = dir.finished_rounds()?.saturating_sub(1);
-    Ok(Some(dir.read_metrics(last)?.labels))
+    (0..dir.finished_rounds()?).map(|round| dir.read_metrics(round)).collect::<Result<_, _>>().map(Some)
 }
 
 /// A run's folder; errs at one that holds a study, or nothing.
@@ -151,6 +151,9 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let reading = start.elapsed();
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
+    }
+    if let Some(rounds) = rounds_of_finished(&dir)? {
+        return Ok(Outcome { rounds });
     }
     let device = engine::open(&environment.device, environment.threads)?;
     options.meter.device(&device.to_string());

@@ -42,7 +42,9 @@ impl Preflight {
 
     /// What can be told without the images: strategies and their parameters, what they need, files that are not there, the device.
     pub fn settings(&mut self, config: &Config, at_key: AtKey<'_>) -> Vec<SessionError> {
-        let device = check_device(&self.options).filter(|_| self.is_here);
+        // Whether a word names a device at all is known everywhere.
+        let is_asked = self.is_here || !is_gpu(&self.options.device);
+        let device = check_device(&self.options).filter(|_| is_asked);
         let mut mistakes: Vec<SessionError> = device.into_iter().collect();
         match self.strategies(config, at_key) {
             Ok(strategies) => mistakes.extend(of_settings(config, &strategies, at_key)),
@@ -202,13 +204,19 @@ pub fn check_device(options: &Options) -> Option<SessionError> {
     }
 }
 
+/// Whether this is the name of a GPU: `cuda` or `cuda:N`.
+fn is_gpu(device: &str) -> bool {
+    let number = |rest: &str| rest.strip_prefix(':').is_some_and(|number| number.parse::<usize>().is_ok());
+    device.strip_prefix("cuda").is_some_and(|rest| rest.is_empty() || number(rest))
+}
+
 /// An error of a data set as one of the key that names it, where another value would mend it.
 pub fn of_data(error: DataError, config: &Config, at_key: AtKey<'_>) -> SessionError {
     let key = match &error {
         DataError::Key { key, why } => {
             return SessionError::Config(at_key(&format!("dataset.{key}"), why.clone()));
         }
-        DataError::Missing { .. } => set_key(config),
+        DataError::Missing { .. } | DataError::Layout { .. } => set_key(config),
         DataError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
             let is_test = config.dataset.test_path.as_ref().is_some_and(|test| path.ends_with(test));
             if is_test { "dataset.test_path" } else { set_key(config) }
@@ -296,7 +304,11 @@ struct Named {
 impl Named {
     fn missing(self, at_key: AtKey<'_>) -> Option<ConfigError> {
         let Named { key, path } = self;
-        (!path.is_file()).then(|| at_key(&key, format!("names `{}`, and there is no such file", path.display())))
+        if path.is_file() {
+            return None;
+        }
+        let error = at_key(&key, format!("names `{}`, and there is no such file", path.display()));
+        Some(error.with_hint("a path is relative to the config's folder".to_owned()))
     }
 }
 

@@ -34,12 +34,12 @@ pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Pro
         return Err(Problem::usage(message, Some(hint.to_owned())));
     }
     existing(dir, Wanted::Run)?;
-    if let Some(labels) = session::finished(dir)? {
-        console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
-        return write_report(std::slice::from_ref(dir), &dir.join("report.html"));
-    }
+    let finished = session::finished(dir)?;
     // The device is the run's own.
     let outcome = session::resume(dir, &options(args, console, "auto"), &mut console.clone());
+    if let (Some(labels), Ok(_)) = (finished, &outcome) {
+        console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
+    }
     finish(dir, outcome, console)
 }
 

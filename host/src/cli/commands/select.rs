@@ -31,7 +31,7 @@ const STATE: &str = "strategy.state";
 /// `coldstart select`.
 pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Problem> {
     let start = Instant::now();
-    existing(&select.images, Wanted::Folder)?;
+    existing(&select.images, Wanted::Images)?;
     let mut project = Project::at(&select.out.clone().unwrap_or_else(|| default_folder(&select.images)))?;
     let rounds = project.rounds()?;
     let round = rounds.len() as u32;

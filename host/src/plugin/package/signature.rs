@@ -118,7 +118,7 @@ pub fn new_keys(file: &Path, password: &str) -> Result<PathBuf, PackageError> {
     let public = file.with_extension("pub");
     let refuse = |error: minisign::PError| {
         PluginError::new(PluginCode::Signature, file.display().to_string(), format!("no key could be made: {error}"))
-            .with_hint("this system gave no random numbers: try again, or make the key with minisign")
+            .with_hint("try again, or make the key with minisign")
     };
     let pair = match password {
         "" => KeyPair::generate_unencrypted_keypair(),

@@ -266,8 +266,9 @@ fn tables_depend_on_selections_and_metrics_alone() {
     let problems = report(&one).problems;
     report(&other);
     assert_eq!(written(&one), written(&other));
+    let note = "the plugin `lab/margin` was not the same file in all runs: there are 2";
     let problem = "margin-40-2: failed: cannot write `runs/margin-40-2/rounds/001`";
-    assert_eq!(problems, [problem]);
+    assert_eq!(problems, [note, problem]);
     report(&one);
     assert_eq!(written(&one), written(&other), "a second time");
 }
@@ -285,7 +286,8 @@ fn runs_that_are_not_whole_are_listed() {
     fs::remove_dir_all(run("margin", 20, 6)).unwrap();
     write_file(&dir, "runs/margin-20-6/stray", "");
     let report = report(&dir);
-    assert_eq!((report.runs, report.problems.len()), (36, 5), "{:#?}", report.problems);
+    // Five runs, and the plugin that was not the same file in all of them.
+    assert_eq!((report.runs, report.problems.len()), (36, 6), "{:#?}", report.problems);
     let runs = table(&dir, "runs.csv");
     for (id, state, rounds, problem) in [
         ("random-20-6", "missing", "0", ""),
@@ -449,6 +451,12 @@ fn a_browser_shows_the_run_behind_a_point() {
 fn a_study_names_the_plugins_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let dir = FLIP.write(folder.path());
+    for size in [20, 40] {
+        let run = dir.join("runs").join(id("", "margin", size, 4));
+        let lock = fs::read_to_string(run.join("plugins.lock")).unwrap();
+        let (before, after) = lock.rsplit_once("beef").unwrap();
+        write_file(&run, "plugins.lock", &format!("{before}f00d{after}"));
+    }
     let problems = report(&dir).problems;
     let table = table(&dir, "plugins.csv");
     let rows: Vec<&str> = table.lines().collect();
