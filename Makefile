@@ -3,7 +3,7 @@
 SHELL := bash
 COLDSTART := target/release/coldstart
 
-.PHONY: demo test test-slurm build lint deny unit bench gpu-bundle setup tools clean
+.PHONY: demo test test-long test-slurm build lint deny unit bench gpu-bundle setup tools clean
 
 ## demo: on a fresh machine, fetch libtorch, build, run a real experiment, say where its report is
 demo: build
@@ -34,6 +34,11 @@ deny:
 unit: setup
 	cargo build --release --workspace --locked
 	cargo test --release --workspace --locked
+
+## test-long: every test, with those that take minutes each and rarely break
+test-long: setup
+	cargo build --release --workspace --locked
+	COLDSTART_LONG_TESTS=1 cargo test --release --workspace --locked
 
 ## test-slurm: the tests of `--executor slurm`, against a real Slurm of one node that is installed and started here; Debian, and root
 test-slurm: setup

@@ -89,7 +89,10 @@ fn the_example_chooses_as_its_model_in_rust() {
     // Without a model, and with a parameter.
     lab.run("every", &["initial.strategy=margin-c", "initial.params.every=40", "query.rounds=1"]).exits(0);
     assert_eq!(ids(&lab.path("every"), 0), [0, 40, 80, 120, 160, 200, 240, 280, 1, 41]);
-    lab.run("none", &["initial.strategy=margin-c", "initial.params.every=0"]).exits(2).says("P013").says("`every` must be at least 1");
+    lab.run("none", &["initial.strategy=margin-c", "initial.params.every=0"])
+        .exits(2)
+        .says("P013")
+        .says("`every` must be at least 1");
     let info = lab.coldstart(&["plugin", "info", "margin-c"]);
     for fact in ["coldstart/margin-c 0.1.0", "model.predict/1", "default 1", "at most 1000"] {
         assert!(info.exits(0).stdout.contains(fact), "{fact}: {}", info.stdout);

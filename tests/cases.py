@@ -59,6 +59,7 @@ class Lab:
 
     def __init__(self, source, program):
         self.program = program
+        self.source = source
         self.folder = Path(tempfile.mkdtemp(prefix="coldstart-case-")) / source.name
         shutil.copytree(source, self.folder, symlinks=True)
         os.system(f"chmod -R u+w '{self.folder}'")
@@ -149,42 +150,17 @@ def case_01(lab):
     except ImportError:
         return lab.later("orientation", "Pillow, which is not installed here")
     sheet = Image.open(lab.folder / "sel/contact-sheet.png").convert("RGB")
-    upside_down = count_wrong_tiles(sheet, 8)
-    lab.judge("orientation 1 to 8", ran.code == 0 and upside_down == 0, ran, f"{8 - upside_down} of 8 tiles are red above blue")
+    n_right = sum(is_red_above_blue(sheet, tile) for tile in range(8))
+    lab.judge("orientation 1 to 8", ran.code == 0 and n_right == 8, ran, f"{n_right} of 8 tiles are red above blue")
 
 
-def count_wrong_tiles(sheet, n_tiles):
-    """Tiles of a contact sheet that are not red in their upper and blue in their lower part."""
-    columns = [[sheet.getpixel((x, y)) for y in range(sheet.height)] for x in range(0, sheet.width, 2)]
-    right = set()
-    tile = None
-    for x, column in enumerate(columns):
-        reds = [y for y, (r, g, b) in enumerate(column) if r > 150 and b < 100 and g < 100]
-        blues = [y for y, (r, g, b) in enumerate(column) if b > 150 and r < 100 and g < 100]
-        if not reds or not blues:
-            tile = None
-            continue
-        if tile is None:
-            tile = x
-            if all_red_above_blue(reds, blues):
-                right.add(x)
-    return n_tiles - min(n_tiles, len(right) * rows_of(columns, right))
-
-
-def all_red_above_blue(reds, blues):
-    """Whether the runs of red and blue take turns from the top, red first."""
-    marks = sorted([(y, "r") for y in reds] + [(y, "b") for y in blues])
-    turns = [colour for i, (_, colour) in enumerate(marks) if i == 0 or marks[i - 1][1] != colour]
-    return turns == ["r", "b"] * (len(turns) // 2)
-
-
-def rows_of(columns, starts):
-    """How many tiles stand one above the other, told from the first right column."""
-    if not starts:
-        return 0
-    column = columns[min(starts)]
-    reds = [r > 150 and b < 100 and g < 100 for r, g, b in column]
-    return sum(now and not before for before, now in zip([False, *reds], reds))
+def is_red_above_blue(sheet, tile):
+    """Whether a tile of a contact sheet of one row is red in its upper half and blue in its lower one."""
+    side = sheet.height
+    middle = tile * side + side // 2
+    red_r, _, red_b = sheet.getpixel((middle, side // 4))
+    blue_r, _, blue_b = sheet.getpixel((middle, 3 * side // 4))
+    return red_r > 150 > 100 > red_b and blue_b > 150 > 100 > blue_r
 
 
 def case_02(lab):
@@ -273,7 +249,7 @@ def case_25(lab):
     for path in ("ones", "oneclass", "twos"):
         ran = lab.run(f"run-{path}", f"dataset.path={path}")
         honest = ran.code == 0 and not ran.says("nan")
-        lab.judge(path, honest if path != "oneclass" else refused(ran, "class"), ran)
+        lab.judge(path, honest or refused(ran, "class|pool has"), ran)
 
 
 def case_27(lab):
@@ -341,7 +317,9 @@ def case_36(lab):
 
 
 def case_37(lab):
-    lab.run("plain", "query.rounds=0")
+    # The rows in their order lie in the case of feature files.
+    plain = next(lab.source.parent.glob("36-*")) / "features/plain.npy"
+    lab.run("plain", f"representation.path={plain}", "query.rounds=0")
     expected = selected_ids(lab.folder / "plain")
     lab.run("noise", "representation.path=features/noise.parquet", "query.rounds=0")
     noise = selected_ids(lab.folder / "noise")
@@ -444,7 +422,8 @@ def case_62(lab):
     lab.judge("(d) resume of a finished run", ran.says("finished"), ran)
     ran = lab.run("small", "query.size=100")
     lab.judge("(f) pool too small", ran.code == 2 and not (lab.folder / "small").exists(), ran)
-    ran = lab.run("uneven", "query.until=9", "query.size=2", "!query.rounds")
+    more = ("--unset", "query.rounds", *flags(["query.until=9", "query.size=2"]))
+    ran = lab.coldstart("--data", ".", "run", "case.toml", "--out", "uneven", *more)
     lab.judge("(h) an uneven end", ran.code == 0, ran)
 
 

@@ -102,7 +102,7 @@ fn mistakes_are_told() {
     for (args, code, said) in [
         (&["export", "run"][..], 2, "--mlflow"),
         (&["export", "run", "--mlflow", "full"], 1, "holds `thesis.tex`"),
-        (&["export", "full", "--mlflow", "store"], 2, "is no run or study"),
+        (&["export", "full", "--mlflow", "store"], 1, "is not a run"),
         (&["export", "run", "--tensorboard", "full/thesis.tex"], 1, "cannot write"),
     ] {
         lab.coldstart(args).exits(code).says(said);

@@ -1,6 +1,6 @@
 //! Self-supervision through the real program: trained once for all, kept across kills, judged, and better than nothing.
 
-use coldstart_tests::{Lab, Ran, files_under, pretexts, results, until};
+use coldstart_tests::{Lab, Ran, files_under, long_tests_run, pretexts, results, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -178,6 +178,9 @@ const CIFAR: &str = "kind = \"folder\", path = \"cifar10/cifar10_jpeg.tar.gz\", 
 /// deviations below the means over seeds.
 #[test]
 fn short_trainings_on_real_images_beat_random_weights_and_pixels() {
+    if !long_tests_run("short_trainings_on_real_images_beat_random_weights_and_pixels") {
+        return;
+    }
     let Some(root) = real_data() else { return };
     for (dataset, over_random, over_pixels, right) in [(FASHION, 0.01, 0.005, 0.6), (CIFAR, 0.02, 0.1, 0.4)] {
         let (table, _) = represented(&root, dataset, "method = \"moco-v2\", epochs = 8, batch_size = 128");

@@ -135,7 +135,7 @@ fn a_script_runs_in_the_program_as_it_is() {
             .exits(2)
             .says_one_problem()
             .says("P013")
-            .says("/temperature");
+            .says("`temperature` must be");
     }
 }
 

@@ -116,7 +116,7 @@ fn a_folder_that_holds_something_is_not_run_into() {
     lab.write("mine/thesis.tex", "precious");
     lab.run("mine", PLAIN).exits(2).says_one_problem().says("is not empty");
     for folder in ["mine", "nowhere"] {
-        lab.coldstart(&["resume", folder]).exits(2).says_one_problem().says("is no run directory");
+        lab.coldstart(&["resume", folder]).exits(2).says_one_problem().says(folder).says("no run");
     }
 }
 

@@ -144,7 +144,7 @@ fn what_is_no_image_is_listed_and_counted() {
     for line in [
         "cut.jpg,\"the JPEG is cut short",
         "text.jpg,\"neither a JPEG nor a PNG",
-        "nothing.png,\"neither",
+        "nothing.png,the file is empty",
         "folder.jpg,a folder",
     ] {
         assert!(skipped.contains(line), "{line} is not in\n{skipped}");
@@ -239,7 +239,7 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
         lab.coldstart(&[&args[..], more].concat())
     };
     for (images, strategy, size, out, more, exit, sentences) in [
-        ("nowhere", "random", "3", "new", &[][..], 2, ["nowhere", "--images"]),
+        ("nowhere", "random", "3", "new", &[][..], 2, ["there is no folder `nowhere`", "--images"]),
         ("empty", "random", "3", "new", &[], 2, ["there is no image in `empty`", "any depth"]),
         ("photos", "random", "17", "new", &[], 2, ["17 images cannot be chosen: 16 are left", "at most 16"]),
         ("photos", "random", "0", "new", &[], 2, ["at least 1 image", "--size"]),
@@ -247,7 +247,7 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
         ("photos", "margin", "3", "new", &[], 2, ["before the first label", "plugin list"]),
         ("photos", "random", "3", "full", &[], 2, ["`full` is not empty", "--out"]),
         ("photos", "typiclust", "3", "new", &["--representation", "moco"], 2, ["representation.method", "moco-v2"]),
-        ("photos", "typiclust", "3", "new", &["-s", "params.cluster=3"], 2, ["'cluster'", "it takes"]),
+        ("photos", "typiclust", "3", "new", &["-s", "params.cluster=3"], 2, ["`cluster`", "it takes"]),
         ("photos", "random", "3", "new", &["-s", "trainig.epochs=3"], 2, ["trainig", "did you mean `training`?"]),
         ("photos", "random", "3", "new", &["-s", "plugins.oracles=true"], 2, ["plugins.oracles", "nobody has them"]),
         ("photos", "balanced-random", "3", "new", &[], 2, ["is an oracle", "--strategy"]),
@@ -287,7 +287,8 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
     lab.coldstart(&["ingest", "project", "lables.csv"])
         .exits(2)
         .says_one_problem()
-        .says("there is no file `lables.csv`");
+        .says("cannot read `lables.csv`: there is no such file")
+        .says("did you mean `labels.csv`?");
 
     lab.coldstart(&["ingest", "project", "good.csv"]).exits(0);
     let other = format!("image,label\n{},wasps\n", chosen[0]);

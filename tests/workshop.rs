@@ -236,7 +236,7 @@ fn what_the_file_tells_is_found_before_anything_runs() {
         ("pathed", "", &["-Wl,-rpath,/tmp"], "elf-rules", "has an rpath"),
         ("linked", "", &["-Wl,--no-as-needed", "-lz"], "libraries-allowed", "is linked to `libz"),
         ("exporting", "int helper(void) { return 1; }\n", &[], "exports-entry-only", "helper"),
-        ("defaulted", "", &[], "params-schema", "\"three\" is not of type \"integer\""),
+        ("defaulted", "", &[], "params-schema", "`k` must be a whole number, not the text"),
     ] {
         if name == "linked" && !Path::new("/usr/include/zlib.h").exists() {
             eprintln!("skipped: there is no zlib to link to");

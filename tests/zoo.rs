@@ -251,7 +251,8 @@ fn a_weak_sandbox_is_refused_or_said() {
         }
         ran_of(command)
     };
-    run("none", "required", true).exits(3).says_one_problem().says("sandbox is only `no-landlock`");
+    // Each of the two strategies is told.
+    run("none", "required", true).exits(3).says("sandbox is only `no-landlock`");
     assert!(!lab.path("none").exists());
     for (out, sandbox, weak, said) in
         [("weak", "best-effort", true, "no-landlock"), ("strong", "required", false, "full")]

@@ -55,6 +55,15 @@ pub fn build_folder() -> PathBuf {
     test.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned()
 }
 
+/// Whether tests of several minutes run, as `make test-long` asks; where this one does not, that is said.
+pub fn long_tests_run(test: &str) -> bool {
+    let run = std::env::var_os("COLDSTART_LONG_TESTS").is_some();
+    if !run {
+        eprintln!("skipped: {test} takes minutes; `make test-long` runs it");
+    }
+    run
+}
+
 /// The built program.
 ///
 /// # Panics

@@ -190,7 +190,7 @@ mod tests {
             ("runs/tiny-1", Wanted::Run, &[][..]),
             ("study", Wanted::RunOrStudy, &[]),
             ("project", Wanted::Project, &[]),
-            ("study", Wanted::Run, &["is no run directory: it is a study", "runs/tiny-1`"]),
+            ("study", Wanted::Run, &["is no run directory: it is a study", "coldstart sweep CONFIG --out"]),
             ("tiny1", Wanted::Run, &["is no run directory", "did you mean", "runs/tiny-1`?"]),
             ("elsewhere", Wanted::Run, &["is no run directory", "runs/tiny-1`, ", "runs/tiny-2`"]),
             ("empty", Wanted::RunOrStudy, &[]),

@@ -100,7 +100,9 @@ impl FeatureSet {
         let n_rows = self.features.values_nd.size()[0] as usize;
         let fits = rows.len() == labels.len() && !rows.is_empty();
         if !fits || rows.iter().any(|row| *row >= n_rows) || labels.iter().any(|label| *label >= n_classes) {
-            return Err(EngineError::Input("the rows, labels and classes of a probe do not fit each other".to_owned()));
+            return Err(EngineError::Input(
+                "the rows, labels and classes of a linear probe do not fit each other".to_owned(),
+            ));
         }
         probe_of(&self.features, (rows, labels), n_classes, settings)
     }

@@ -244,6 +244,7 @@ pub fn of_session(error: SessionError, config: &Config, at_key: AtKey<'_>) -> Se
 
 /// An error of the engine as one of the key that it comes from, where there is one.
 fn of_engine(error: EngineError, config: &Config, at_key: AtKey<'_>) -> SessionError {
+    let hint = error.hint().map(str::to_owned);
     let (key, rule) = match error {
         EngineError::Setting { key, problem } => (key, problem),
         EngineError::Weights { .. } => match &config.model.init {
@@ -253,7 +254,7 @@ fn of_engine(error: EngineError, config: &Config, at_key: AtKey<'_>) -> SessionE
         EngineError::Input(problem) => ("model", format!("does not fit the images: {problem}")),
         error => return SessionError::Engine(error),
     };
-    SessionError::Config(at_key(key, rule))
+    SessionError::Config(with_hint(at_key(key, rule), hint))
 }
 
 /// The key that says which images are meant.
