@@ -228,6 +228,7 @@ fn section_end(elf: &Elf<'_>, section: &elf::SectionHeader64<Endianness>) -> u64
 
 fn damaged(file: &str, error: &object::read::Error) -> PluginError {
     PluginError::new(PluginCode::Library, file, format!("is damaged: {error}"))
+        .with_hint("copy the file again from where it was whole, or build it again")
 }
 
 /// Libraries that it is linked to and must not be, in words.

@@ -93,8 +93,9 @@ pub fn start(
     watcher: &mut dyn Watcher,
     at_key: AtKey<'_>,
 ) -> Result<Outcome, SessionError> {
-    RunDir::check_free(out)?;
     let strategies = preflight::before_the_images(&mut config, options, at_key).map_err(SessionError::several)?;
+    // After the config's own mistakes, which another folder would not mend, and before the images are read.
+    RunDir::check_free(out)?;
     let strategies = strategies.into_iter().map(Arc::new).collect();
     let start = Instant::now();
     let data = options.shelf.data(&config, options.data_root.as_deref(), &options.cancelled);

@@ -36,33 +36,28 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let rounds = project.rounds()?;
     let round = rounds.len() as u32;
     let role = role(&project, &rounds)?;
-    let mut settings = settings_of(select, select.size, &project, role)?;
     let options = options(args, console, &select.device);
-    let mut strategies = find_strategies(&settings, role, &options)?;
+    let prepared = prepare(select, select.size, &project, role, &options)?;
 
-    let shape = shape(&settings.config);
-    let allowed = allowed(select, &rounds);
-    let (found, decoded) = read(&project, &select.images, shape, &allowed, console)?;
+    let shape = shape(&prepared.settings.config);
+    let (found, decoded) = read(&project, select, shape, &rounds, console)?;
     let labels = found.renamed(project.labels()?);
     let pool = Pool::new(&found, &labels, &rounds)?;
     say_what_is_there(&select.images, &found, &pool, &decoded.skipped, console);
-    if let (true, None) = (rounds.is_empty(), &select.out) {
+    if rounds.is_empty() && select.out.is_none() {
         say_where_else(&project, &found, console);
     }
     let size = pool.check(select.size)?;
-    if size < select.size {
-        console
-            .say(&format!("{size} different images are left, so {size} are chosen; the other files are their copies"));
-        settings = settings_of(select, size, &project, role)?;
-        strategies = find_strategies(&settings, role, &options)?;
-    }
-    if pool.waiting > 0 {
-        let line = "images of earlier rounds have no label yet, and are not offered again";
-        console.say(&format!("{} {line}", pool.waiting));
-    }
+    let prepared = match size < select.size {
+        true => prepare(select, size, &project, role, &options)?,
+        false => prepared,
+    };
+    say_what_is_left(&pool, size, select.size, console);
+
     let skipped = decoded.skipped.clone();
     let data = partly_labelled(&found, &pool, decoded, shape);
-    let chooser = strategies.with(data, &options, &|key, message| settings.at_key(key, message))?;
+    let at_key = |key: &str, message: String| prepared.settings.at_key(key, message);
+    let chooser = prepared.strategies.with(data, &options, &at_key)?;
     let (config, strategies) = (chooser.config().clone(), chooser.strategies());
     let state = state_before(&project, &rounds, &strategies)?;
 
@@ -71,12 +66,13 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     console.say(&format!("round {round}: {} labels, {size} of {} images", labelled.len(), unlabelled.len()));
     let question = Question { round, labelled, unlabelled, state: &state };
     let Chosen { selection, state } = chooser.choose(&question, &folder)?;
+    let (names, hashes) = strategies.into_iter().unzip();
     let picks = Picks {
         format: 1,
         round,
         role: role.name().to_owned(),
-        strategies: strategies.iter().map(|(name, _)| name.clone()).collect(),
-        sha256: strategies.into_iter().map(|(_, sha256)| sha256).collect(),
+        strategies: names,
+        sha256: hashes,
         seed: config.seed,
         coldstart: env!("CARGO_PKG_VERSION").to_owned(),
         time: now(),
@@ -91,11 +87,31 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     };
     write_round(select, &folder, &config, &picks, &state)?;
     let earlier: Vec<PathBuf> = (0..round).map(|round| project.round(round)).collect();
-    let names: Vec<String> = found.images.iter().map(|known| known.image.clone()).collect();
-    write_picks(&folder, &earlier, &names)?;
+    let images: Vec<String> = found.images.iter().map(|known| known.image.clone()).collect();
+    write_picks(&folder, &earlier, &images)?;
     project.finish(round, &found, &labels, &skipped)?;
     console.clear();
     tell(select, &project, &picks)
+}
+
+/// The settings of a selection, and the strategies that they name.
+struct Prepared {
+    settings: Settings,
+    strategies: Found,
+}
+
+/// Reads the settings and finds the strategies, before any image is read.
+fn prepare(
+    select: &Select,
+    size: usize,
+    project: &Project,
+    role: Role,
+    options: &Options,
+) -> Result<Prepared, Problem> {
+    let settings = settings_of(select, size, project, role)?;
+    let at_key = |key: &str, message: String| settings.at_key(key, message);
+    let strategies = Found::new(settings.config.clone(), role, options, &at_key)?;
+    Ok(Prepared { settings, strategies })
 }
 
 /// `NAME-selection` for a folder called NAME.
@@ -136,11 +152,6 @@ fn settings_of(select: &Select, size: usize, project: &Project, role: Role) -> R
     Ok(choosing.config(&file, before.as_deref(), &select.overrides())?)
 }
 
-/// Finds the strategies that the settings name, before any image is read.
-fn find_strategies(settings: &Settings, role: Role, options: &Options) -> Result<Found, Problem> {
-    Ok(Found::new(settings.config.clone(), role, options, &|key, message| settings.at_key(key, message))?)
-}
-
 /// What images are resized to for the model.
 fn shape(config: &Config) -> Shape {
     config.dataset.clone().with_defaults().shape.expect("a folder of images has a shape by default").into()
@@ -155,11 +166,12 @@ fn allowed(select: &Select, rounds: &[Picks]) -> Allowed {
 /// Reads the folder, and recognises the images that the project knows.
 fn read(
     project: &Project,
-    folder: &Path,
+    select: &Select,
     shape: Shape,
-    allowed: &Allowed,
+    rounds: &[Picks],
     console: &Console,
 ) -> Result<(Recognised, Decoded), Problem> {
+    let folder = &select.images;
     let cancelled = console.cancelled();
     let listed = list_images(folder, &cancelled).map_err(ProjectError::from)?;
     if !listed.aside.is_empty() {
@@ -172,7 +184,7 @@ fn read(
     decoded.remarks.iter().for_each(|remark| console.say(remark));
     let skipped: Vec<Skipped> = listed.skipped.into_iter().chain(decoded.skipped).collect();
     let decoded = Decoded { skipped, ..decoded };
-    let found = project.recognise(&decoded, folder, allowed)?;
+    let found = project.recognise(&decoded, folder, &allowed(select, rounds))?;
     Ok((found, decoded))
 }
 
@@ -195,6 +207,18 @@ fn say_what_is_there(folder: &Path, found: &Recognised, pool: &Pool, skipped: &[
         if skipped.len() > NAMED {
             console.say(&format!("  and {} more, see skipped.csv", skipped.len() - NAMED));
         }
+    }
+}
+
+/// Says what is not to be chosen: copies, and images that were chosen before.
+fn say_what_is_left(pool: &Pool, size: usize, wanted: usize, console: &Console) {
+    if size < wanted {
+        let line = format!("{size} different images are left, so {size} are chosen; the other files are their copies");
+        console.say(&line);
+    }
+    if pool.waiting > 0 {
+        let line = "images of earlier rounds have no label yet, and are not offered again";
+        console.say(&format!("{} {line}", pool.waiting));
     }
 }
 
