@@ -232,7 +232,8 @@ impl PartLabels<'_> {
 fn tell_of_gaps(classes: &[Label], path: &Path) {
     let numbers: Vec<i64> = classes.iter().filter_map(Label::as_number).collect();
     let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else { return };
-    let n_gaps = last + 1 - numbers.len() as i64;
+    // The largest label may be the largest number that there is.
+    let n_gaps = last.saturating_add(1) - numbers.len() as i64;
     if numbers.len() < classes.len() || first < 0 || n_gaps == 0 {
         return;
     }
