@@ -51,7 +51,6 @@ fn what_cannot_be_read_or_written_is_named() {
         (&["run", "tiny.toml", "--out", "file/run"], 1, "cannot create `file/run`"),
         (&["run", "tiny.toml", "--out", "/proc/run"], 1, "cannot create `/proc/run`"),
         (&["run", "tiny.toml", "-s", "dataset={ kind = \"mnist\" }"], 2, "mnist"),
-        (&["run", "tiny.toml", "--device", "tpu"], 2, "there is no such device"),
         (&["data", "fetch", "fashion-minst", "--data", "."], 2, "did you mean `fashion-mnist`?"),
         (&["data", "fetch", "mnist"], 2, "COLDSTART_DATA"),
         (&["report", "nowhere"], 2, "nowhere"),
@@ -74,6 +73,7 @@ fn a_mistake_on_the_command_line_is_a_usage_error() {
         ran.exits(2);
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{args:?}");
     }
+    Lab::new().coldstart(&["run", "tiny.toml", "--device", "tpu"]).exits(2).says("there is no such device");
 }
 
 /// Where a GPU works, there is nothing to refuse.
