@@ -110,12 +110,18 @@ fn labels_of_arrays_are_the_classes_that_are_there_or_refused() {
             archive(npy("<i8", &format!("({TRAIN}, 0)"), &[]), integers(&[0], TEST)),
             Refused(&["(n, 1)"]),
         ),
-        ("one class", both(&[4]), Refused(&["holds one class, `4`"])),
     ];
-    for (what, bytes, expected) in rows {
+    let info_of = |bytes: Vec<u8>| {
         lab.write("set.npz", bytes);
-        check(&info(&lab, "kind = \"npz\", path = \"set.npz\""), &expected, what);
+        info(&lab, "kind = \"npz\", path = \"set.npz\"")
+    };
+    for (what, bytes, expected) in rows {
+        check(&info_of(bytes), &expected, what);
     }
+    // No file is wrong here: the config names a set that no study can use.
+    let ran = info_of(both(&[4]));
+    ran.exits(2).says_one_problem().says("holds one class, `4`");
+    assert!(!ran.stderr.contains("no image has the label"), "{}", ran.stderr);
 }
 
 #[test]

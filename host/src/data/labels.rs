@@ -234,7 +234,8 @@ fn tell_of_gaps(classes: &[Label], path: &Path) {
     let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else { return };
     // The largest label may be the largest number that there is.
     let n_gaps = last.saturating_add(1) - numbers.len() as i64;
-    if numbers.len() < classes.len() || first < 0 || n_gaps == 0 {
+    let is_one_class = classes.len() < 2;
+    if is_one_class || numbers.len() < classes.len() || first < 0 || n_gaps == 0 {
         return;
     }
     let gaps: Vec<String> =

@@ -1,21 +1,25 @@
 //! Images by the names that a file of features gives them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::super::Dataset;
 
 /// The images of a data set whose files have names.
 pub(super) struct Images<'a> {
     known: Vec<Known<'a>>,
-    /// Those whose path ends in this name.
-    by_name: HashMap<&'a str, Vec<usize>>,
+    /// Those whose path, composed, ends in this name.
+    by_name: HashMap<String, Vec<usize>>,
     /// The same without the ending, such as `.png`.
-    by_stem: HashMap<&'a str, Vec<usize>>,
+    by_stem: HashMap<String, Vec<usize>>,
 }
 
-#[derive(Clone, Copy)]
 struct Known<'a> {
     file: &'a str,
+    /// The file's path with composed characters, by which it is compared.
+    composed: Cow<'a, str>,
     /// Where it is in the pool.
     position: Option<usize>,
     /// Whether it is of a test part that the files have.
@@ -47,9 +51,10 @@ impl<'a> Images<'a> {
         let all = in_pool.chain(held_out).chain(in_test);
         let mut images = Images { known: Vec::new(), by_name: HashMap::new(), by_stem: HashMap::new() };
         for (i, (file, position, is_test)) in all.enumerate() {
-            images.known.push(Known { file, position, is_test });
-            images.by_name.entry(last_part(file)).or_default().push(i);
-            images.by_stem.entry(last_part(stem(file))).or_default().push(i);
+            let composed = composed(file);
+            images.by_name.entry(last_part(&composed).to_owned()).or_default().push(i);
+            images.by_stem.entry(last_part(stem(&composed)).to_owned()).or_default().push(i);
+            images.known.push(Known { file, composed, position, is_test });
         }
         Some(images)
     }
@@ -60,15 +65,16 @@ impl<'a> Images<'a> {
     }
 
     /// The image that `name` means: the one with this path below the set's root, or else the only one whose path ends in the
-    /// name, or whose path the name ends in. The ending of a file may be left out.
+    /// name, or whose path the name ends in. The ending of a file may be left out. An umlaut is one letter, whether it is
+    /// written as one character or as two.
     ///
     /// Where a name fits images of the training part and of the test part, those of the training part are meant.
     pub(super) fn find(&self, name: &str) -> Meaning<'a> {
-        let name = name.trim().replace('\\', "/");
+        let name = composed(name.trim()).replace('\\', "/");
         let name = name.trim_start_matches("./");
         let whole = self.matching(&self.by_name, name, |file| file);
         let found = if whole.is_empty() { self.matching(&self.by_stem, name, stem) } else { whole };
-        let train: Vec<Known> = found.iter().filter(|known| !known.is_test).copied().collect();
+        let train: Vec<&Known> = found.iter().filter(|known| !known.is_test).copied().collect();
         let meant = if train.is_empty() { found } else { train };
         match meant[..] {
             [] => Meaning::Unknown,
@@ -78,18 +84,23 @@ impl<'a> Images<'a> {
     }
 
     /// The images that fit best: by their whole path, by the longest path that ends the name, or all whose path the name ends.
-    fn matching(&self, index: &HashMap<&str, Vec<usize>>, name: &str, shown: fn(&str) -> &str) -> Vec<Known<'a>> {
-        let candidates = index.get(last_part(name)).into_iter().flatten().map(|&i| self.known[i]);
-        let candidates: Vec<Known> = candidates.collect();
-        let within = candidates.iter().filter(|known| ends_in(name, shown(known.file)));
-        match within.map(|known| known.file.len()).max() {
+    fn matching(&self, index: &HashMap<String, Vec<usize>>, name: &str, shown: fn(&str) -> &str) -> Vec<&Known<'a>> {
+        let candidates = index.get(last_part(name)).into_iter().flatten().map(|&i| &self.known[i]);
+        let candidates: Vec<&Known> = candidates.collect();
+        let within = candidates.iter().filter(|known| ends_in(name, shown(&known.composed)));
+        match within.map(|known| known.composed.len()).max() {
             Some(longest) => {
-                let fits = |known: &Known| ends_in(name, shown(known.file)) && known.file.len() == longest;
+                let fits = |known: &&Known| ends_in(name, shown(&known.composed)) && known.composed.len() == longest;
                 candidates.into_iter().filter(fits).collect()
             }
-            None => candidates.into_iter().filter(|known| ends_in(shown(known.file), name)).collect(),
+            None => candidates.into_iter().filter(|known| ends_in(shown(&known.composed), name)).collect(),
         }
     }
+}
+
+/// The composed form of a path: macOS writes an umlaut as two characters, most others as one.
+fn composed(path: &str) -> Cow<'_, str> {
+    if is_nfc(path) { Cow::Borrowed(path) } else { Cow::Owned(path.nfc().collect()) }
 }
 
 /// Whether the last folders and the name of `path` are `end`.
@@ -137,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_name_means_the_one_image_that_it_fits() {
-        let data = data(&["a/00.png", "b/00.png", "b/x/00.png", "b/one.jpg"], &["a/01.png"], false);
+        let pool = ["a/00.png", "b/00.png", "b/x/00.png", "b/one.jpg", "a/f\u{fc}r.png", "b/u\u{308}ber.png"];
+        let data = data(&pool, &["a/01.png"], false);
         let images = Images::of(&data).unwrap();
         let rows = [
             ("a/00.png", Meaning::Pool(0)),
@@ -159,6 +171,11 @@ mod tests {
             ("xa/00.png", Meaning::Unknown),
             ("0.png", Meaning::Unknown),
             ("", Meaning::Unknown),
+            // Composed and decomposed, on either side.
+            ("a/fu\u{308}r.png", Meaning::Pool(4)),
+            ("f\u{fc}r", Meaning::Pool(4)),
+            ("set/b/\u{fc}ber.png", Meaning::Pool(5)),
+            ("fur.png", Meaning::Unknown),
         ];
         for (name, meaning) in rows {
             assert_eq!(images.find(name), meaning, "{name}");
