@@ -79,6 +79,7 @@ fn labels_of_arrays_are_the_classes_that_are_there_or_refused() {
         ("from 1", both(&[1, 2, 3]), Classes(&["1", "2", "3"])),
         ("with a gap", both(&[0, 2, 5]), Classes(&["0", "2", "5"])),
         ("0 and 255", both(&[0, 255]), Classes(&["0", "255"])),
+        ("as large as numbers go", both(&[0, i64::MAX]), Classes(&["0", "9223372036854775807"])),
         ("signs", both(&[-1, 1]), Classes(&["-1", "1"])),
         ("unlabelled 255", both(&[0, 1, 2, 255]), Refused(&["y_train", "image 3", "255", "number it 3"])),
         ("unlabelled -1", both(&[0, 1, -1]), Refused(&["y_train", "image 2", "label -1 is below 0", "no label"])),

@@ -96,20 +96,6 @@ pub fn decoded(url: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// The last part of a path.
-pub fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// A path without the ending of its file; as it is if there is none.
-pub fn stem(path: &str) -> &str {
-    let name_begins = path.len() - file_name(path).len();
-    match path.rfind('.') {
-        Some(dot) if dot > name_begins => &path[..dot],
-        _ => path,
-    }
-}
-
 /// The name of the file that a browser uploaded, for an address such as `/data/upload/3/1a2b3c4d-NAME`.
 pub fn uploaded(path: &str) -> Option<&str> {
     let mut parts = path.rsplit('/');
@@ -174,13 +160,6 @@ mod tests {
             assert_eq!(uploaded(path), expected, "{path}");
         }
         assert_eq!(upload_name("x,y (1) bär.png"), "xy_1_bär.png");
-    }
-
-    #[test]
-    fn an_ending_belongs_to_the_file() {
-        for (path, expected) in [("a.b/c.png", "a.b/c"), ("a.b/c", "a.b/c"), (".png", ".png"), ("a.tar.gz", "a.tar")] {
-            assert_eq!(stem(path), expected, "{path}");
-        }
     }
 
     /// Python's urllib.parse.unquote says the same.

@@ -1,11 +1,11 @@
 //! Which image a name or an address means.
 
-use super::addresses::{file_name, readings, stem, upload_name, uploaded, without_digits};
+use super::addresses::{readings, upload_name, uploaded, without_digits};
 use super::images::named;
 use super::{Known, Picks, Project, ProjectError};
+use crate::data::{composed, file_name, stem};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use unicode_normalization::UnicodeNormalization;
 
 /// Everything by which the images of a project can be named.
 ///
@@ -94,7 +94,7 @@ impl Names {
     }
 
     fn add(&mut self, path: &str, id: usize) {
-        let form = composed(path);
+        let form = composed(path).into_owned();
         self.by_path.entry(path.to_owned()).or_default().insert(id);
         if self.by_form.entry(form.clone()).or_default().insert(id) {
             self.by_file.entry(file_key(&form)).or_default().push(Alias { path: form, id });
@@ -129,7 +129,7 @@ impl Names {
             return self.one(hits, String::new());
         }
         let name = name.trim();
-        let readings: Vec<String> = readings(name).iter().map(|reading| composed(reading)).collect();
+        let readings: Vec<String> = readings(name).iter().map(|reading| composed(reading).into_owned()).collect();
         if let Some(reason) = self.skipped.get(name) {
             return Err(Lost::Skipped(reason.clone()));
         }
@@ -248,11 +248,6 @@ impl Names {
 pub fn originals(images: &[Known]) -> Vec<usize> {
     let mut first: HashMap<&str, usize> = HashMap::new();
     images.iter().enumerate().map(|(id, known)| *first.entry(known.sha256.as_str()).or_insert(id)).collect()
-}
-
-/// The composed form of a path: macOS writes an umlaut as two characters, most others as one.
-fn composed(path: &str) -> String {
-    path.nfc().collect()
 }
 
 fn file_key(path: &str) -> String {

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
-
 use super::super::Dataset;
+use super::super::paths::{composed, file_name, stem};
 
 /// The images of a data set whose files have names.
 pub(super) struct Images<'a> {
@@ -52,8 +51,8 @@ impl<'a> Images<'a> {
         let mut images = Images { known: Vec::new(), by_name: HashMap::new(), by_stem: HashMap::new() };
         for (i, (file, position, is_test)) in all.enumerate() {
             let composed = composed(file);
-            images.by_name.entry(last_part(&composed).to_owned()).or_default().push(i);
-            images.by_stem.entry(last_part(stem(&composed)).to_owned()).or_default().push(i);
+            images.by_name.entry(file_name(&composed).to_owned()).or_default().push(i);
+            images.by_stem.entry(file_name(stem(&composed)).to_owned()).or_default().push(i);
             images.known.push(Known { file, composed, position, is_test });
         }
         Some(images)
@@ -85,7 +84,7 @@ impl<'a> Images<'a> {
 
     /// The images that fit best: by their whole path, by the longest path that ends the name, or all whose path the name ends.
     fn matching(&self, index: &HashMap<String, Vec<usize>>, name: &str, shown: fn(&str) -> &str) -> Vec<&Known<'a>> {
-        let candidates = index.get(last_part(name)).into_iter().flatten().map(|&i| &self.known[i]);
+        let candidates = index.get(file_name(name)).into_iter().flatten().map(|&i| &self.known[i]);
         let candidates: Vec<&Known> = candidates.collect();
         let within = candidates.iter().filter(|known| ends_in(name, shown(&known.composed)));
         match within.map(|known| known.composed.len()).max() {
@@ -98,26 +97,9 @@ impl<'a> Images<'a> {
     }
 }
 
-/// The composed form of a path: macOS writes an umlaut as two characters, most others as one.
-fn composed(path: &str) -> Cow<'_, str> {
-    if is_nfc(path) { Cow::Borrowed(path) } else { Cow::Owned(path.nfc().collect()) }
-}
-
 /// Whether the last folders and the name of `path` are `end`.
 fn ends_in(path: &str, end: &str) -> bool {
     path.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('/'))
-}
-
-fn last_part(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// A path without the ending of its file.
-fn stem(path: &str) -> &str {
-    match path.rfind('.') {
-        Some(dot) if dot > path.rfind('/').map_or(0, |slash| slash + 1) => &path[..dot],
-        _ => path,
-    }
 }
 
 #[cfg(test)]
