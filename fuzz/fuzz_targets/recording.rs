@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| coldstart::plugin::fuzz::recording(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| coldstart::fuzz::read("recording", bytes));

@@ -9,6 +9,8 @@ pub mod data;
 pub mod engine;
 pub mod experiment;
 pub mod foreign;
+pub mod fuzz;
+pub mod memory;
 pub mod nearest;
 pub mod operations;
 mod plain;

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::config::{Config, ConfigError, Override};
+use crate::config::{self, Config, ConfigError, Override};
 use crate::nearest::nearest;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
@@ -112,7 +112,7 @@ impl Experiment {
     pub fn read(&self) -> Result<Read, ConfigError> {
         let overrides = self.overrides();
         let config = Config::read(&self.config, &overrides)?;
-        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
+        let text = config::text_of(&self.config).unwrap_or_default();
         Ok(Read { config, file: self.config.clone(), text, overrides })
     }
 }

@@ -32,6 +32,7 @@ impl ConfigError {
     pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> ConfigError {
         let message = match error.kind() {
             ErrorKind::InvalidData => format!("`{}` is not text in UTF-8, as TOML is", file.display()),
+            ErrorKind::FileTooLarge => format!("`{}` is longer than 4 MiB, which no config is", file.display()),
             _ => format!("cannot read `{}`: {error}", file.display()),
         };
         Mistake { message, hint: None, source_code: named(file, ""), span: None }.into()

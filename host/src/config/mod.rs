@@ -22,6 +22,8 @@ use crate::engine;
 use coldstart_plugin_api::Role;
 use representation::network_of;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// More threads than any machine has cores: a system that refuses to start them ends the process.
@@ -136,12 +138,28 @@ mod defaults {
     }
 }
 
+/// The longest config; a study of thousands of arms stays far below.
+const LONGEST: u64 = 4 << 20;
+
+/// The text of a config file.
+///
+/// Errs if it cannot be read, or is longer than a config can be.
+pub fn text_of(file: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error| ConfigError::unreadable(file, &error);
+    let mut bytes = Vec::new();
+    File::open(file).map_err(unreadable)?.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    String::from_utf8(bytes).map_err(|_| unreadable(io::ErrorKind::InvalidData.into()))
+}
+
 impl Config {
     /// Read the config file of one run and apply the overrides in order.
     ///
     /// Errs where it is wrong, and where it has a table `[sweep]`, which makes several runs of it.
     pub fn read(file: &Path, overrides: &[Override]) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let text = text_of(file)?;
         if overrides::layered(file, &text, overrides)?.contains_key("sweep") {
             let rule = "makes a study of several runs, and here one is asked for,";
             let hint = format!(
@@ -236,7 +254,7 @@ impl Config {
 
     /// Read a config written by [`Config::to_toml`], by this version or an earlier one.
     pub fn read_resolved(file: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let text = text_of(file)?;
         let mut config = Config::parse(file, &text, &[])?;
         if let engine::Learner::LinearProbe(probe) = &mut config.training.learner
             && !names_scale(&text)

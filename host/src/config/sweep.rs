@@ -13,7 +13,7 @@
 use super::overrides::is_below;
 use super::{Config, ConfigError, Override};
 use crate::nearest::nearest;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -25,6 +25,8 @@ const BASELINE: &str = "baseline";
 const ANY_SECTION: &str = "arm";
 /// What a point that is a table may be called.
 const LABEL: &str = "as";
+/// Runs in one study. Each has a folder, and is read and checked before the first begins.
+const MOST_RUNS: usize = 10_000;
 
 /// A config with its table `[sweep]`, taken apart.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Sweep {
     ///
     /// Errs where the config or any combination is wrong.
     pub fn read(file: &Path, overrides: &[Override]) -> Result<Sweep, ConfigError> {
-        let original = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let original = super::text_of(file)?;
         let text = &original;
         let at_key = |key: &str, message: String| ConfigError::at_key(file, text, overrides, key, message);
         let mut table: Table = toml::from_str(text).map_err(|error| ConfigError::no_toml(file, text, &error))?;
@@ -102,6 +104,7 @@ impl Sweep {
         let axes = axes(&sweep).map_err(|(key, message)| at_key(&of_table(&key), message))?;
         check_apart(&axes, &base).map_err(|(key, message)| at_key(&key, message))?;
         check_baseline(&sweep, &axes).map_err(|message| at_key("sweep.baseline", message))?;
+        check_number(&axes).map_err(|message| at_key(SWEEP, message))?;
         let cells = crossed(&axes).map(|points| {
             let sets = points.iter().flat_map(|point| &point.sets);
             let sets: Vec<Override> = base.iter().chain(sets).cloned().collect();
@@ -176,7 +179,7 @@ impl Sweep {
 
 /// The config of a file, or every config of its table `[sweep]`.
 pub fn configs(file: &Path) -> Result<Vec<Config>, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+    let text = super::text_of(file)?;
     match text.parse::<Table>() {
         Ok(table) if table.contains_key("sweep") => {
             Ok(Sweep::read(file, &[])?.cells.into_iter().map(|cell| cell.config).collect())
@@ -272,11 +275,27 @@ fn axes(sweep: &Table) -> Result<Vec<Axis>, (String, String)> {
     Ok(axes)
 }
 
+/// Errs where the axes make more runs than a study may have.
+fn check_number(axes: &[Axis]) -> Result<(), String> {
+    let n = axes.iter().fold(1usize, |n, axis| n.saturating_mul(axis.points.len()));
+    if n <= MOST_RUNS {
+        return Ok(());
+    }
+    let number = if n == usize::MAX { "more runs than can be counted".to_owned() } else { format!("{n} runs") };
+    let n_axes = axes.len();
+    Err(format!("crosses {n_axes} lists, which makes {number}; a study has at most {MOST_RUNS}: make several of it,"))
+}
+
 fn axis(name: &str, values: &[Value]) -> Result<Axis, (String, String)> {
+    if values.len() > MOST_RUNS {
+        let rule = format!("has {} values, but a study has at most {MOST_RUNS} runs", values.len());
+        return Err((name.to_owned(), rule));
+    }
     let mut points: Vec<Point> = Vec::new();
+    let mut labels = HashSet::new();
     for value in values {
         let point = point(name, value).map_err(|rule| (name.to_owned(), rule))?;
-        if points.iter().any(|other| other.label == point.label) {
+        if !labels.insert(point.label.clone()) {
             let rule = format!("has `{}` twice; tell tables apart with `{LABEL} = \"NAME\"`", point.label);
             return Err((name.to_owned(), rule));
         }

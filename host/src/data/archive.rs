@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use super::aside::Aside;
 use super::error::{DataError, Place};
 use super::listing::{Listing, Skipped, Stored, list_archive, list_folder};
+use super::unpacked::{self, Allowance, Bounded};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -18,7 +19,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 ///
 /// # Errors
 /// If it cannot be opened, or is no file: a pipe, a socket or a device is not opened, because that may wait for ever.
-pub(super) fn open_plain_or_gz(path: &Path) -> Result<Box<dyn Read + Send>, DataError> {
+pub(super) fn open_plain_or_gz(path: &Path) -> Result<Opened, DataError> {
     let io_error = |source| DataError::io(path, source);
     if !fs::metadata(path).map_err(io_error)?.is_file() {
         return Err(DataError::malformed(path, Place::Whole, "is no regular file"));
@@ -27,8 +28,24 @@ pub(super) fn open_plain_or_gz(path: &Path) -> Result<Box<dyn Read + Send>, Data
     let mut magic = Vec::new();
     file.by_ref().take(2).read_to_end(&mut magic).map_err(io_error)?;
     file.rewind().map_err(io_error)?;
-    let buffered = BufReader::with_capacity(1 << 16, file);
-    Ok(if magic == GZIP_MAGIC { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) })
+    if magic == GZIP_MAGIC {
+        let allowance = Allowance::of_file(&file).map_err(io_error)?;
+        Ok(Opened { reader: Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))), allowance })
+    } else {
+        Ok(Opened { reader: Box::new(BufReader::with_capacity(1 << 16, file)), allowance: Allowance::of_plain() })
+    }
+}
+
+/// An open file; reading fails where it unpacks to more than a file of its size may.
+pub(super) struct Opened {
+    reader: Box<dyn Read + Send>,
+    allowance: Allowance,
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Bounded::new(&mut self.reader, &mut self.allowance).read(buffer)
+    }
 }
 
 /// All bytes of a file, decompressed if they are gzipped.
@@ -84,6 +101,7 @@ fn read_up_to(reader: &mut impl Read, limit: u64, offset: u64, path: &Path) -> R
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
                     DataError::at_byte(path, at, format!("corrupt compressed data ({error})"))
                 }
+                io::ErrorKind::FileTooLarge => DataError::malformed(path, Place::Whole, error.to_string()),
                 _ => DataError::io(path, error),
             })
         }
@@ -168,7 +186,7 @@ impl Tree {
     pub(super) fn read(&self, name: &str) -> Result<Cow<'_, [u8]>, DataError> {
         match self.listing.files.get(name) {
             Some(Stored::InArchive(range)) => Ok(Cow::Borrowed(&self.archive[range.clone()])),
-            Some(Stored::OnDisk(path)) => fs::read(path).map(Cow::Owned).map_err(|source| DataError::io(path, source)),
+            Some(Stored::OnDisk(path)) => unpacked::read_file(path).map(Cow::Owned),
             None => Err(DataError::io(&self.full_path(name), io::ErrorKind::NotFound.into())),
         }
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
-use serde_pickle::{DeOptions, HashableValue, Value};
 
 use super::archive::Tree;
 use super::error::{DataError, Place};
+use super::pickle::{Node, NodeId, Pickle};
 use super::spec::Kind;
 use super::{Parts, Shape, Split};
 
@@ -153,26 +153,29 @@ impl Form {
 
     fn read_pickle(&self, bytes: &[u8], labels: &str, path: &Path) -> Result<(Vec<u8>, Vec<u32>), DataError> {
         let malformed = |why: String| DataError::malformed(path, Place::Whole, why);
-        let mut batch = unpickle(bytes, path)?;
-        let data = batch.take("data").and_then(array_bytes);
+        let batch = unpickle(bytes, path)?;
+        let data = batch.get("data").and_then(|data| pixels_of(&batch, data));
         let data = data.ok_or_else(|| malformed("`data` is not an array of bytes, images x 3072".into()))?;
-        let labels = match batch.take(labels) {
-            Some(Value::List(labels)) => labels,
-            _ => return Err(malformed(format!("has no list `{labels}`"))),
+        let Some(Node::List(labels)) = batch.get(labels) else {
+            return Err(malformed(format!("has no list `{labels}`")));
         };
         if labels.len() * IMAGE != data.len() {
             return Err(malformed(format!("holds {} labels, but {} images", labels.len(), data.len() / IMAGE)));
         }
-        let labels: Result<Vec<u32>, DataError> = labels
-            .into_iter()
-            .enumerate()
-            .map(|(i, label)| match label {
-                Value::I64(label) if (0..i64::from(self.n_classes)).contains(&label) => Ok(label as u32),
-                Value::I64(label) => Err(malformed(format!("image {i}: {}", self.out_of_range(label)))),
-                other => Err(malformed(format!("image {i}: label {other} is not a number"))),
-            })
-            .collect();
+        let label_of = |(i, label): (usize, &NodeId)| {
+            self.label(batch.node(*label)).map_err(|why| malformed(format!("image {i}: {why}")))
+        };
+        let labels: Result<Vec<u32>, DataError> = labels.iter().enumerate().map(label_of).collect();
         Ok((interleaved(data.par_chunks_exact(IMAGE)), labels?))
+    }
+
+    /// A pickled label, or what is wrong with it.
+    fn label(&self, label: &Node<'_>) -> Result<u32, String> {
+        match label {
+            Node::Integer(label) if (0..i64::from(self.n_classes)).contains(label) => Ok(*label as u32),
+            Node::Integer(label) => Err(self.out_of_range(*label)),
+            _ => Err("the label is not a whole number".to_owned()),
+        }
     }
 
     fn out_of_range(&self, label: i64) -> String {
@@ -188,10 +191,7 @@ impl Form {
         let bytes = tree.read(self.class_names)?;
         let names: Vec<String> = match self.batches {
             Batches::Binary { .. } => String::from_utf8_lossy(&bytes).split_whitespace().map(String::from).collect(),
-            Batches::Pickled { class_names, .. } => match unpickle(&bytes, &path)?.take(class_names) {
-                Some(Value::List(names)) => names.into_iter().filter_map(text).collect(),
-                _ => Vec::new(),
-            },
+            Batches::Pickled { class_names, .. } => texts_of(&unpickle(&bytes, &path)?, class_names),
         };
         if names.len() != self.n_classes as usize {
             let why = format!("names {} classes, expected {}", names.len(), self.n_classes);
@@ -214,41 +214,27 @@ fn interleaved<'a>(planes: impl IndexedParallelIterator<Item = &'a [u8]>) -> Vec
     pixels_nhwc
 }
 
-/// A pickled dictionary whose keys are strings of Python 2 (bytes) or 3.
-struct Batch(std::collections::BTreeMap<HashableValue, Value>);
-
-impl Batch {
-    fn take(&mut self, key: &str) -> Option<Value> {
-        let as_bytes = self.0.remove(&HashableValue::Bytes(key.into()));
-        as_bytes.or_else(|| self.0.remove(&HashableValue::String(key.into())))
+fn unpickle<'a>(bytes: &'a [u8], path: &Path) -> Result<Pickle<'a>, DataError> {
+    let malformed = |why: String| DataError::malformed(path, Place::Whole, why);
+    let pickle = Pickle::read(bytes).map_err(|error| malformed(format!("not a whole pickle ({error})")))?;
+    match pickle.root() {
+        Node::Dict(_) => Ok(pickle),
+        _ => Err(malformed("the pickle does not hold a dictionary".to_owned())),
     }
 }
 
-fn unpickle(bytes: &[u8], path: &Path) -> Result<Batch, DataError> {
-    // NumPy's constructors are unknown to the decoder; what it keeps in their place is the state of the array.
-    match serde_pickle::value_from_slice(bytes, DeOptions::new().replace_unresolved_globals()) {
-        Ok(Value::Dict(batch)) => Ok(Batch(batch)),
-        Ok(_) => Err(DataError::malformed(path, Place::Whole, "the pickle does not hold a dictionary")),
-        Err(error) => Err(DataError::malformed(path, Place::Whole, format!("not a whole pickle ({error})"))),
-    }
-}
-
-/// The bytes of a pickled NumPy array of images: its state is (version, shape, dtype, is_fortran, bytes).
-fn array_bytes(array: Value) -> Option<Vec<u8>> {
-    let Value::Tuple(mut state) = array else { return None };
-    let (Some(Value::Bytes(bytes)), Some(Value::Bool(false))) = (state.pop(), state.pop()) else { return None };
-    let Some(Value::Tuple(axes)) = state.get(1) else { return None };
+/// The bytes of a pickled NumPy array of images.
+fn pixels_of<'a>(batch: &Pickle<'a>, data: &Node<'a>) -> Option<&'a [u8]> {
+    let array = batch.array(data)?;
+    let Node::Bytes(bytes) = array.data else { return None };
     let n_images = bytes.len() / IMAGE;
-    let expected = [Value::I64(n_images as i64), Value::I64(IMAGE as i64)];
-    (n_images > 0 && n_images * IMAGE == bytes.len() && axes[..] == expected).then_some(bytes)
+    (n_images > 0 && n_images * IMAGE == bytes.len() && array.axes == [n_images, IMAGE]).then_some(*bytes)
 }
 
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::Bytes(bytes) => String::from_utf8(bytes).ok(),
-        Value::String(string) => Some(string),
-        _ => None,
-    }
+/// The texts in a list of the dictionary; none if there is no such list.
+fn texts_of(batch: &Pickle<'_>, key: &str) -> Vec<String> {
+    let Some(Node::List(items)) = batch.get(key) else { return Vec::new() };
+    items.iter().filter_map(|item| batch.node(*item).as_text().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -291,9 +277,9 @@ mod tests {
     }
 
     fn name_list(key: &str, names: &[&str]) -> Vec<u8> {
-        let names = names.iter().map(|name| Value::String(name.to_string())).collect();
-        let dict = Value::Dict([(HashableValue::String(key.into()), Value::List(names))].into());
-        serde_pickle::value_to_vec(&dict, Default::default()).unwrap()
+        let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let names: Vec<u8> = names.iter().flat_map(|name| text(name)).collect();
+        [b"\x80\x03}".to_vec(), text(key), b"](".to_vec(), names, b"es.".to_vec()].concat()
     }
 
     fn cifar10_binary() -> tempfile::TempDir {

@@ -17,6 +17,7 @@
 //! little-endian f32 in C order is mapped and not read, so that a million rows take no memory of the process.
 
 mod columns;
+mod footer;
 mod names;
 mod parquet;
 
@@ -33,6 +34,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::Dataset;
 use super::error::{DataError, Place};
 use super::npz::{Array, arrays, of_half};
+use super::unpacked;
 use columns::{is_id, is_no_feature, looks_like_a_file, name_rank, the_one};
 use names::{Images, Meaning};
 
@@ -69,7 +71,7 @@ pub fn read_features(path: &Path, data: &Dataset) -> Result<Features, DataError>
     })
 }
 
-fn read_table(path: &Path) -> Result<Table, DataError> {
+pub(super) fn read_table(path: &Path) -> Result<Table, DataError> {
     if begins_with(path, b"version https://git-lfs") {
         let error = DataError::malformed(path, Place::Whole, "a pointer of Git LFS in place of the file");
         return Err(error.with_hint("`git lfs pull` brings the file itself"));
@@ -104,7 +106,7 @@ fn begins_with(path: &Path, bytes: &[u8]) -> bool {
 }
 
 /// What a file holds, before it is held against the images.
-struct Table {
+pub(super) struct Table {
     ids: Option<Vec<u64>>,
     names: Option<Names>,
     rows: Rows,
@@ -318,10 +320,15 @@ fn npy(path: &Path) -> Result<Table, DataError> {
     }
     let [n_rows, n_cols] = matrix_axes(path, &header.axes)?;
     let (ids, names) = (None, None);
-    if (header.kind, header.item_bytes, header.is_big_endian) == (TypeChar::Float, 4, false) {
+    // Numbers that do not begin at a multiple of four bytes cannot be looked at in place.
+    let is_aligned = header.offset.is_multiple_of(align_of::<f32>());
+    if is_aligned && (header.kind, header.item_bytes, header.is_big_endian) == (TypeChar::Float, 4, false) {
         let rows = Rows::Mapped(Mapped { offset: header.offset, map });
         return Ok(Table { ids, names, rows, n_rows, n_cols });
     }
+    let too_large = |error: unpacked::TooLarge| DataError::malformed(path, Place::Whole, error.to_string());
+    let converted = size_of::<f32>() as u64 * n_rows as u64 * n_cols as u64;
+    unpacked::Allowance::of_plain().take(map.len() as u64 + converted).map_err(too_large)?;
     let array = Array { bytes: map[header.offset..].to_vec(), ..header };
     Ok(Table { ids, names, rows: Rows::Read(floats(path, &array)?), n_rows, n_cols })
 }
@@ -390,7 +397,7 @@ fn whole(number: f64) -> Option<u64> {
 
 fn safetensors(path: &Path) -> Result<Table, DataError> {
     let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
-    let bytes = std::fs::read(path).map_err(|source| DataError::io(path, source))?;
+    let bytes = unpacked::read_file(path)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| wrong(format!("not safetensors ({error})")))?;
     let tensors = tensors.tensors();
     let ids = tensors.iter().find(|(name, _)| is_id(name));

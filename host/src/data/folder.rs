@@ -25,7 +25,7 @@ use super::error::{DataError, Place};
 use super::images::{Losses, Lost, decode_into};
 use super::layout::{self, Labelled, Layout};
 use super::listing::{Skipped, stop_if};
-use super::{Notes, Parts, Shape, Split};
+use super::{Notes, Parts, Shape, Split, unpacked};
 
 const INDEX: &str = "index.csv";
 const COLUMNS: [&str; 5] = ["split", "index", "label", "class", "path"];
@@ -94,7 +94,7 @@ fn decode_all(
     cancelled: &AtomicBool,
     decoded: &mut Decoded,
 ) -> Result<Split, DataError> {
-    let mut pixels_nhwc = vec![0; items.len() * shape.bytes()];
+    let mut pixels_nhwc = unpacked::room_for(items.len(), shape)?;
     let decode = |(pixels_hwc, item): (&mut [u8], &Item)| -> Result<Lost, DataError> {
         stop_if(cancelled)?;
         decode_into(pixels_hwc, &tree.read(&item.path)?, shape, &tree.full_path(&item.path))

@@ -73,7 +73,7 @@ fn find(folder: &Path, part: &str, what: &str, n_axes: u8, kind: Kind) -> Result
 }
 
 /// The axes and elements of an IDX file of bytes with `N` axes.
-fn read_array<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>), DataError> {
+pub(super) fn read_array<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>), DataError> {
     let mut reader = open_plain_or_gz(path)?;
     let magic: [u8; 4] = read_header(&mut reader, path, 0)?;
     let expected = [0, 0, UNSIGNED_BYTE, N as u8];

@@ -14,6 +14,7 @@ mod error;
 mod features;
 pub mod fetch;
 mod folder;
+pub mod fuzz;
 mod idx;
 mod images;
 mod jpeg;
@@ -22,6 +23,7 @@ mod layout;
 mod listing;
 mod npz;
 mod paths;
+mod pickle;
 mod pixels;
 mod sheet;
 mod spec;
@@ -30,6 +32,7 @@ mod synthetic;
 #[cfg(test)]
 mod tests;
 mod unlabelled;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

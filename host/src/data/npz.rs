@@ -10,22 +10,32 @@ use std::path::Path;
 
 use npyz::npz::NpzArchive;
 use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
-use serde_pickle::{DeOptions, Value};
 
 use super::error::{DataError, Place};
 use super::labels::{self, Label, PartLabels};
+use super::pickle::{Node, Pickle};
+use super::unpacked::{Allowance, Bounded};
 use super::{Parts, Shape, Split, pixels};
 
 /// Names of the images and labels of the training part, then of the test part.
 const LAYOUTS: [[&str; 4]; 2] =
     [["train_images", "train_labels", "test_images", "test_labels"], ["x_train", "y_train", "x_test", "y_test"]];
-type Archive = NpzArchive<BufReader<File>>;
+/// The longest header of an array; NumPy itself reads none beyond 10 000 bytes.
+const LONGEST_HEADER: usize = 1 << 16;
+/// Brackets within brackets in a header: the dictionary, its shape, and a structured array's fields.
+const DEEPEST_HEADER: usize = 16;
+
+/// An open archive, and how many bytes its arrays may still come to.
+struct Archive {
+    zip: NpzArchive<BufReader<File>>,
+    allowance: Allowance,
+}
 
 /// Reads the archive at `path`. Classes are the labels of the training part, in numeric order if all are whole numbers, else by
 /// name. `max_value` is the number that is white, where images are no bytes.
 pub(super) fn read(path: &Path, max_value: Option<f64>) -> Result<Parts, DataError> {
     let mut archive = open(path)?;
-    let names: Vec<String> = archive.array_names().map(String::from).collect();
+    let names: Vec<String> = archive.zip.array_names().map(String::from).collect();
     let is_there = |name: &str| names.iter().any(|known| known == name);
     let Some(layout) = LAYOUTS.iter().find(|layout| is_there(layout[0])) else {
         return Err(missing(path, &LAYOUTS.map(|layout| layout[0]), &names));
@@ -201,14 +211,16 @@ pub(super) type Stored = (String, Result<Array, DataError>);
 /// Every array of the archive at `path` with its name, or what is wrong with it.
 pub(super) fn arrays(path: &Path) -> Result<Vec<Stored>, DataError> {
     let mut archive = open(path)?;
-    let names: Vec<String> = archive.array_names().map(String::from).collect();
+    let names: Vec<String> = archive.zip.array_names().map(String::from).collect();
     Ok(names.into_iter().map(|name| (name.clone(), Array::read(&mut archive, path, &name))).collect())
 }
 
 fn open(path: &Path) -> Result<Archive, DataError> {
     let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    NpzArchive::new(BufReader::new(file))
-        .map_err(|error| DataError::malformed(path, Place::Whole, format!("not a whole npz archive ({error})")))
+    let allowance = Allowance::of_file(&file).map_err(|source| DataError::io(path, source))?;
+    let zip = NpzArchive::new(BufReader::new(file))
+        .map_err(|error| DataError::malformed(path, Place::Whole, format!("not a whole npz archive ({error})")))?;
+    Ok(Archive { zip, allowance })
 }
 
 /// An array in C order as it is stored.
@@ -227,12 +239,14 @@ pub(super) struct Array {
 impl Array {
     fn read(archive: &mut Archive, path: &Path, name: &str) -> Result<Self, DataError> {
         let path = &path.join(name);
-        let corrupt = |error: std::io::Error| DataError::malformed(path, Place::Whole, format!("corrupt ({error})"));
+        let malformed = |why: String| DataError::malformed(path, Place::Whole, why);
         let mut bytes = Vec::new();
-        match archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name)) {
-            Ok(mut entry) => entry.read_to_end(&mut bytes).map_err(corrupt)?,
-            Err(error) => return Err(DataError::malformed(path, Place::Whole, format!("cannot be read ({error})"))),
-        };
+        let Archive { zip, allowance } = archive;
+        let entry = zip.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name));
+        let entry = entry.map_err(|error| malformed(format!("cannot be read ({error})")))?;
+        Bounded::new(entry, allowance)
+            .read_to_end(&mut bytes)
+            .map_err(|error| malformed(format!("corrupt ({error})")))?;
         let header = Array::header(path, &bytes)?;
         bytes.drain(..header.offset);
         Ok(Array { bytes, ..header })
@@ -241,6 +255,7 @@ impl Array {
     /// What the first bytes of a `.npy` file say, held against how many there are.
     pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
         let corrupt = |error: std::io::Error| DataError::malformed(path, Place::Whole, format!("corrupt ({error})"));
+        check_header(bytes).map_err(|why| DataError::malformed(path, Place::Whole, why))?;
         let npy = NpyFile::new(bytes).map_err(corrupt)?;
         let unusable = |why: &str| DataError::malformed(path, Place::Whole, why);
         let DType::Plain(dtype) = npy.dtype() else { return Err(unusable("a structured array")) };
@@ -328,22 +343,14 @@ impl Array {
 
     /// The strings of an array of Python objects, whose pickled state ends in the list of its elements.
     fn pickled_texts(&self) -> Option<Vec<String>> {
-        // NumPy's constructors are unknown to the decoder; what it keeps in their place is the state of the array.
-        let options = DeOptions::new().replace_unresolved_globals();
-        let Ok(Value::Tuple(mut state)) = serde_pickle::value_from_slice(&self.bytes, options) else { return None };
-        let Some(Value::List(elements)) = state.pop() else { return None };
-        let text = |element| match element {
-            Value::String(text) => Some(text),
-            // A missing string is written as None or NaN, and is none.
-            Value::None | Value::F64(_) => Some(String::new()),
-            Value::I64(number) => Some(number.to_string()),
-            _ => None,
-        };
+        let pickle = Pickle::read(&self.bytes).ok()?;
+        let array = pickle.array(pickle.root())?;
+        let Node::List(elements) = array.data else { return None };
         let declared = self.axes.iter().try_fold(1usize, |product, axis| product.checked_mul(*axis));
         if declared != Some(elements.len()) {
             return None;
         }
-        elements.into_iter().map(text).collect()
+        elements.iter().map(|element| text_of(pickle.node(*element))).collect()
     }
 
     /// Up to eight bytes of an element, the lowest first.
@@ -355,6 +362,43 @@ impl Array {
         }
         bytes
     }
+}
+
+/// The text that a pickled element stands for. A missing string is written as None or NaN, and is empty.
+fn text_of(element: &Node<'_>) -> Option<String> {
+    match element {
+        Node::Text(text) => Some(text.clone().into_owned()),
+        Node::None | Node::Float(_) => Some(String::new()),
+        Node::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Errs where the header of a `.npy` file is longer or nested deeper than any array needs: its text is read by recursion.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let ends = || "corrupt (it ends within its header)".to_owned();
+    let version = bytes.get(6).ok_or_else(ends)?;
+    let (start, length) = match version {
+        1 => (10, bytes.get(8..).and_then(<[u8]>::first_chunk).map(|length| usize::from(u16::from_le_bytes(*length)))),
+        _ => (12, bytes.get(8..).and_then(<[u8]>::first_chunk).map(|length| u32::from_le_bytes(*length) as usize)),
+    };
+    let length = length.ok_or_else(ends)?;
+    if length > LONGEST_HEADER {
+        return Err(format!("its header of {length} bytes is longer than {LONGEST_HEADER}, which no array needs"));
+    }
+    let header = bytes.get(start..start + length).ok_or_else(ends)?;
+    let mut depth = 0usize;
+    for byte in header {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST_HEADER {
+            return Err(format!("its header has more than {DEEPEST_HEADER} brackets within brackets"));
+        }
+    }
+    Ok(())
 }
 
 fn without_padding(item: &[u8]) -> &[u8] {

@@ -2,7 +2,6 @@
 //!
 //! Unlike a data set, such a folder need not be whole: what cannot be read is handed back with the reason, and the rest is used.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::aside::is_image_name;
 use super::images::{Losses, Lost, decode_into};
 use super::listing::{Skipped, list_folder, stop_if};
-use super::{Aside, DataError, Dataset, Notes, Shape, Split, fingerprint};
+use super::{Aside, DataError, Dataset, Notes, Shape, Split, fingerprint, unpacked};
 
 /// What lies in a folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,9 +72,9 @@ pub struct Decoded {
 /// Reads images below `root`, each resized to `shape` as the data kind `folder` does.
 ///
 /// # Errors
-/// [`DataError::Cancelled`] alone: an image that cannot be read is skipped.
+/// If the images take more memory than is free, or [`DataError::Cancelled`]: an image that cannot be read is skipped.
 pub fn decode_images(root: &Path, paths: &[String], shape: Shape, reading: &Reading<'_>) -> Result<Decoded, DataError> {
-    let mut pixels_nhwc = vec![0; paths.len() * shape.bytes()];
+    let mut pixels_nhwc = unpacked::room_for(paths.len(), shape)?;
     let done = AtomicUsize::new(0);
     let read = |(pixels_hwc, path): (&mut [u8], &String)| {
         stop_if(reading.cancelled)?;
@@ -110,7 +109,7 @@ struct Image {
 
 fn read_image(pixels_hwc: &mut [u8], root: &Path, path: &str, shape: Shape) -> Result<Image, DataError> {
     let file = root.join(path);
-    let bytes = fs::read(&file).map_err(|source| DataError::io(&file, source))?;
+    let bytes = unpacked::read_file(&file)?;
     let lost = decode_into(pixels_hwc, &bytes, shape, &file)?;
     Ok(Image { sha256: hex(&Sha256::digest(&bytes)), lost })
 }
@@ -176,6 +175,8 @@ impl PartlyLabelled {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use image::{GrayImage, ImageFormat, Luma};
 
     use super::super::images::tests::encoded;

@@ -7,6 +7,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::error::EngineError;
+use crate::memory::Memory;
 
 /// Reads all tensors of a safetensors file.
 ///
@@ -18,6 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
     if let Some(other) = Recognised::at(path).filter(|recognised| recognised.format != SAFETENSORS) {
         return Err(other.instead_of(path, "not safetensors"));
     }
+    check_room(path)?;
     Tensor::read_safetensors(path).map_err(|error| {
         let problem = match cut_short(path) {
             Some(Lengths { whole, there }) => format!("the file is cut short: it has {there} of {whole} bytes"),
@@ -25,6 +27,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
         };
         EngineError::Weights { path: path.to_owned(), problem, hint: Some(AGAIN.to_owned()) }
     })
+}
+
+/// Errs when a file is larger than the memory that is free: it is read whole.
+fn check_room(path: &Path) -> Result<(), EngineError> {
+    let (bytes, free) = (path.metadata().map_or(0, |metadata| metadata.len()), Memory::now().free);
+    // 0 where the system does not say.
+    if free > 0 && bytes > free {
+        let problem = format!("the file has {} MB, and {} MB of memory are free", bytes / 1_000_000, free / 1_000_000);
+        return Err(EngineError::Weights { path: path.to_owned(), problem, hint: None });
+    }
+    Ok(())
 }
 
 /// Errs when a tensor could not be a network's weights: it has no fractions, or not only numbers.
@@ -127,12 +140,15 @@ struct Lengths {
 
 /// The lengths of a safetensors file that is shorter than its header says.
 fn cut_short(path: &Path) -> Option<Lengths> {
-    let bytes = fs::read(path).ok()?;
-    let there = bytes.len() as u64;
+    let mut file = fs::File::open(path).ok()?;
+    let there = file.metadata().ok()?.len();
+    let mut bytes = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut bytes).ok()?;
     let header = u64::from_le_bytes(*bytes.first_chunk()?);
     if header > LONGEST_HEADER {
         return None;
     }
+    file.take(header).read_to_end(&mut bytes).ok()?;
     let data = header + 8;
     let shorter = |whole| (whole > there).then_some(Lengths { whole, there });
     let Some(text) = bytes.get(8..data as usize) else { return shorter(data) };

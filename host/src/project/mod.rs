@@ -13,6 +13,7 @@
 mod addresses;
 mod error;
 mod exports;
+pub mod fuzz;
 mod images;
 mod label_studio;
 mod label_table;

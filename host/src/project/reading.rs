@@ -86,13 +86,22 @@ impl Read {
     ///
     /// Errs with file and place: also if an image is none of `names`.
     pub fn file(path: &Path, columns: &Columns, names: &Names) -> Result<Read, ProjectError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        let bytes = bytes_of(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => ProjectError::mistake(
                 format!("there is no file `{}`", path.display()),
                 "labels come as CSV with the columns image and label, or as an export of Label Studio",
             ),
+            std::io::ErrorKind::FileTooLarge => {
+                let message = format!("`{}` is larger than 1 GiB, which no file of labels is", path.display());
+                ProjectError::mistake(message, "take the export of the labels alone")
+            }
             _ => ProjectError::read(path, error),
         })?;
+        Read::bytes(path, bytes, columns, names)
+    }
+
+    /// The same of the bytes of the file `path`.
+    pub(super) fn bytes(path: &Path, bytes: Vec<u8>, columns: &Columns, names: &Names) -> Result<Read, ProjectError> {
         let mut reader = Reader { path, columns, names, read: Read::default(), beginning: None };
         let text = text_of(bytes).map_err(|problem| reader.wrong(problem))?;
         reader.parse(&text)?;
@@ -184,6 +193,15 @@ pub fn label_column<'a>(names: &[&'a str], image: &str, field: Option<&str>) -> 
 /// Words in backticks, with commas.
 pub fn quoted<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        n if n > MOST_BYTES => Err(std::io::ErrorKind::FileTooLarge.into()),
+        _ => Ok(bytes),
+    }
 }
 
 /// The text in a file's bytes.

@@ -1,9 +1,9 @@
 //! Workers on this machine: processes, so that one that crashes takes no other along.
 
-use super::memory::{Memory, peak_bytes};
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder};
+use crate::memory::{Memory, peak_bytes};
 use crate::session::SessionError;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;

@@ -6,13 +6,11 @@
 mod answers;
 mod claims;
 mod local;
-mod memory;
 mod plan;
 mod slurm;
 mod work;
 
 pub use local::{Local, Machine};
-pub use memory::Memory;
 pub use plan::{Row, State, Study};
 pub use slurm::{Job, Slurm};
 pub use work::work;

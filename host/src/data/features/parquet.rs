@@ -10,8 +10,9 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
 use super::super::error::{DataError, Place};
+use super::super::unpacked::{Allowance, TooLarge};
 use super::columns::{check_scalars, is_id, is_index, is_no_feature, the_one};
-use super::{Names, Rows, Table, best_names};
+use super::{Names, Rows, Table, best_names, footer};
 
 /// What a column holds, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +33,34 @@ struct Plan {
 }
 
 /// What has been read of them.
-#[derive(Default)]
 struct Read {
     numbers: Vec<f32>,
     ids: Vec<u64>,
     texts: Vec<Vec<String>>,
+    allowance: Allowance,
 }
+
+/// What an element of a list takes while its row is put together.
+const FIELD_BYTES: u64 = size_of::<Field>() as u64;
+/// What a text takes beside its bytes.
+const STRING_BYTES: u64 = size_of::<String>() as u64;
 
 /// Reads a file of features.
 pub(super) fn read(path: &Path) -> Result<Table, DataError> {
     let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
+    let mut file = File::open(path).map_err(|source| DataError::io(path, source))?;
+    let allowance = Allowance::of_file(&file).map_err(|source| DataError::io(path, source))?;
+    if super::begins_with(path, b"PAR1") {
+        footer::check(&mut file).map_err(|error| wrong(format!("not a whole Parquet file: {error}")))?;
+    }
     let reader = SerializedFileReader::new(file).map_err(|error| unreadable(path, &error))?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let columns: Vec<(String, Holds)> = fields.iter().map(|field| (field.name().to_owned(), holds(field))).collect();
     let plan = Plan::of(&columns).map_err(|why| wrong(why).with_hint(ONE_LIST))?;
     plan.tell_of_the_rest(&columns, path);
 
-    let mut read = Read { texts: vec![Vec::new(); plan.texts.len()], ..Read::default() };
+    check_pages(&reader, allowance.clone()).map_err(|error| of_page(path, error))?;
+    let mut read = Read::new(plan.texts.len(), allowance);
     let mut n_cols = None;
     let rows = reader.get_row_iter(None).map_err(|error| unreadable(path, &error))?;
     for (i, row) in rows.enumerate() {
@@ -155,7 +166,45 @@ impl Plan {
     }
 }
 
+/// A page that cannot be read, or holds more than there is room for.
+enum PageError {
+    Unreadable(ParquetError),
+    TooLarge(TooLarge),
+}
+
+fn of_page(path: &Path, error: PageError) -> DataError {
+    match error {
+        PageError::Unreadable(error) => unreadable(path, &error),
+        PageError::TooLarge(error) => DataError::malformed(path, Place::Whole, error.to_string()),
+    }
+}
+
+/// Errs where a page says that it holds more values than there is memory for: a few bytes can stand for any number of equal
+/// values, and all values of a row are put together at once. Reads headers of pages alone.
+fn check_pages(reader: &SerializedFileReader<File>, allowance: Allowance) -> Result<(), PageError> {
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(PageError::Unreadable)?;
+        for column in 0..group.num_columns() {
+            let mut pages = group.get_column_page_reader(column).map_err(PageError::Unreadable)?;
+            while let Some(page) = pages.peek_next_page().map_err(PageError::Unreadable)? {
+                let values = page.num_levels.or(page.num_rows).unwrap_or(0) as u64;
+                allowance.clone().take(values.saturating_mul(FIELD_BYTES)).map_err(PageError::TooLarge)?;
+                pages.skip_next_page().map_err(PageError::Unreadable)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Read {
+    fn new(n_texts: usize, allowance: Allowance) -> Read {
+        Read { numbers: Vec::new(), ids: Vec::new(), texts: vec![Vec::new(); n_texts], allowance }
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), String> {
+        self.allowance.take(bytes).map_err(|error| format!("the file {error}"))
+    }
+
     /// Takes what is needed of a row; errs with what is wrong with it.
     fn take(&mut self, row: &Row, i: usize, plan: &Plan) -> Result<(), String> {
         let fields: Vec<(&String, &Field)> = row.get_column_iter().collect();
@@ -165,6 +214,7 @@ impl Read {
         }
         if let Some(column) = plan.ids {
             let field = fields[column].1;
+            self.charge(size_of::<u64>() as u64)?;
             self.ids.push(id_of(field).ok_or_else(|| format!("`{field}` is no id"))?);
         }
         if let Some(column) = plan.index {
@@ -176,8 +226,10 @@ impl Read {
                 ));
             }
         }
-        for (values, column) in self.texts.iter_mut().zip(&plan.texts) {
-            values.push(text_of(fields[*column].1));
+        for (values, column) in plan.texts.iter().enumerate() {
+            let text = text_of(fields[*column].1);
+            self.charge(text.len() as u64 + STRING_BYTES)?;
+            self.texts[values].push(text);
         }
         Ok(())
     }
@@ -185,6 +237,7 @@ impl Read {
     fn take_numbers(&mut self, name: &str, field: &Field) -> Result<(), String> {
         match field {
             Field::ListInternal(list) => {
+                self.charge(list.len() as u64 * size_of::<f32>() as u64)?;
                 for element in list.elements() {
                     let number = number_of(element);
                     self.numbers.push(number.ok_or_else(|| format!("`{element}` in `{name}` is no number"))?);

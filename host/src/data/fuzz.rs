@@ -1,0 +1,124 @@
+//! What reads data files, a function each, for fuzzers: none may panic, hang or take more memory than its file may.
+
+use super::archive::open_plain_or_gz;
+use super::csv::Table;
+use super::pickle::Pickle;
+use super::{Shape, csv, features, idx, images, listing, npz};
+use std::cell::RefCell;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use tempfile::NamedTempFile;
+
+/// A function that reads bytes.
+pub type Reader = fn(&[u8]);
+
+/// Every reader by its name, which is that of its seeds' folder and of its fuzz target.
+pub const READERS: [(&str, Reader); 9] = [
+    ("pickle", pickle),
+    ("npy", npy),
+    ("npz", npz),
+    ("parquet", parquet),
+    ("safetensors", safetensors),
+    ("idx", idx),
+    ("csv", table),
+    ("image", image),
+    ("tar", tar),
+];
+
+/// Images are read into this shape.
+const SHAPE: Shape = Shape { height: 4, width: 4, channels: 3 };
+
+/// A pickle, and the array that it may be.
+pub fn pickle(bytes: &[u8]) {
+    if let Ok(pickle) = Pickle::read(bytes) {
+        _ = pickle.array(pickle.root());
+        _ = pickle.get("data").and_then(|data| pickle.array(data));
+    }
+}
+
+/// A `.npy` file of features.
+pub fn npy(bytes: &[u8]) {
+    in_a_file(".npy", bytes, |path| _ = features::read_table(path));
+}
+
+/// A `.npz` file of features, and of images.
+pub fn npz(bytes: &[u8]) {
+    in_a_file(".npz", bytes, |path| {
+        _ = features::read_table(path);
+        _ = npz::read(path, Some(1.0));
+    });
+}
+
+/// A Parquet file of features.
+pub fn parquet(bytes: &[u8]) {
+    in_a_file(".parquet", bytes, |path| _ = features::read_table(path));
+}
+
+/// A safetensors file of features.
+pub fn safetensors(bytes: &[u8]) {
+    in_a_file(".safetensors", bytes, |path| _ = features::read_table(path));
+}
+
+/// An IDX file of images and of labels, gzipped or not.
+pub fn idx(bytes: &[u8]) {
+    in_a_file("", bytes, |path| {
+        _ = idx::read_array::<3>(path);
+        _ = idx::read_array::<1>(path);
+    });
+}
+
+/// A table of 2 x 2 grey pixels and a label.
+pub fn table(bytes: &[u8]) {
+    let shape = Shape { height: 2, width: 2, channels: 1 };
+    in_a_file(".csv", bytes, |path| {
+        let table = Table { train: path.to_owned(), test: None, shape, label: "last", max_value: 255.0 };
+        _ = csv::read(&table);
+    });
+}
+
+/// A photograph.
+pub fn image(bytes: &[u8]) {
+    let mut pixels_hwc = vec![0; SHAPE.bytes()];
+    _ = images::decode_into(&mut pixels_hwc, bytes, SHAPE, Path::new("fuzz.png"));
+}
+
+/// An archive of photographs, gzipped or not.
+pub fn tar(bytes: &[u8]) {
+    in_a_file("", bytes, |path| {
+        let Ok(mut opened) = open_plain_or_gz(path) else { return };
+        let mut archive = Vec::new();
+        if opened.read_to_end(&mut archive).is_ok() {
+            _ = listing::list_archive(&archive, path, &AtomicBool::new(false));
+        }
+    });
+}
+
+thread_local! {
+    /// One file for each kind, written anew for each input: making files takes longer than reading them.
+    static FILES: RefCell<Vec<(&'static str, NamedTempFile)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls a reader with the path of a file that holds these bytes.
+fn in_a_file(ending: &'static str, bytes: &[u8], read: impl FnOnce(&Path)) {
+    FILES.with_borrow_mut(|files| {
+        let known = files.iter().position(|(known, _)| *known == ending);
+        let position = known.unwrap_or_else(|| {
+            files.push((ending, new_file(ending)));
+            files.len() - 1
+        });
+        let file = &mut files[position].1;
+        file.as_file().set_len(0).expect("a temporary file can be emptied");
+        file.rewind().expect("a temporary file can be written from its beginning");
+        file.write_all(bytes).expect("a temporary file can be written");
+        read(file.path());
+    });
+}
+
+fn new_file(ending: &str) -> NamedTempFile {
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(ending);
+    // In memory where there is such a folder: a fuzzer writes some ten thousand files a second.
+    let file = builder.tempfile_in("/dev/shm").or_else(|_| builder.tempfile());
+    file.expect("temporary files can be made")
+}
