@@ -45,7 +45,7 @@ fn info(lab: &Lab, dataset: &str) -> Ran {
 }
 
 fn gzipped(begin: &[u8], zeros: usize) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(begin).unwrap();
     let block = vec![b'0'; 1 << 20];
     (0..zeros >> 20).for_each(|_| encoder.write_all(&block).unwrap());
@@ -124,7 +124,7 @@ fn tables_of_zeros_may_be_small_files() {
 
 /// An experiment on 300 synthetic images with the features of a file.
 fn with_features(path: &str, out: &str) -> Vec<String> {
-    let representation = format!("representation={{ kind = \"file\", path = \"{path}\" }}");
+    let representation = format!("representation={{ method = \"file\", path = \"{path}\" }}");
     let args = [
         "run",
         "tiny.toml",
