@@ -441,12 +441,9 @@ fn what_belongs_to_another_user_is_no_authority() {
     let good = lab.write("aside/own.toml", fs::read_to_string(&trust).unwrap());
     fs::remove_file(&trust).unwrap();
     let owned_by = |path: &Path, user: u32| std::os::unix::fs::lchown(path, Some(user), None).unwrap();
-    for (file, folder, link, refused) in [
-        (COLLEAGUE, 0, 0, true),
-        (0, COLLEAGUE, 0, true),
-        (0, 0, COLLEAGUE, true),
-        (0, 0, 0, false),
-    ] {
+    for (file, folder, link, refused) in
+        [(COLLEAGUE, 0, 0, true), (0, COLLEAGUE, 0, true), (0, 0, COLLEAGUE, true), (0, 0, 0, false)]
+    {
         owned_by(&theirs, file);
         owned_by(theirs.parent().unwrap(), folder);
         symlink(&theirs, &trust).unwrap();

@@ -18,7 +18,8 @@ fn file_name() -> String {
 
 /// Whether a terminal obeys a character, or shows the rest otherwise because of it.
 fn is_obeyed(c: char) -> bool {
-    (c.is_control() && c != '\n') || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    (c.is_control() && c != '\n')
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Demand that nothing of what a command printed is obeyed, and that no line is forged, not even behind a frame's bar.
@@ -188,7 +189,10 @@ fn names_of_classes_and_files_of_a_data_set() {
     }
     // What is wrong with a file is said with its name; and with that of a folder.
     fs::write(lab.path("set/train/cat").join(file_name() + ".png"), "no image").unwrap();
-    walk(&lab, &[(&with(&["data", "info", "tiny.toml"]), "cod"), (&with(&["run", "tiny.toml", "--out", "broken"]), "cod")]);
+    walk(
+        &lab,
+        &[(&with(&["data", "info", "tiny.toml"]), "cod"), (&with(&["run", "tiny.toml", "--out", "broken"]), "cod")],
+    );
     let folder = file_name();
     let missing = format!("dataset={{ kind = \"folder\", path = '''{}''' }}", HOSTILE.replace(is_unfit_for_toml, "?"));
     walk(
@@ -262,13 +266,12 @@ fn names_of_images_and_labels_that_come_back() {
     lab.write("unknown.csv", table(&["image", "label"], &[vec![HOSTILE, HOSTILE]]));
     lab.write("columns.csv", table(&[HOSTILE, MARKUP], &rows));
     lab.write("torn.csv", format!("image,label\n\"{HOSTILE}"));
-    let annotated: Vec<Vec<&str>> = rows
-        .iter()
-        .flat_map(|row| [vec![row[0], HOSTILE, "a"], vec![row[0], "other", HOSTILE]])
-        .collect();
+    let annotated: Vec<Vec<&str>> =
+        rows.iter().flat_map(|row| [vec![row[0], HOSTILE, "a"], vec![row[0], "other", HOSTILE]]).collect();
     lab.write("annotators.csv", table(&["image", "label", "annotator"], &annotated));
     let answer = |image: &String| {
-        let choice = json!({"type": "choices", "from_name": HOSTILE, "to_name": "image", "value": {"choices": [HOSTILE]}});
+        let choice =
+            json!({"type": "choices", "from_name": HOSTILE, "to_name": "image", "value": {"choices": [HOSTILE]}});
         json!({"data": {"image": image}, "annotations": [{"result": [choice], "completed_by": HOSTILE}]})
     };
     lab.write("studio.json", Value::from(images.iter().map(answer).collect::<Vec<_>>()).to_string());

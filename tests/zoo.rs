@@ -3,9 +3,7 @@
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
 //! The table of what happens stands in `plugins/README.md`.
 
-use coldstart_tests::{
-    Lab, Ran, c_manifest, events, from_c, library, library_name, results, until, without_landlock,
-};
+use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until, without_landlock};
 use rustix::process::Pid;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

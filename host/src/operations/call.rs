@@ -463,7 +463,8 @@ impl abi::Host for Call<'_> {
         let fields: BTreeMap<String, String> = wire::decode(fields.as_slice()).unwrap_or_default();
         let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         // A log line of a plugin's is one line.
-        let (target, message, fields) = (foreign::word(target.as_str()), foreign::line(message.as_str()), foreign::line(&fields));
+        let (target, message, fields) =
+            (foreign::word(target.as_str()), foreign::line(message.as_str()), foreign::line(&fields));
         let plugin = self.context.plugin;
         match self.log_lines.fetch_add(1, Ordering::Relaxed) {
             ..MOST_LOG_LINES => {}

@@ -9,7 +9,7 @@ use crate::xdg;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::Metadata;
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -83,8 +83,11 @@ pub fn check_with(path: &Path, user: u32) -> Result<(), Doubt> {
 /// The same for what lies below `top`, which is as good as it is.
 pub fn check_below(path: &Path, top: Option<&Path>, also: Option<u32>) -> Result<(), Doubt> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // A home may be a link itself.
     let top = top.filter(|top| path.starts_with(top));
-    let is_above = |step: &Path| top.is_some_and(|top| top != step && top.starts_with(step));
+    let tops: Vec<PathBuf> =
+        top.into_iter().flat_map(|top| [Some(top.to_owned()), top.canonicalize().ok()]).flatten().collect();
+    let is_above = |step: &Path| tops.iter().any(|top| top != step && top.starts_with(step));
     let steps = steps(&path).map_err(|error| Doubt {
         path: path.clone(),
         is_asked: true,
@@ -150,7 +153,7 @@ fn steps(path: &Path) -> Result<Vec<Step>, Error> {
         if next.metadata.is_symlink() {
             links += 1;
             if links > MOST_LINKS {
-                return Err(ErrorKind::FilesystemLoop.into());
+                return Err(rustix::io::Errno::LOOP.into());
             }
             let target = std::fs::read_link(&next.path)?;
             if target.is_absolute() {

@@ -29,8 +29,8 @@ use crate::experiment::{
     Budget, End, Event, Experiment, Journal, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
-use crate::plugin::lock::Lock;
 use crate::plugin::Recorder;
+use crate::plugin::lock::Lock;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
 use learner::EngineLearner;

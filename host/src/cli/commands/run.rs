@@ -73,12 +73,7 @@ fn lock_of(run: &Run) -> Result<Option<Lock>, Problem> {
     }
 }
 
-fn finish(
-    args: &Args,
-    dir: &Path,
-    outcome: Result<Outcome, SessionError>,
-    console: &Console,
-) -> Result<(), Problem> {
+fn finish(args: &Args, dir: &Path, outcome: Result<Outcome, SessionError>, console: &Console) -> Result<(), Problem> {
     match outcome {
         Ok(_) => {
             console.clear();

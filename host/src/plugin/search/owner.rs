@@ -24,7 +24,11 @@ pub fn owner(folder: &Path) -> Result<Owner, String> {
     let user = metadata.uid();
     if is_program_s(folder, user) {
         // Whoever may write there could change the program as well, but everybody is nobody's choice.
-        return if metadata.mode() & 0o002 == 0 { Ok(Owner::Ours) } else { Err("everybody can write to it".to_owned()) };
+        return if metadata.mode() & 0o002 == 0 {
+            Ok(Owner::Ours)
+        } else {
+            Err("everybody can write to it".to_owned())
+        };
     }
     if is_relied_on(user) {
         return authority::check(folder).map(|()| Owner::Ours).map_err(in_words);

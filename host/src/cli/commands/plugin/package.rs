@@ -113,9 +113,8 @@ fn new_password(file: &Path) -> Result<String, Problem> {
 pub fn read_key(file: &Path) -> Result<Key, Problem> {
     existing(file, Wanted::File)?;
     let wrong = |problem: String| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
-    authority::check(file).map_err(|doubt| {
-        wrong(format!("this public key cannot be relied on: {doubt}")).with_hint(doubt.hint())
-    })?;
+    authority::check(file)
+        .map_err(|doubt| wrong(format!("this public key cannot be relied on: {doubt}")).with_hint(doubt.hint()))?;
     let text = String::from_utf8_lossy(&read(file)?).into_owned();
     Ok(Key::parse(&text).map_err(|problem: String| wrong(problem).with_hint("it is the file that ends in `.pub`"))?)
 }
