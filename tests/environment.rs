@@ -205,8 +205,10 @@ fn a_colleague_s_folder_serves_for_what_is_signed_and_for_the_rest_when_it_is_le
         let refused = run(&["plugin", "list", "--json"], folder.to_str().unwrap());
         assert!(listed_in(&refused, &folder).is_empty(), "{mode:o}");
     }
-    // A folder of the administrator's with a group is as before.
+    // One of the administrator's that a group can write to is no better.
     chown(&folder, Some(0), Some(COLLEAGUE)).unwrap();
+    assert!(listed_in(&run(&["plugin", "list", "--json"], ""), &folder).is_empty());
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o2755)).unwrap();
     assert!(!listed_in(&run(&["plugin", "list", "--json"], ""), &folder).is_empty());
 }
 

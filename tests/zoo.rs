@@ -3,9 +3,8 @@
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
 //! The table of what happens stands in `plugins/README.md`.
 
-use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until};
+use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until, without_landlock};
 use rustix::process::Pid;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -127,14 +126,15 @@ fn a_file_that_changes_after_it_was_checked_changes_nothing() {
     let lab = Lab::new();
     lab.run("calm", &["query.strategy=hostile"]).exits(0);
     for isolation in ["process", "in-process"] {
-        let file = lab.path("plugins").join(library_name("hostile"));
-        std::fs::copy(library("hostile"), &file).unwrap();
+        let file = lab.install_signed(&library("hostile")).join("lib").join(library_name("hostile"));
+        let good = std::fs::read(&file).unwrap();
         let isolation = format!("plugins.isolation={isolation}");
         let child = start(apart(&lab, "run", "sleeps", &[&isolation, "plugins.timeout=60"]));
         wait_for_round(&lab.path("run"), 2);
         std::fs::write(&file, "something else").unwrap();
         Ran::of(child.wait_with_output().unwrap()).exits(0);
         assert_eq!(results(&lab.path("calm")), results(&lab.path("run")), "{isolation}");
+        std::fs::write(&file, good).unwrap();
         std::fs::remove_dir_all(lab.path("run")).unwrap();
     }
 }
@@ -227,19 +227,6 @@ fn no_worker_is_left_when_the_program_is_killed() {
     until("the end of the workers", || !left.iter().any(alive));
 }
 
-/// A kernel without landlock, as far as the process can tell.
-fn without_landlock(command: &mut Command) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-    // Three calls with one number each on every machine.
-    let calls = (444..=446).map(|call| (call, vec![])).collect();
-    let unknown = SeccompAction::Errno(38);
-    let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
-    let filter = SeccompFilter::new(calls, SeccompAction::Allow, unknown, arch).unwrap();
-    let filter: BpfProgram = filter.try_into().unwrap();
-    // SAFETY: between fork and exec it makes two system calls, and allocates only to report that one failed.
-    unsafe { command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other)) };
-}
-
 /// Without landlock files could be read: a config may refuse that, and else the record says so.
 #[test]
 fn a_weak_sandbox_is_refused_or_said() {
@@ -283,8 +270,9 @@ fn an_unsigned_plugin_needs_the_users_word_and_runs_apart() {
     let report = std::fs::read_to_string(lab.path("run/report.html")).unwrap();
     assert!(report.contains("Nobody vouches for <code>margin</code> (query)"), "the report says so");
     assert!(!report.contains("Nobody vouches for <code>random</code>"));
-    // The user has said it for this very file.
-    strict(&["resume", "run"]).exits(0);
+    // Leave is given for a command, and no file gives it: the run's lock does not.
+    strict(&["resume", "run"]).exits(3).says_one_problem().says("P005").says("--allow-unsigned");
+    strict(&["resume", "run", "--allow-unsigned"]).exits(0);
 }
 
 /// Every shipped strategy picks the same images with the same scores, in the program and apart from it.

@@ -6,7 +6,7 @@
 //! content is a look-up. The share is that of round 1 of `configs/fashion-mnist-entropy.toml` (60 000 images) and needs
 //! COLDSTART_DATA. Each line is one tab-separated row, so that a run can be kept beside this file.
 
-use coldstart::config::{Config, ConfigError, Isolation};
+use coldstart::config::{Config, ConfigError, Isolation, Sandbox};
 use coldstart::experiment::{Metrics, Watcher};
 use coldstart::operations::{Cache, Meter};
 use coldstart::plugin::trust::TrustStore;
@@ -121,6 +121,7 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
         meter: Arc::new(Silent),
         cache: Cache::new(folder.path().join("cache"), 0),
         allow_unsigned: true,
+        sandbox: Sandbox::BestEffort,
         record: false,
         lock: None,
         threads: 0,

@@ -23,6 +23,51 @@ pub fn line(text: &str) -> Cow<'_, str> {
     clean(text, LONGEST_LINE)
 }
 
+/// A name in a column of a table: a word without spaces, which are escaped, so that one column cannot pass for two.
+pub fn name(text: &str) -> Cow<'_, str> {
+    without_spaces(word(text), |_| true)
+}
+
+/// A phrase in a column of a table: a word in which a space stands alone, and only between others, so that what is in it cannot be
+/// moved under another column or, where a terminal wraps, into a row of its own.
+pub fn phrase(text: &str) -> Cow<'_, str> {
+    without_spaces(word(text), |(before, after)| before.is_none_or(char::is_whitespace) || after.is_none())
+}
+
+/// The characters before and behind one.
+type Around = (Option<char>, Option<char>);
+
+/// The same with those spaces escaped that are `meant`.
+fn without_spaces(text: Cow<'_, str>, meant: fn(Around) -> bool) -> Cow<'_, str> {
+    let chars: Vec<char> = text.chars().collect();
+    let before = |i: usize| i.checked_sub(1).map(|before| chars[before]);
+    let is_meant = |i: usize| chars[i].is_whitespace() && meant((before(i), chars.get(i + 1).copied()));
+    if !(0..chars.len()).any(is_meant) {
+        return text;
+    }
+    let mut safe = String::with_capacity(2 * chars.len());
+    for (i, c) in chars.iter().enumerate() {
+        if is_meant(i) { safe.extend(c.escape_unicode()) } else { safe.push(*c) }
+    }
+    safe.into()
+}
+
+/// A message of ours, whose further lines begin with two spaces. Any other line feed in it is somebody else's, and escaped: it would
+/// begin a line that looks like one of ours.
+pub fn message(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return line(text);
+    }
+    let mut joined: Vec<String> = Vec::new();
+    for part in text.split('\n') {
+        match joined.last_mut() {
+            Some(last) if !part.starts_with("  ") => *last += &format!("\n{part}"),
+            _ => joined.push(part.to_owned()),
+        }
+    }
+    joined.iter().map(|line_of_ours| line(line_of_ours)).collect::<Vec<_>>().join("\n").into()
+}
+
 /// A text whose line feeds are meant: each line as [`line`] has it, the first 200 of them.
 pub fn lines(text: &str) -> Cow<'_, str> {
     if text.lines().count() <= MOST_LINES && text.split('\n').all(is_clean_line) {
@@ -119,6 +164,32 @@ mod tests {
             assert_eq!(line(foreign), safe);
             assert_eq!(word(foreign), safe);
             assert!(!safe.chars().any(is_obeyed));
+        }
+    }
+
+    #[test]
+    fn no_cell_of_a_table_passes_for_another() {
+        for (foreign, as_name, as_phrase) in [
+            ("lab/margin", "lab/margin", "lab/margin"),
+            ("two words", "two\\u{20}words", "two words"),
+            ("a  b", "a\\u{20}\\u{20}b", "a \\u{20}b"),
+            (" a ", "\\u{20}a\\u{20}", "\\u{20}a\\u{20}"),
+            ("a\nb", "a\\nb", "a\\nb"),
+            ("a\u{a0}\u{3000}b", "a\\u{a0}\\u{3000}b", "a\u{a0}\\u{3000}b"),
+        ] {
+            assert_eq!((name(foreign).as_ref(), phrase(foreign).as_ref()), (as_name, as_phrase));
+        }
+    }
+
+    #[test]
+    fn only_lines_of_ours_begin_a_line_of_a_message() {
+        for (text, safe) in [
+            ("one", "one"),
+            ("one\n  two\n  three", "one\n  two\n  three"),
+            ("one\nforged\n  two\n", "one\\nforged\n  two\\n"),
+            ("\u{1b}\n forged", "\\u{1b}\\n forged"),
+        ] {
+            assert_eq!(message(text), safe);
         }
     }
 

@@ -38,7 +38,7 @@ pub fn data_dirs() -> Vec<PathBuf> {
 }
 
 /// `HOME`; where it is not set, what the system's list of users says.
-fn home() -> Option<PathBuf> {
+pub fn home() -> Option<PathBuf> {
     match std::env::var_os("HOME") {
         Some(_) => absolute("HOME"),
         None => std::env::home_dir().filter(|home| home.is_absolute()),

@@ -34,7 +34,8 @@ fn a_plugin_of_another_compiler_and_layout_runs() {
     for (behaviour, exit, code) in [("honest", 0, ""), ("logs", 0, ""), ("panic", 3, "P016"), ("nan-scores", 3, "P018")]
     {
         let lab = Lab::new();
-        std::fs::copy(&library, lab.path("plugins").join(library_name("hostile"))).unwrap();
+        // Signed, because what nobody vouches for never runs inside the program.
+        lab.install_signed(&library);
         let behaviour = format!("query.params.behaviour={behaviour}");
         let inside = "plugins.isolation=in-process";
         let mut command = lab.command(&run_args("run", &["query.strategy=hostile", &behaviour, inside]));

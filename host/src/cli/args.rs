@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::config::{self, Config, ConfigError, Override};
+use crate::config::{self, Config, ConfigError, Override, Sandbox};
 use crate::nearest::nearest;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
@@ -28,6 +28,10 @@ pub struct Args {
     /// Run strategies that nobody you trust has signed, each in a process of its own
     #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_unsigned: bool,
+    /// How well strategies that run apart must be shut in at the least: `required` refuses them where the system cannot do it
+    /// completely; a config can only demand more
+    #[arg(long, global = true, env = "COLDSTART_SANDBOX", value_name = "HOW", default_value = "best-effort", value_parser = sandbox)]
+    pub sandbox: Sandbox,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -211,6 +215,15 @@ pub enum Executor {
     Slurm,
 }
 
+/// The words of `plugins.sandbox` in a config. A variable that is empty counts as not set.
+fn sandbox(text: &str) -> Result<Sandbox, String> {
+    match text {
+        "best-effort" | "" => Ok(Sandbox::BestEffort),
+        "required" => Ok(Sandbox::Required),
+        _ => Err("expected `required` or `best-effort`".to_owned()),
+    }
+}
+
 fn one_line(text: &str) -> Result<String, String> {
     if text.contains('\n') { Err("expected one line".to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -263,6 +276,9 @@ impl Args {
         shared.extend(["--cache-limit".into(), self.cache_limit.to_string().into()]);
         if self.allow_unsigned {
             shared.push("--allow-unsigned".into());
+        }
+        if self.sandbox == Sandbox::Required {
+            shared.extend(["--sandbox".into(), "required".into()]);
         }
         shared
     }

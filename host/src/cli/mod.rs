@@ -12,6 +12,7 @@ mod console;
 mod problem;
 mod typed;
 
+use crate::foreign;
 use crate::plugin::as_worker;
 use args::{Args, Command};
 use clap::Parser;
@@ -32,7 +33,10 @@ pub fn main() -> ExitCode {
         };
     }
     miette::set_hook(Box::new(|_| Box::new(layout().build()))).expect("nobody has set a hook before");
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return unparsed(&error),
+    };
     let console = Console::new(&args);
     match run(&args, &console) {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +46,16 @@ pub fn main() -> ExitCode {
             problem.exit_code()
         }
     }
+}
+
+/// Help, or a mistake in the arguments. A shell may have put names of files there that somebody else gave.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.use_stderr() && foreign::lines(&text) != text {
+        true => text.lines().for_each(|line| errln!("{line}")),
+        false => _ = error.print(),
+    }
+    ExitCode::from(error.exit_code() as u8)
 }
 
 /// How errors are laid out: on a terminal its lines are filled, and end between two words, for a path or a command is to be

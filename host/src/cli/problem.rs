@@ -44,7 +44,7 @@ impl Problem {
 
     /// The same problem of something.
     fn about(self, what: String) -> Problem {
-        Problem { report: self.report.wrap_err(foreign::lines(&what).into_owned()), ..self }
+        Problem { report: self.report.wrap_err(foreign::line(&what).into_owned()), ..self }
     }
 
     /// The process's exit code.
@@ -78,8 +78,8 @@ impl Problem {
     }
 
     fn plain(exit: u8, message: String, hint: Option<String>) -> Problem {
-        let mut diagnostic = miette::MietteDiagnostic::new(foreign::lines(&message));
-        diagnostic.help = hint.map(|hint| foreign::lines(&hint).into_owned());
+        let mut diagnostic = miette::MietteDiagnostic::new(foreign::message(&message));
+        diagnostic.help = hint.map(|hint| foreign::message(&hint).into_owned());
         Problem { exit, report: diagnostic.into(), others: Vec::new() }
     }
 }

@@ -96,15 +96,15 @@ impl ConfigError {
 
     /// The same error with this hint.
     pub fn with_hint(mut self, hint: String) -> ConfigError {
-        self.0.hint = Some(foreign::lines(&hint).into_owned());
+        self.0.hint = Some(foreign::message(&hint).into_owned());
         self
     }
 }
 
 impl From<Mistake> for ConfigError {
     fn from(Mistake { message, hint, source_code, span }: Mistake) -> ConfigError {
-        let hint = hint.map(|hint| foreign::lines(&hint).into_owned());
-        ConfigError(Box::new(Mistake { message: foreign::lines(&message).into_owned(), hint, source_code, span }))
+        let hint = hint.map(|hint| foreign::message(&hint).into_owned());
+        ConfigError(Box::new(Mistake { message: foreign::message(&message).into_owned(), hint, source_code, span }))
     }
 }
 

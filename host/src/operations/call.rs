@@ -4,6 +4,7 @@ use super::maths::Maths;
 use super::train::{self, About, Items, Training, from_engine};
 use super::{Context, Entry, Services, features, write_map};
 use crate::engine::{self, Glances, Model, Outputs};
+use crate::foreign;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
@@ -461,6 +462,9 @@ impl abi::Host for Call<'_> {
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, fields: RSlice<'_, u8>) {
         let fields: BTreeMap<String, String> = wire::decode(fields.as_slice()).unwrap_or_default();
         let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+        // A log line of a plugin's is one line.
+        let (target, message, fields) =
+            (foreign::word(target.as_str()), foreign::line(message.as_str()), foreign::line(&fields));
         let plugin = self.context.plugin;
         match self.log_lines.fetch_add(1, Ordering::Relaxed) {
             ..MOST_LOG_LINES => {}

@@ -1,5 +1,6 @@
 //! The error of this room: a stable code, a sentence, a hint.
 
+use crate::foreign;
 use std::fmt;
 
 /// A stable code: scripts and tests match on it.
@@ -171,7 +172,9 @@ impl PluginError {
 
 impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: `{}`: {}", self.code.id(), self.code.title(), self.plugin, self.message)
+        // Plugins and files say both: a line feed of theirs begins no line of ours, wherever this is shown or kept.
+        let (plugin, message) = (foreign::line(&self.plugin), foreign::line(&self.message));
+        write!(f, "{} {}: `{plugin}`: {message}", self.code.id(), self.code.title())
     }
 }
 
@@ -180,6 +183,12 @@ impl std::error::Error for PluginError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_plugin_says_ends_no_line() {
+        let error = PluginError::new(PluginCode::Select, "x\ny", "no\n\u{1b}[2Jsigned by lab");
+        assert_eq!(error.to_string(), "P015 select failed: `x\\ny`: no\\n\\u{1b}[2Jsigned by lab");
+    }
 
     #[test]
     fn the_table_is_in_the_order_of_the_codes() {

@@ -1,5 +1,6 @@
 //! Install and uninstall: packages in the user's plugin folder.
 
+use super::authority;
 use super::error::{PluginCode, PluginError};
 use super::package::{EXTENSION, Package, PackageError, make_folder, sync};
 use super::search::{StrategyName, user_folder};
@@ -132,6 +133,10 @@ fn is_installed(name: &str, package: &Package, folder: &Path) -> Result<bool, Pa
 
 fn put(package: &Package, into: &Path, above: &Path, folder: &Path) -> Result<(), PackageError> {
     make_folder(into)?;
+    authority::check(into).map_err(|doubt| {
+        let message = format!("nothing that is installed there could be relied on: {doubt}");
+        PluginError::new(PluginCode::Signature, into.display().to_string(), message).with_hint(doubt.hint())
+    })?;
     // Beside the destination, so that a rename is enough; a name with a dot in front is never searched.
     let temporary = tempfile::Builder::new().prefix(".install-").tempdir_in(into);
     let temporary = temporary.map_err(PackageError::file("create a folder in", into))?;

@@ -4,6 +4,7 @@ use super::error::{PluginCode, PluginError};
 use super::isolate::{Limits, Worker};
 use super::load::{Library, Verified};
 use super::record::{self, Recorder};
+use crate::foreign;
 use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
 use coldstart_plugin_api::ops::SizeAnswer;
@@ -35,6 +36,10 @@ impl Plugin {
                 let message = "is a script, which cannot run inside the program";
                 let error = PluginError::new(PluginCode::Library, &plugin.manifest.name, message);
                 return Err(error.with_hint("set `plugins.isolation` to `auto` or `process`"));
+            }
+            // Whoever asked: code that nobody vouches for does not run with the user's rights.
+            if !plugin.trust.suffices() {
+                return Err(plugin.needs_leave());
             }
             return Ok(Plugin::InProcess(Box::new(Library::load(plugin)?)));
         };
@@ -242,7 +247,7 @@ fn failed(name: &str, fault: abi::Fault, otherwise: PluginCode) -> PluginError {
     let place = error.details.get("backtrace").and_then(|backtrace| backtrace.lines().next()).unwrap_or_default();
     let found = PluginError::new(code, name, format!("{} {place}", error.message).trim());
     match error.details.get("hint") {
-        Some(hint) => found.with_hint(hint.as_str()),
+        Some(hint) => found.with_hint(foreign::line(hint)),
         None => found,
     }
 }

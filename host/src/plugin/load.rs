@@ -48,10 +48,14 @@ impl Verified {
     /// Read and check a plugin.
     pub fn read(found: &Found, store: &TrustStore) -> Result<Verified, PluginError> {
         let bytes = read(&found.file)?;
-        let (manifest, text) = read_manifest(&found.file, &bytes)?;
         let sha256 = sha256(&bytes);
+        Verified::judged(found, &bytes, sha256, store)
+    }
+
+    fn judged(found: &Found, bytes: &[u8], sha256: String, store: &TrustStore) -> Result<Verified, PluginError> {
+        let (manifest, text) = read_manifest(&found.file, bytes)?;
         let trust = judge(found, &manifest, &sha256, store)?;
-        Ok(Verified { trust, ..Verified::of(&found.file, &bytes, sha256, (manifest, text), sealed_copy)? })
+        Ok(Verified { trust, ..Verified::of(&found.file, bytes, sha256, (manifest, text), sealed_copy)? })
     }
 
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
@@ -60,15 +64,16 @@ impl Verified {
         Verified::of(file, &bytes, sha256(&bytes), read_manifest(file, &bytes)?, sealed_copy)
     }
 
-    /// The same for a file whose content is known: any other content is refused before it is looked at.
-    pub fn read_locked(file: &Path, locked: &str) -> Result<Verified, PluginError> {
-        let bytes = read(file)?;
+    /// The same for a file whose content is known: any other content is refused before it is looked at. Which content it is says
+    /// nothing about who vouches for it: that is judged as in [`Verified::read`].
+    pub fn read_locked(found: &Found, locked: &str, store: &TrustStore) -> Result<Verified, PluginError> {
+        let bytes = read(&found.file)?;
         let sha256 = sha256(&bytes);
         if sha256 != locked {
             let message = format!("the run began with {locked}, this file is {sha256}");
-            return Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message));
+            return Err(PluginError::new(PluginCode::LockMismatch, found.file.display().to_string(), message));
         }
-        Verified::of(file, &bytes, sha256, read_manifest(file, &bytes)?, sealed_copy)
+        Verified::judged(found, &bytes, sha256, store)
     }
 
     /// A file that another process of this program has checked and sealed.
@@ -108,6 +113,13 @@ impl Verified {
         is_script(&self.file)
     }
 
+    /// The error of one that nobody vouches for, where the user gives it no leave to run.
+    pub fn needs_leave(&self) -> PluginError {
+        let message = "nobody whom you trust has signed it";
+        PluginError::new(PluginCode::Signature, self.file.display().to_string(), message)
+            .with_hint("`--allow-unsigned` runs it all the same, in a process of its own")
+    }
+
     /// The bytes, as a memory file.
     pub fn sealed(&self) -> &OwnedFd {
         &self.sealed
@@ -125,7 +137,7 @@ pub(super) fn unreadable(name: &str, error: &std::io::Error) -> PluginError {
 }
 
 /// Whether a file is a script in Python, by its name.
-pub(super) fn is_script(file: &Path) -> bool {
+pub fn is_script(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "py")
 }
 

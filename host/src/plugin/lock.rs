@@ -3,7 +3,7 @@
 //! One format for both: a run writes `plugins.lock` into its folder, and `coldstart-plugins.lock` stands beside configs.
 
 use super::error::{PluginCode, PluginError};
-use super::load::is_script;
+use super::load::{Verified, is_script};
 use super::manifest::Manifest;
 use super::package::{PackageError, native_triple, write_atomically};
 use super::search::{Found, SearchPath, StrategyName};
@@ -131,6 +131,28 @@ impl LockedPlugin {
     /// `publisher/name`, or the bare name if nobody publishes it.
     pub fn full_name(&self) -> String {
         if self.publisher.is_empty() { self.name.clone() } else { format!("{}/{}", self.publisher, self.name) }
+    }
+
+    /// Errs with P004 unless a file of the locked content is the plugin of this entry, and the one that the run's config names.
+    pub fn check_same(&self, file: &Verified, name: &StrategyName) -> Result<(), PluginError> {
+        let manifest = &file.manifest;
+        let differs = |message: String| {
+            PluginError::new(PluginCode::LockMismatch, file.file.display().to_string(), message)
+                .with_hint("bring back the run's `plugins.lock` as it was, or start a new run")
+        };
+        if (&self.publisher, &self.name, &self.version) != (&manifest.publisher, &manifest.name, &manifest.version) {
+            let (said, is) = (self.full_name(), manifest.full_name());
+            let (locked, found) = (&self.version, &manifest.version);
+            return Err(differs(format!("is `{said}` {locked} in the run's lock, and `{is}` {found} in the file")));
+        }
+        let wanted = is_script(Path::new(name.name()));
+        if wanted != file.is_script() || !(wanted || name.means(manifest)) {
+            return Err(differs(format!("is `{}`, the run's config names `{}`", manifest.full_name(), name.name())));
+        }
+        match manifest.roles.contains(&self.role) {
+            true => Ok(()),
+            false => Err(differs(format!("is no {} strategy, as the run's lock says", self.role))),
+        }
     }
 
     fn is(&self, role: &str, publisher: &str, name: &str) -> bool {
@@ -276,8 +298,8 @@ impl Lock {
         Ok(format!("{}@={}", known.full_name(), known.version))
     }
 
-    /// Hold a plugin against the lock; errs with P004 at the first difference.
-    pub fn check(&self, used: Use<'_>) -> Result<(), PluginError> {
+    /// Hold a plugin against the lock, and return its entry; errs with P004 at the first difference.
+    pub fn check(&self, used: Use<'_>) -> Result<&LockedPlugin, PluginError> {
         let Use { role, manifest, sha256, trust, mode } = used;
         let differs = |message: String| {
             Err(PluginError::new(PluginCode::LockMismatch, manifest.full_name(), message).with_hint(RELOCK))
@@ -303,7 +325,7 @@ impl Lock {
         if !known.mode.is_empty() && !mode.is_empty() && known.mode != mode {
             return differs(format!("its mode is {} in the lock, and {mode} here", known.mode));
         }
-        Ok(())
+        Ok(known)
     }
 }
 

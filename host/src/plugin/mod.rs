@@ -6,6 +6,7 @@
 //!
 //! This room knows no torch, no data set and no loop.
 
+pub mod authority;
 mod c_entry;
 pub mod doctor;
 mod elf;
@@ -30,9 +31,9 @@ pub use elf::Facts;
 pub use error::{CODES, PluginCode, PluginError};
 pub use instance::{Answer, Instance, Plugin, check_selection, check_sizing};
 pub use isolate::{Limits, as_worker, only_read};
-pub use load::{ENTRIES, Library, Verified};
+pub use load::{ENTRIES, Library, Verified, is_script};
 pub use manifest::Manifest;
 pub use params::with_defaults;
 pub use record::{Head, Recorder};
 pub use replay::{Finding, Recording};
-pub use search::{Candidate, Content, Found, SEARCHED, SearchPath, StrategyName};
+pub use search::{Candidate, Content, Found, SEARCHED, SearchPath, StrategyName, warn_once};

@@ -22,15 +22,15 @@ pub use judge::{Diagnosis, Judgement, diagnose, represent};
 pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Sandbox};
 use crate::data::{Dataset, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
     Budget, End, Event, Experiment, Journal, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
+use crate::plugin::Recorder;
 use crate::plugin::lock::Lock;
-use crate::plugin::{Recorder, SearchPath};
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
 use learner::EngineLearner;
@@ -59,6 +59,8 @@ pub struct Options {
     pub cache: Cache,
     /// Run plugins that nobody has signed, each in a process of its own.
     pub allow_unsigned: bool,
+    /// How well plugins that run apart must be shut in at the least; a config can only demand more.
+    pub sandbox: Sandbox,
     /// Record what passes between the host and each strategy.
     pub record: bool,
     /// The only plugins that a new run may use; a run that is resumed has a lock of its own.
@@ -140,12 +142,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     environment.check_files(&config)?;
     let locked = record::read_lock(&dir)?;
-    let search = SearchPath::new(&config.plugins.path);
-    let found = config.seats().into_iter().map(|seat| {
-        let strategy = Strategy::locked(&search, &mut config, seat, (&locked, environment.threads))?;
-        Ok(Arc::new(strategy))
-    });
-    let strategies = found.collect::<Result<_, SessionError>>()?;
+    let strategies = preflight::find_locked(&mut config, &locked, environment.threads, options)?;
     let start = Instant::now();
     let data_root = options.data_root.as_deref().or(Some(&environment.data_root));
     let data = options.shelf.data(&config, data_root, &options.cancelled)?;

@@ -7,6 +7,7 @@ use crate::data::{DataError, Dataset, read_features};
 use crate::engine::{self, Device, EngineError, HeadSettings, Init, Model};
 use crate::experiment::{Budget, End};
 use crate::plugin::SearchPath;
+use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
 use coldstart_plugin_api::ops::REPRESENT_1;
 use coldstart_plugin_api::{Rng, Role};
@@ -108,8 +109,8 @@ pub fn find(
     search.warn_of_reservations();
     let store = TrustStore::open();
     let lock = options.lock.as_ref();
-    let Options { allow_unsigned, threads, .. } = *options;
-    let finder = Finder { search: &search, lock, store: &store, allow_unsigned, threads, at_key };
+    let Options { allow_unsigned, sandbox, threads, .. } = *options;
+    let finder = Finder { search: &search, lock, store: &store, allow_unsigned, sandbox, threads, at_key };
     let (mut strategies, mut errors) = (Vec::new(), Vec::new());
     for seat in config.seats().into_iter().filter(|seat| role.is_none_or(|role| seat.role == role)) {
         match finder.find(config, seat) {
@@ -118,6 +119,23 @@ pub fn find(
         }
     }
     if errors.is_empty() { Ok(strategies) } else { Err(errors) }
+}
+
+/// The strategies that a run began with, in the order of its config's seats: the bytes that its lock names, if they may run now.
+pub fn find_locked(
+    config: &mut Config,
+    lock: &Lock,
+    threads: usize,
+    options: &Options,
+) -> Result<Vec<Arc<Strategy>>, SessionError> {
+    let search = SearchPath::new(&config.plugins.path);
+    let store = TrustStore::open();
+    let Options { allow_unsigned, sandbox, .. } = *options;
+    let at_key = |key: &str, message: String| ConfigError::at_key(Path::new("config.toml"), "", &[], key, message);
+    let finder =
+        Finder { search: &search, lock: None, store: &store, allow_unsigned, sandbox, threads, at_key: &at_key };
+    let seats = config.seats().into_iter();
+    seats.map(|seat| Ok(Arc::new(finder.locked(config, seat, lock)?))).collect()
 }
 
 /// The strategies of a run on this machine, in the order of the config's seats; errs with all that is wrong with its config, as far as

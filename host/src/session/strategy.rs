@@ -5,12 +5,17 @@ use crate::config::{Config, Isolation, Plugins, Sandbox, Seat};
 use crate::plugin::lock::{Lock, LockedPlugin, Use};
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{
-    Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified, with_defaults,
+    Found, Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified, is_script,
+    warn_once, with_defaults,
 };
 use coldstart_plugin_api::ops::ORACLE_LABELS_1;
+use std::path::Path;
 use std::time::Duration;
 
 type Params = serde_json::Map<String, serde_json::Value>;
+
+/// How a worker is shut in that is shut in completely, in records.
+const FULL: &str = "full";
 
 /// A strategy that is loaded, here or in a worker, but has no instance yet.
 pub struct Strategy {
@@ -28,12 +33,16 @@ pub struct Strategy {
     pub retries: u32,
 }
 
-/// What decides which strategy a name in a config means, and whether it may run.
+/// What decides which strategy a name in a config means, and whether and where it may run.
+///
+/// The trust store, `allow_unsigned` and `sandbox` are the user's. Whatever a config or a lock says can only be stricter.
 pub struct Finder<'a> {
     pub search: &'a SearchPath,
     pub lock: Option<&'a Lock>,
     pub store: &'a TrustStore,
     pub allow_unsigned: bool,
+    /// The weakest sandbox that the user accepts.
+    pub sandbox: Sandbox,
     /// CPU threads where the config leaves them open; 0 takes all cores.
     pub threads: usize,
     pub at_key: AtKey<'a>,
@@ -51,7 +60,7 @@ impl Finder<'_> {
                 false => SessionError::Plugin(error),
             }
         };
-        let (limits, plugins) = (limits(config, self.threads), config.plugins.clone());
+        let (mut limits, plugins) = (self.limits(config), config.plugins.clone());
         let (name, params) = config.strategy(seat);
         let wanted = StrategyName::parse(name).map_err(|error| in_config("strategy", error))?;
         let found = match self.lock {
@@ -68,16 +77,16 @@ impl Finder<'_> {
             let at_key = (self.at_key)(&format!("{}.strategy", seat.section()), message);
             return Err(SessionError::Config(at_key.with_hint(hint.to_owned())));
         }
-        let apart = is_apart(&file, plugins.isolation, self.allow_unsigned)?;
+        let apart = self.is_apart(&file, plugins.isolation, "`plugins.isolation`")?;
         let mode = Plugin::mode_of(apart);
         let used = Use { role: role.name(), manifest: &file.manifest, sha256: &file.sha256, trust: &file.trust, mode };
         if let Some(lock) = self.lock {
-            lock.check(used)?;
+            limits.strict |= lock.check(used)?.confinement == FULL;
         }
         let plugin = Plugin::load(&file, apart.then_some(&limits))?;
         *params = with_defaults(&file.manifest, params).map_err(|error| in_config("params", error))?;
         let confinement = plugin.confinement().to_owned();
-        if apart && confinement != "full" {
+        if apart && confinement != FULL {
             tracing::warn!("this system cannot shut `{}` in completely: {confinement}", file.manifest.name);
         }
         let locked = LockedPlugin {
@@ -88,6 +97,62 @@ impl Finder<'_> {
         };
         let params_json = as_json(params);
         Ok(Strategy { seat, manifest: file.manifest, plugin, params_json, locked, retries: plugins.retries })
+    }
+
+    /// The very file that a run began with, where it was or wherever the name leads now.
+    ///
+    /// The run's lock says which bytes, and may say that they run apart. Whether they may run at all is judged now, as for a new
+    /// run: a key may have been withdrawn since, a library revoked, and the lock be written by anybody.
+    pub fn locked(&self, config: &mut Config, seat: Seat, lock: &Lock) -> Result<Strategy, SessionError> {
+        let (mut limits, retries) = (self.limits(config), config.plugins.retries);
+        let role = seat.role.name();
+        let (name, params) = config.strategy(seat);
+        let entry = lock.of(role, seat.number)?.clone();
+        let found = match &entry.file {
+            // The path of a script stands in the config.
+            Some(file) if file.is_file() && !is_script(Path::new(name)) => Found::at(file)?,
+            _ => self.search.resolve(name, role)?,
+        };
+        let file = Verified::read_locked(&found, &entry.sha256, self.store)?;
+        entry.check_same(&file, &StrategyName::parse(name)?)?;
+        let isolation = match entry.mode == Plugin::mode_of(false) {
+            true => Isolation::InProcess,
+            false => Isolation::Process,
+        };
+        let apart = self.is_apart(&file, isolation, "the run's lock")?;
+        limits.strict |= entry.confinement == FULL;
+        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
+        Ok(Strategy { seat, manifest: file.manifest, plugin, params_json: as_json(params), locked: entry, retries })
+    }
+
+    /// Whether a plugin runs in a process of its own; errs when it may not run at all. What nobody vouches for never runs in the
+    /// program, whatever `said` wishes.
+    fn is_apart(&self, plugin: &Verified, wished: Isolation, said: &str) -> Result<bool, PluginError> {
+        let trusted = plugin.trust.suffices();
+        if !trusted && !self.allow_unsigned {
+            return Err(plugin.needs_leave());
+        }
+        let must = !trusted || plugin.is_script();
+        if must && wished == Isolation::InProcess {
+            let reason = if trusted { "it is a script" } else { "nobody whom you trust has signed it" };
+            let name = &plugin.manifest.name;
+            warn_once(format!("`{name}` runs in a process of its own, whatever {said} says: {reason}"));
+        }
+        Ok(must || wished == Isolation::Process)
+    }
+
+    /// What a worker may take, and how well it must be shut in.
+    fn limits(&self, config: &Config) -> Limits {
+        let Plugins { memory, timeout, sandbox, .. } = config.plugins;
+        Limits {
+            memory: gib(memory),
+            timeout: Duration::from_secs_f64(timeout),
+            strict: [sandbox, self.sandbox].contains(&Sandbox::Required),
+            threads: match [config.threads, self.threads].into_iter().find(|threads| *threads > 0) {
+                None => std::thread::available_parallelism().map_or(1, usize::from),
+                Some(threads) => threads,
+            },
+        }
     }
 }
 
@@ -103,29 +168,6 @@ impl Strategy {
         Some(published)
     }
 
-    /// The very file that the run began with, where it was or wherever the name leads now, run as it was then.
-    ///
-    /// Whoever began the run has allowed this very file: its trust is not asked for again.
-    pub fn locked(
-        search: &SearchPath,
-        config: &mut Config,
-        seat: Seat,
-        (locked, threads): (&Lock, usize),
-    ) -> Result<Strategy, SessionError> {
-        let (limits, retries) = (limits(config, threads), config.plugins.retries);
-        let role = seat.role.name();
-        let (name, params) = config.strategy(seat);
-        let entry = locked.of(role, seat.number)?.clone();
-        let file = match &entry.file {
-            Some(file) if file.is_file() => file.clone(),
-            _ => search.resolve(name, role)?.file,
-        };
-        let file = Verified::read_locked(&file, &entry.sha256)?;
-        let apart = entry.mode == Plugin::mode_of(true);
-        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
-        Ok(Strategy { seat, manifest: file.manifest, plugin, params_json: as_json(params), locked: entry, retries })
-    }
-
     /// How a recording of it begins.
     pub fn head(&self) -> Head {
         Head {
@@ -136,35 +178,6 @@ impl Strategy {
             sha256: self.locked.sha256.clone(),
             mode: self.locked.mode.clone(),
         }
-    }
-}
-
-/// Whether a plugin runs in a process of its own; errs when it may not run at all.
-fn is_apart(plugin: &Verified, isolation: Isolation, allow_unsigned: bool) -> Result<bool, PluginError> {
-    let trusted = plugin.trust.suffices();
-    if !trusted && !allow_unsigned {
-        let message = "nobody whom you trust has signed it";
-        let error = PluginError::new(PluginCode::Signature, plugin.file.display().to_string(), message);
-        return Err(error.with_hint("`--allow-unsigned` runs it all the same, in a process of its own"));
-    }
-    Ok(match isolation {
-        Isolation::Auto => !trusted || plugin.is_script(),
-        Isolation::InProcess => false,
-        Isolation::Process => true,
-    })
-}
-
-/// What a worker may take; `threads` are its where the config leaves them open.
-fn limits(config: &Config, threads: usize) -> Limits {
-    let Plugins { memory, timeout, sandbox, .. } = config.plugins;
-    Limits {
-        memory: gib(memory),
-        timeout: Duration::from_secs_f64(timeout),
-        strict: sandbox == Sandbox::Required,
-        threads: match [config.threads, threads].into_iter().find(|threads| *threads > 0) {
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-            Some(threads) => threads,
-        },
     }
 }
 

@@ -3,6 +3,7 @@
 use super::print_json;
 use crate::cli::args::{self, Args};
 use crate::cli::problem::Problem;
+use crate::foreign;
 use crate::operations::{Cache, Listed};
 use crate::xdg;
 
@@ -40,5 +41,10 @@ pub fn cache(args: &Args, command: &args::Cache) -> Result<(), Problem> {
 fn line(entry: &Listed) {
     let Listed { key, name, bytes, idle_seconds } = entry;
     let hours = *idle_seconds as f64 / 3600.0;
-    outln!("{key}  {name:<12} {:>9.1} MiB  used {hours:.1} h ago", *bytes as f64 / (1u64 << 20) as f64);
+    outln!(
+        "{}  {:<12} {:>9.1} MiB  used {hours:.1} h ago",
+        foreign::name(key),
+        foreign::phrase(name),
+        *bytes as f64 / (1u64 << 20) as f64
+    );
 }

@@ -8,6 +8,7 @@ use crate::cli::typed::{Wanted, existing, make_folder_of};
 use crate::data::fetch::{PUBLIC_SETS, fetch};
 use crate::data::{self, Dataset, Description, Kind};
 use crate::experiment::RunError;
+use crate::foreign;
 use crate::nearest::nearest;
 use crate::operations::Meter;
 use crate::session;
@@ -66,7 +67,7 @@ fn print_description(set: &Description) {
     outln!("");
     outln!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
     let row = |name: &str, counts: [usize; 3]| {
-        outln!("{name:<24} {:>8} {:>10} {:>8}", counts[0], counts[1], counts[2]);
+        outln!("{:<24} {:>8} {:>10} {:>8}", foreign::phrase(name), counts[0], counts[1], counts[2]);
     };
     set.classes.iter().for_each(|class| row(&class.name, [class.pool, class.validation, class.test]));
     let sum = |count: fn(&data::ClassCounts) -> usize| set.classes.iter().map(count).sum();

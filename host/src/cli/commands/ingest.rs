@@ -5,6 +5,7 @@ use crate::cli::args::{Ingest, OnDisagreement};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::typed::{Wanted, existing};
+use crate::foreign;
 use crate::project::{Columns, Disagreement, Merged, Project, Read};
 use serde_json::json;
 
@@ -58,7 +59,7 @@ pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
         }));
         return Ok(());
     }
-    classes.iter().for_each(|(class, n)| outln!("{class:<24} {n:>6}"));
+    classes.iter().for_each(|(class, n)| outln!("{:<24} {n:>6}", foreign::phrase(class)));
     Ok(())
 }
 

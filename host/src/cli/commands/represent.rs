@@ -7,6 +7,7 @@ use crate::cli::args::{Args, Diagnose, Represent};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::typed::{Wanted, existing};
+use crate::foreign;
 use crate::session::{self, Diagnosis, Judgement};
 
 /// `coldstart represent CONFIG`.
@@ -44,6 +45,6 @@ pub fn diagnose(args: &Args, diagnose: &Diagnose, console: &Console) -> Result<(
 fn table(judgements: &[Judgement]) {
     outln!("{:<16} {:>8} {:>10} {:>10}", "features", "number", "kNN", "linear");
     for Judgement { name, features, knn, linear, .. } in judgements {
-        outln!("{name:<16} {features:>8} {:>8.2} % {:>8.2} %", 100.0 * knn, 100.0 * linear);
+        outln!("{:<16} {features:>8} {:>8.2} % {:>8.2} %", foreign::phrase(name), 100.0 * knn, 100.0 * linear);
     }
 }

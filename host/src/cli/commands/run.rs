@@ -22,7 +22,7 @@ pub fn run(args: &Args, run: &Run, console: &Console) -> Result<(), Problem> {
     let at_key = |key: &str, message: String| read.at_key(key, message);
     let options = Options { lock: lock_of(run)?, record: run.record, ..options(args, console, &run.device) };
     let outcome = session::start(config.clone(), (&out, None), &options, &mut console.clone(), &at_key);
-    finish(&out, outcome, console)
+    finish(args, &out, outcome, console)
 }
 
 /// `coldstart resume RUN`.
@@ -40,7 +40,7 @@ pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Pro
     if let (Some(labels), Ok(_)) = (finished, &outcome) {
         console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
     }
-    finish(dir, outcome, console)
+    finish(args, dir, outcome, console)
 }
 
 /// What the user says beside the config.
@@ -52,6 +52,7 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         meter: Arc::new(console.clone()),
         cache: cache_of(args),
         allow_unsigned: args.allow_unsigned,
+        sandbox: args.sandbox,
         record: false,
         lock: None,
         threads: 0,
@@ -72,14 +73,16 @@ fn lock_of(run: &Run) -> Result<Option<Lock>, Problem> {
     }
 }
 
-fn finish(dir: &Path, outcome: Result<Outcome, SessionError>, console: &Console) -> Result<(), Problem> {
+fn finish(args: &Args, dir: &Path, outcome: Result<Outcome, SessionError>, console: &Console) -> Result<(), Problem> {
     match outcome {
         Ok(_) => {
             console.clear();
             write_report(&[dir.to_owned()], &dir.join("report.html"))
         }
         Err(SessionError::Run(RunError::Cancelled)) => {
-            Err(Problem::interrupted(format!("go on with: coldstart resume {}", dir.display())))
+            // Leave is given anew each time.
+            let leave = if args.allow_unsigned { " --allow-unsigned" } else { "" };
+            Err(Problem::interrupted(format!("go on with: coldstart resume {}{leave}", dir.display())))
         }
         Err(error) => Err(error.into()),
     }

@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What to do where a worker cannot be shut in.
-const WEAK: &str = "Linux 6.12 or newer has all of it; `plugins.sandbox = \"best-effort\"` accepts less";
+const WEAK: &str = "Linux 6.12 or newer has all of it; `plugins.sandbox = \"best-effort\"`, without `--sandbox required`, accepts less";
 
 /// What a worker printed last is kept for the message about its death.
 const LAST_LINES: usize = 5;

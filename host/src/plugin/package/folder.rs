@@ -2,7 +2,7 @@
 
 use super::archive::limits;
 use super::checksums::{self, CHECKSUMS, SIGNATURE};
-use super::{Build, MANIFEST, Package, PackageError, parse_manifest_toml};
+use super::{Build, MANIFEST, PACKAGE_FILES, Package, PackageError, parse_manifest_toml};
 use crate::plugin::error::{PluginCode, PluginError};
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
@@ -41,6 +41,11 @@ pub fn make_folder(folder: &Path) -> Result<(), PackageError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map_err(PackageError::file("create", folder)),
     }
+}
+
+/// Whether a folder is, or was, an unpacked package: what is left of one must not pass for a bare library.
+pub fn is_package(folder: &Path) -> bool {
+    PACKAGE_FILES.iter().any(|file| fs::symlink_metadata(folder.join(file)).is_ok())
 }
 
 /// What a folder holds is on disk once the folder is.

@@ -14,7 +14,7 @@ mod signature;
 
 pub use build::{Build, native_triple};
 pub use checksums::sha256;
-pub use folder::{Unpacked, make_folder, sync, write_atomically};
+pub use folder::{Unpacked, is_package, make_folder, sync, write_atomically};
 pub use signature::{Key, SignatureFile, Signer, new_keys};
 
 use super::error::{PluginCode, PluginError};
@@ -29,6 +29,8 @@ use thiserror::Error;
 const MANIFEST: &str = "manifest.toml";
 const README: &str = "README.md";
 const CONFORMANCE: &str = "conformance.json";
+/// The files of an unpacked package that its library is held against.
+pub const PACKAGE_FILES: [&str; 3] = [CHECKSUMS, SIGNATURE, MANIFEST];
 /// What the name of a package's file ends with.
 pub const EXTENSION: &str = "csp";
 

@@ -1,6 +1,7 @@
 //! Signatures over `CHECKSUMS` and their keys, in the formats of minisign.
 
 use super::PackageError;
+use crate::plugin::authority::{self, Doubt};
 use crate::plugin::error::{PluginCode, PluginError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a key or a signature that nobody exceeds.
 const LONGEST: usize = 8 << 10;
+/// What the first line of a key and of a signature begins with.
+const COMMENT: &str = "untrusted comment:";
 /// Bytes of a secret key, hidden by a password or not.
 const SECRET_KEY_BYTES: usize = 158;
 
@@ -26,9 +29,15 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key from its text, or from the content of a `.pub` file; errs with what is wrong.
+    /// A key from its text, or from the content of a `.pub` file; errs with what is wrong. A file that holds more than a comment
+    /// and one key is none: which key is meant would be a guess.
     pub fn parse(text: &str) -> Result<Key, String> {
-        let text = text.trim().lines().last().unwrap_or_default().trim();
+        let lines: Vec<&str> = text.trim().lines().collect();
+        let text = match lines[..] {
+            [key] => key,
+            [comment, key] if comment.starts_with(COMMENT) => key,
+            _ => return Err("is no public key of minisign: a comment and one key".to_owned()),
+        };
         let key = PublicKey::from_base64(text).map_err(|_| "is no public key of minisign".to_owned())?;
         let id = key_id(text).ok_or("is no public key of minisign")?;
         Ok(Key { id, text: text.to_owned(), key })
@@ -50,14 +59,26 @@ pub struct SignatureFile {
 }
 
 impl SignatureFile {
-    /// Errs with P005 if it is no signature. Never panics.
+    /// Errs with P005 if it is no signature, or if anything stands in it beside the four lines of one. Never panics.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<SignatureFile, PluginError> {
         let refuse = || PluginError::new(PluginCode::Signature, name, "its signature is not one of minisign");
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= LONGEST).ok_or_else(refuse)?;
+        let lines: Vec<&str> = text.strip_suffix('\n').unwrap_or(text).split('\n').collect();
+        let [comment, over_content, trusted, over_comment] = lines[..] else { return Err(refuse()) };
+        let is_text = |line: &str| !line.contains(|c: char| c.is_control() && c != '\t');
+        let comments = comment.starts_with(COMMENT) && is_text(comment) && is_text(trusted);
+        if !comments || !is_canonical(over_content) || !is_canonical(over_comment) {
+            return Err(refuse());
+        }
         let signature = Signature::decode(text).map_err(|_| refuse())?;
-        let key = text.lines().nth(1).and_then(key_id).ok_or_else(refuse)?;
+        let key = key_id(over_content).ok_or_else(refuse)?;
         Ok(SignatureFile { key, comment: signature.trusted_comment().to_owned(), signature })
     }
+}
+
+/// Whether a line is base64 in the one way that its bytes are written.
+fn is_canonical(line: &str) -> bool {
+    STANDARD.decode(line).is_ok_and(|bytes| STANDARD.encode(bytes) == line)
 }
 
 /// Keys and signatures begin with two letters and the key's number, lowest byte first.
@@ -75,6 +96,11 @@ pub struct Signer {
 impl Signer {
     /// The key in a file as minisign writes it; `password` is asked for only if the key has one.
     pub fn read(file: &Path, password: impl FnOnce() -> std::io::Result<String>) -> Result<Signer, PackageError> {
+        let doubtful = |doubt: Doubt| {
+            let message = format!("this secret key cannot be relied on: {doubt}");
+            PluginError::new(PluginCode::Signature, file.display().to_string(), message).with_hint(doubt.hint())
+        };
+        authority::check(file).map_err(doubtful)?;
         let text = std::fs::read_to_string(file).map_err(PackageError::file("read", file))?;
         let refuse = |problem: &str| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
         let bytes = text.lines().nth(1).and_then(|line| STANDARD.decode(line.trim()).ok()).unwrap_or_default();
@@ -86,6 +112,8 @@ impl Signer {
         // Two letters name the signature's algorithm; the next two say how the key is hidden, zeros that it is not. Such a
         // key is taken as it is: minisign writes it without a checksum, and `sign` finds one that is damaged.
         let key = if bytes[2..4] == [0, 0] {
+            // Nothing else guards it.
+            authority::check_secret(file).map_err(doubtful)?;
             SecretKey::from_bytes(&bytes)
         } else {
             let password = password().map_err(PackageError::file("ask for the password of", file))?;
@@ -193,12 +221,49 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_no_signature_covers_stands_in_a_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.key");
+        new_keys(&file, "").unwrap();
+        let signed = Signer::read(&file, unasked).unwrap().sign(b"content", "x").unwrap();
+        let text = String::from_utf8(signed).unwrap();
+        assert!(SignatureFile::parse("x", text.as_bytes()).is_ok());
+        assert!(SignatureFile::parse("x", text.trim_end().as_bytes()).is_ok());
+        let lines: Vec<&str> = text.lines().collect();
+        let with_line = |i: usize, line: String| {
+            let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            changed[i] = line;
+            changed.join("\n") + "\n"
+        };
+        for more in [
+            format!("{text}\n"),
+            format!("{text}more"),
+            format!("{text}{text}"),
+            format!("{text}\0"),
+            format!("\n{text}"),
+            text.replace('\n', "\r\n"),
+            with_line(0, "no comment".to_owned()),
+            with_line(0, format!("{}\u{1b}[2J", lines[0])),
+            with_line(1, format!("{} ", lines[1])),
+            with_line(3, format!(" {}", lines[3])),
+            with_line(3, format!("{}=", lines[3])),
+        ] {
+            assert!(SignatureFile::parse("x", more.as_bytes()).is_err(), "{more:?}");
+        }
+    }
+
+    #[test]
     fn the_number_of_a_key_is_the_one_that_minisign_shows() {
         // The key in the documentation of minisign.
         let key = Key::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3").unwrap();
         assert_eq!(key.id, "E7620F1842B4E81F");
         for text in ["", "x", "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO", "untrusted comment: x\n"] {
             assert!(Key::parse(text).is_err(), "{text}");
+        }
+        let file = format!("untrusted comment: x\n{}\n", key.text);
+        assert_eq!(Key::parse(&file).unwrap(), key);
+        for more in [format!("{file}{}\n", key.text), format!("{}\n{}", key.text, key.text), format!("{file}more")] {
+            assert!(Key::parse(&more).is_err(), "{more}");
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::plugin::elf;
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::load::unreadable;
 use crate::plugin::manifest::{Manifest, is_kebab_case};
-use crate::plugin::package::{EXTENSION, Unpacked, native_triple};
+use crate::plugin::package::{EXTENSION, PACKAGE_FILES, Unpacked, is_package, native_triple};
 use coldstart_plugin_api::manifest::SECTION;
 use semver::Version;
 use std::io::ErrorKind;
@@ -26,6 +26,24 @@ impl Found {
     /// A bare library or script that was named by its path.
     pub fn named(file: &Path) -> Found {
         Found { file: file.to_owned(), package: None, of_user: None }
+    }
+
+    /// The library that a run's lock names: of the unpacked package that it lies in, if it does. Errs with P005 where somebody else
+    /// could exchange it, as the search would pass it over.
+    pub fn at(file: &Path) -> Result<Found, PluginError> {
+        let package = file.parent().filter(|lib| lib.ends_with("lib")).and_then(Path::parent);
+        let package = package.filter(|package| is_package(package)).map(Path::to_owned);
+        let folder = package.as_deref().or(file.parent()).unwrap_or(file);
+        let of_user = match owner(folder) {
+            Ok(Owner::Ours) => None,
+            Ok(Owner::Another(user)) => Some(user),
+            Err(reason) => {
+                let message = format!("lies in `{}`, which cannot be relied on: {reason}", folder.display());
+                return Err(PluginError::new(PluginCode::Signature, file.display().to_string(), message)
+                    .with_hint("mend the folder, or put the plugin into one that you alone can write to"));
+            }
+        };
+        Ok(Found { file: file.to_owned(), package, of_user })
     }
 }
 
@@ -243,12 +261,21 @@ fn fits_machine(package: &Path, searched: &Path) -> Result<(), (String, String)>
     if file_name(package) != Some(here.as_str()) {
         return Err((format!("is not for {here}"), format!("install the package for {here}")));
     }
-    is_safe_below(package, searched)
-        .map_err(|reason| (format!("is ignored: {reason}"), "uninstall it and install it again".to_owned()))?;
+    let files = files_of_package(package);
+    [package.to_owned()].iter().chain(&files).try_for_each(|path| is_safe_below(path, searched)).map_err(|reason| {
+        (format!("is ignored: {reason}"), "mend it, or uninstall it and install it again".to_owned())
+    })?;
     match Unpacked::read(package).map(|unpacked| unpacked.build.check_machine("")) {
         Ok(Err(error)) => Err((error.message, error.hint)),
         Ok(Ok(())) | Err(_) => Ok(()),
     }
+}
+
+/// The files of an unpacked package that say what it is; those that are there.
+fn files_of_package(package: &Path) -> Vec<PathBuf> {
+    let libraries = sorted_entries(&package.join("lib"));
+    let named = PACKAGE_FILES.map(|name| package.join(name)).into_iter();
+    named.filter(|file| file.symlink_metadata().is_ok()).chain(libraries).collect()
 }
 
 fn unpacked_candidate(id: &str, version: &Version, package: PathBuf, of_user: Option<u32>) -> Candidate {

@@ -6,7 +6,7 @@ mod owner;
 
 pub use content::{Candidate, Content, Found, Overlooked, SEARCHED};
 pub use name::StrategyName;
-pub use owner::{SAFE, is_safe};
+pub use owner::SAFE;
 
 use super::error::{PluginCode, PluginError};
 use super::load::{is_script, read_manifest};
@@ -136,7 +136,7 @@ impl SearchPath {
             Some(near) => format!("did you mean `{near}`?"),
             None => PluginCode::NotFound.hint().to_owned(),
         };
-        error.with_hint(format!("{hint}\n{}", self.searched()))
+        error.with_hint(format!("{hint}\n  {}", self.searched()))
     }
 
     /// Where was searched, in a line: folders that are not there are only counted.
@@ -207,7 +207,7 @@ fn unreadable(candidates: &[Candidate], wanted: &StrategyName) -> Option<PluginE
 }
 
 /// Each warning once in a process, however often folders are searched.
-pub(in crate::plugin) fn warn_once(warning: String) {
+pub fn warn_once(warning: String) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.clone()) {
         tracing::warn!("{warning}");

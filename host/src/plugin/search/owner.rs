@@ -1,6 +1,7 @@
 //! Whose folder is it? A folder that somebody else can write to could swap a plugin under us.
 
 use super::program_folders;
+use crate::plugin::authority::{self, Doubt, is_relied_on};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -16,47 +17,38 @@ pub enum Owner {
     Another(u32),
 }
 
-/// Errs with the reason why nothing in a folder can be relied on: more people than its owner can write to it.
+/// Errs with the reason why nothing in a folder can be relied on: more people than its owner can write to it, or to a folder on the
+/// way to it.
 pub fn owner(folder: &Path) -> Result<Owner, String> {
     let metadata = std::fs::metadata(folder).map_err(|error| error.to_string())?;
-    check_mode(metadata.uid(), metadata.mode())?;
-    Ok(match is_relied_on(metadata.uid()) || is_program_s(folder, metadata.uid()) || is_let_in(folder) {
-        true => Owner::Ours,
-        false => Owner::Another(metadata.uid()),
-    })
-}
-
-/// Errs unless a folder is ours or the system's, and only its owner or our own group can write to it.
-pub fn is_safe(folder: &Path) -> Result<(), String> {
-    let metadata = std::fs::metadata(folder).map_err(|error| error.to_string())?;
-    if !is_relied_on(metadata.uid()) {
-        return Err(format!("it belongs to user {}", metadata.uid()));
+    let user = metadata.uid();
+    if is_program_s(folder, user) {
+        // Whoever may write there could change the program as well, but everybody is nobody's choice.
+        return if metadata.mode() & 0o002 == 0 {
+            Ok(Owner::Ours)
+        } else {
+            Err("everybody can write to it".to_owned())
+        };
     }
-    check_mode(metadata.uid(), metadata.mode())
-}
-
-/// The same for a folder below one of the search path, which may belong to whoever that belongs to.
-pub fn is_safe_below(folder: &Path, searched: &Path) -> Result<(), String> {
-    let (above, below) = (std::fs::metadata(searched), std::fs::metadata(folder));
-    match (above, below) {
-        (Ok(above), Ok(below)) if above.uid() == below.uid() => check_mode(below.uid(), below.mode()),
-        _ => is_safe(folder),
+    if is_relied_on(user) {
+        return authority::check(folder).map(|()| Owner::Ours).map_err(in_words);
     }
-}
-
-/// This user and the system's administrator can do as they like in any case.
-fn is_relied_on(user: u32) -> bool {
-    user == 0 || user == rustix::process::getuid().as_raw()
-}
-
-fn check_mode(user: u32, mode: u32) -> Result<(), String> {
-    match mode {
-        mode if mode & 0o002 != 0 => Err("everybody can write to it".to_owned()),
-        mode if mode & 0o020 != 0 && !is_relied_on(user) => {
-            Err(format!("it belongs to user {user}, and a whole group can write to it"))
-        }
-        _ => Ok(()),
+    if is_let_in(folder, user) {
+        return authority::check_with(folder, user).map(|()| Owner::Ours).map_err(in_words);
     }
+    // What lies above it does not matter: signatures vouch for what counts.
+    authority::check_below(folder, Some(folder), Some(user)).map(|()| Owner::Another(user)).map_err(in_words)
+}
+
+/// Errs with the reason why a file or folder below one of the search path cannot be relied on as that can, to whoever that
+/// belongs.
+pub fn is_safe_below(path: &Path, searched: &Path) -> Result<(), String> {
+    let user = std::fs::metadata(searched).map_err(|error| error.to_string())?.uid();
+    authority::check_below(path, Some(searched), Some(user)).map_err(in_words)
+}
+
+fn in_words(doubt: Doubt) -> String {
+    format!("{doubt} ({})", doubt.hint())
 }
 
 /// Whoever the program belongs to could change the program.
@@ -66,34 +58,11 @@ fn is_program_s(folder: &Path, user: u32) -> bool {
     program.is_ok_and(|program| program.uid() == user) && program_folders().iter().any(|own| same(own))
 }
 
-fn is_let_in(folder: &Path) -> bool {
+/// Whether the user relies on a folder of another user, or on one above it that belongs to the same.
+fn is_let_in(folder: &Path, user: u32) -> bool {
     let Some(said) = std::env::var_os(SAFE) else { return false };
     let Ok(folder) = folder.canonicalize() else { return false };
     let named = std::env::split_paths(&said).filter(|named| named.is_absolute());
-    named.filter_map(|named| named.canonicalize().ok()).any(|named| named == folder)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_else_can_write_to_a_folder_decides() {
-        let me = rustix::process::getuid().as_raw();
-        let other = me + 1234;
-        for (user, mode, good) in [
-            (me, 0o755, true),
-            (me, 0o775, true),
-            (me, 0o757, false),
-            (0, 0o2775, true),
-            (0, 0o777, false),
-            (0, 0o1777, false),
-            (other, 0o755, true),
-            (other, 0o700, true),
-            (other, 0o2775, false),
-            (other, 0o777, false),
-        ] {
-            assert_eq!(check_mode(user, mode).is_ok(), good, "{user} {mode:o}");
-        }
-    }
+    let is_theirs = |named: &Path| std::fs::metadata(named).is_ok_and(|metadata| metadata.uid() == user);
+    named.filter_map(|named| named.canonicalize().ok()).any(|named| folder.starts_with(&named) && is_theirs(&named))
 }

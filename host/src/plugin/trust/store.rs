@@ -1,10 +1,10 @@
 //! The trust store: a file for each lab, or for each of its keys, in the user's config folder.
 
 use crate::nearest::nearest;
+use crate::plugin::authority;
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::manifest::is_kebab_case;
 use crate::plugin::package::{Key, PackageError, make_folder, write_atomically};
-use crate::plugin::search::is_safe;
 use crate::xdg;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -221,6 +221,9 @@ impl TrustStore {
         // Read as it will be read, so that a bad name or date is found before anything is written.
         Signatory::parse(&file, text.as_bytes())?;
         make_folder(&self.folder)?;
+        // A store that was not there yet may lie in a folder of many.
+        *self = TrustStore::at(&self.folder);
+        self.signatories()?;
         write_atomically(&file, text.as_bytes())?;
         for other in gone {
             std::fs::remove_file(&other).map_err(PackageError::file("remove", &other))?;
@@ -264,13 +267,19 @@ fn read(folder: &Path) -> Result<Vec<Signatory>, PluginError> {
     if !folder.try_exists().map_err(unreadable)? {
         return Ok(Vec::new());
     }
-    let hint = format!("make it a folder that you alone can write to, or {ELSEWHERE}");
-    is_safe(folder).map_err(|reason| refuse(format!("cannot be relied on: {reason}"), &hint))?;
+    authority::check(folder).map_err(|doubt| {
+        refuse(format!("cannot be relied on: {doubt}"), &format!("{}, or {ELSEWHERE}", doubt.hint()))
+    })?;
     let entries = std::fs::read_dir(folder).map_err(unreadable)?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     let signatory = |file: PathBuf| {
+        authority::check(&file).map_err(|doubt| {
+            let name = file.display().to_string();
+            PluginError::new(PluginCode::Signature, name, format!("this trust file cannot be relied on: {doubt}"))
+                .with_hint(format!("{}; until then only the program's own strategies run", doubt.hint()))
+        })?;
         let bytes = std::fs::read(&file).map_err(|error| malformed(&file, &error.to_string()))?;
         Signatory::parse(&file, &bytes)
     };

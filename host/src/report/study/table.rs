@@ -1,5 +1,7 @@
 //! A table that becomes CSV with every digit, Markdown to be pasted, and rows of a page.
 
+use crate::foreign;
+
 /// What a study found, in rows and columns.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -97,7 +99,7 @@ impl Table {
 
     /// As Markdown, rounded.
     pub(super) fn markdown(&self) -> String {
-        let cell = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+        let cell = |text: &str| in_markdown(text);
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let header = self.header();
         let rule = header.iter().map(|(_, numeric)| if *numeric { "---:" } else { "---" }.to_owned());
@@ -109,6 +111,20 @@ impl Table {
         }
         text
     }
+}
+
+/// A cell of a table in Markdown: it ends no column and no row, and is no markup.
+fn in_markdown(text: &str) -> String {
+    let mut cell = String::with_capacity(text.len());
+    for c in foreign::line(text).chars() {
+        match c {
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' => cell.extend(['\\', c]),
+            '<' => cell += "&lt;",
+            '&' => cell += "&amp;",
+            c => cell.push(c),
+        }
+    }
+    cell
 }
 
 fn line(cells: &[String]) -> String {

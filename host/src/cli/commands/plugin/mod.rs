@@ -12,6 +12,7 @@ mod trust;
 use super::print_json;
 use crate::cli::args::{Args, Plugin};
 use crate::cli::problem::Problem;
+use crate::foreign;
 use crate::plugin::package::{Build, EXTENSION, Package};
 use crate::plugin::trust::{Trust, TrustStore, judge, judge_package, look};
 use crate::plugin::{CODES, Candidate, Found, Manifest, PluginCode, PluginError, SearchPath, StrategyName};
@@ -27,7 +28,7 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
             Ok(())
         }
         Plugin::Info { plugin, json } => info(plugin, *json),
-        Plugin::Replay { recording, plugin, json } => replay::replay(recording, plugin.as_deref(), *json),
+        Plugin::Replay { recording, plugin, json } => replay::replay(args, recording, plugin.as_deref(), *json),
         Plugin::Codes => {
             for (_, id, title, hint) in CODES {
                 outln!("{id}  {title}");
@@ -64,17 +65,19 @@ fn list(as_json: bool) {
         });
         return print_json(&rows.collect::<Vec<_>>());
     }
-    let row = |name: &str, version: &str, roles: &str, trust: &str, rest: &str| {
-        outln!("{name:<28} {version:<9} {roles:<15} {trust:<20} {rest}");
+    let row = |name: &str, version: &str, roles: &[String], trust: &str, rest: &str| {
+        let roles = roles.iter().map(|role| foreign::name(role)).collect::<Vec<_>>().join(", ");
+        let (name, version, trust) = (foreign::name(name), foreign::name(version), foreign::phrase(trust));
+        outln!("{name:<28} {version:<9} {roles:<15} {trust:<20} {}", foreign::phrase(rest));
     };
-    row("NAME", "VERSION", "ROLES", "TRUST", "SUMMARY");
+    row("NAME", "VERSION", &["ROLES".to_owned()], "TRUST", "SUMMARY");
     for candidate in &candidates {
         let trust = trust_of(candidate).map_or_else(|error| error.code.id().to_owned(), |trust| trust.to_string());
         match &candidate.manifest {
-            Ok(m) => row(&m.full_name(), &m.version.to_string(), &m.roles.join(", "), &trust, &m.summary),
+            Ok(m) => row(&m.full_name(), &m.version.to_string(), &m.roles, &trust, &m.summary),
             Err(error) => {
                 let file = candidate.found.file.display();
-                row("-", "-", "-", "-", &format!("{} {} ({file})", error.code.id(), error.message));
+                outln!("- {} {} ({file})", error.code.id(), error.message);
             }
         }
     }
@@ -187,8 +190,7 @@ fn find(plugin: &str) -> Result<Found, PluginError> {
 
 fn print_info(Shown { file, manifest, build, trust }: &Shown) {
     let or_none = |texts: &[String]| if texts.is_empty() { "none".to_owned() } else { texts.join(", ") };
-    outln!("{} {}", manifest.full_name(), manifest.version);
-    outln!("{}", manifest.summary);
+    outln!("{} {}", foreign::name(&manifest.full_name()), manifest.version);
     outln!("");
     let trust = match trust {
         Ok(Trust::Signed { lab, key }) => format!("signed by {lab} with the key {key}"),
@@ -196,6 +198,7 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
         Err(error) => format!("{} {} ({})", error.code.id(), error.message, error.hint),
     };
     for (name, value) in [
+        ("summary", manifest.summary.clone()),
         ("roles", or_none(&manifest.roles)),
         ("needs", or_none(&manifest.needs)),
         ("cite", manifest.cite.clone()),
@@ -226,7 +229,7 @@ fn print_param(name: &str, schema: &Value) {
     let kind = text("type").or_else(|| text("enum")).unwrap_or_default();
     let facts = [("default", "default"), ("minimum", "at least"), ("maximum", "at most")];
     let facts = facts.into_iter().filter_map(|(key, word)| Some(format!(", {word} {}", text(key)?)));
-    outln!("  {name}: {kind}{}", facts.collect::<String>());
+    outln!("  {}: {}{}", foreign::name(name), foreign::phrase(&kind), facts.collect::<String>());
     if let Some(description) = text("description").filter(|description| !description.is_empty()) {
         outln!("      {description}");
     }

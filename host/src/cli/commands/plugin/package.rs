@@ -2,10 +2,10 @@
 
 use crate::cli::args::{Keys, Pack};
 use crate::cli::problem::Problem;
-use crate::cli::typed::{Wanted, existing, make_folder, make_folder_of};
-use crate::plugin::package::{Extras, Key, Package, PackageError, Signer, new_keys, write_atomically};
+use crate::cli::typed::{Wanted, existing, make_folder};
+use crate::plugin::package::{self, Extras, Key, Package, PackageError, Signer, new_keys, write_atomically};
 use crate::plugin::trust::{Trust, TrustStore, check_key, judge_package};
-use crate::plugin::{Manifest, PluginCode, PluginError};
+use crate::plugin::{Manifest, PluginCode, PluginError, authority};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,10 @@ pub fn keys(command: &Keys) -> Result<(), Problem> {
         return Err(PackageError::file("write", &there)(error).into());
     }
     let secret = if *no_password { String::new() } else { new_password(file)? };
-    make_folder_of(file)?;
+    // Whatever the umask is: whoever could write there could exchange the key.
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        package::make_folder(folder)?;
+    }
     let public = new_keys(file, &secret)?;
     errln!("keep {} to yourself, hand out {}", file.display(), public.display());
     outln!("{}", public.display());
@@ -109,8 +112,10 @@ fn new_password(file: &Path) -> Result<String, Problem> {
 /// A public key from its file.
 pub fn read_key(file: &Path) -> Result<Key, Problem> {
     existing(file, Wanted::File)?;
+    let wrong = |problem: String| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
+    authority::check(file)
+        .map_err(|doubt| wrong(format!("this public key cannot be relied on: {doubt}")).with_hint(doubt.hint()))?;
     let text = String::from_utf8_lossy(&read(file)?).into_owned();
-    let wrong = |problem| PluginError::new(PluginCode::Signature, file.display().to_string(), problem);
     Ok(Key::parse(&text).map_err(|problem: String| wrong(problem).with_hint("it is the file that ends in `.pub`"))?)
 }
 

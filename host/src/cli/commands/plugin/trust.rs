@@ -4,6 +4,7 @@ use super::package::read_key;
 use crate::cli::args::Trust;
 use crate::cli::commands::print_json;
 use crate::cli::problem::Problem;
+use crate::foreign;
 use crate::plugin::package::{Key, PackageError};
 use crate::plugin::trust::{Signatory, TrustStore};
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ fn list(signatories: &[Signatory], as_json: bool) {
             (expires, _) => expires.as_deref().unwrap_or("never"),
         };
         for key in &known.keys {
-            outln!("{:<20} {:<17} {expires:<11} {}", known.lab, key.id, known.may_sign.join(" "));
+            outln!("{:<20} {:<17} {expires:<11} {}", foreign::name(&known.lab), key.id, known.may_sign.join(" "));
         }
     }
 }
