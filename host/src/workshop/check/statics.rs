@@ -47,8 +47,10 @@ pub const CASES: [Case; 9] = [
     Case {
         name: "elf-rules",
         level: Level::Static,
-        about: "No rpath, no text relocations, no executable stack, no static thread-local storage, no unique symbols, and no \
-                constructors beyond the two of the runtime, because they would run before anything is verified.",
+        about: "It asks nothing of the dynamic loader that is not on a list: no rpath, no filter or audit libraries, no text \
+                relocations, no functions that choose others (IFUNC), no executable stack, no memory that is written and \
+                executed, no static thread-local storage, no unique symbols, and no code at loading beyond the C runtime's \
+                and Rust's own, because it would run before anything is verified.",
         gate: true,
         run: elf_rules,
     },

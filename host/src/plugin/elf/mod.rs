@@ -1,24 +1,21 @@
 //! Look at a library without loading it.
+//!
+//! The manifest is found by a section's name, because nothing else names it, and must lie in what is loaded. All rules are
+//! held against what the dynamic loader reads, which is no section at all.
+
+mod image;
+mod rules;
+mod startup;
+mod tables;
 
 use super::error::{PluginCode, PluginError};
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, VernauxIterator};
-use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolKind, elf};
+use image::{Damage, Image};
+use object::read::elf::{ElfFile64, FileHeader};
+use object::{Endianness, Object, ObjectSection, elf};
 use serde::Serialize;
+use tables::Tables;
 
 type Elf<'a> = ElfFile64<'a, Endianness>;
-
-/// Libraries that a plugin may be linked to: libc and its parts, and the unwinder.
-const ALLOWED_LIBRARIES: [&str; 9] = [
-    "libc.so.6",
-    "libm.so.6",
-    "libgcc_s.so.1",
-    "ld-linux-x86-64.so.2",
-    "ld-linux-aarch64.so.1",
-    "libpthread.so.0",
-    "libdl.so.2",
-    "librt.so.1",
-    "libutil.so.1",
-];
 
 /// A way into a plugin.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +45,13 @@ fn section_in<'a>(elf: &Elf<'a>, file: &str, name: &str) -> Result<&'a [u8], Plu
     let section = elf.section_by_name(name).ok_or_else(|| {
         PluginError::new(PluginCode::Library, file, format!("has no section `{name}`: it exports no strategy"))
     })?;
-    section.data().map_err(|error| damaged(file, &error))
+    let data = section.data().map_err(|error| damaged(file, &error))?;
+    let image = Image::read(elf.data()).map_err(|damage| unsound(file, &damage))?;
+    if image.bytes(section.address(), data.len() as u64) != Some(data) {
+        let message = format!("has a section `{name}` that is no part of what is loaded");
+        return Err(PluginError::new(PluginCode::Library, file, message));
+    }
+    Ok(data)
 }
 
 /// The target triple that a library was built for, of those that there are hosts for.
@@ -66,8 +69,9 @@ pub fn triple(file: &str, bytes: &[u8]) -> Result<String, PluginError> {
 
 /// The newest glibc that a library of any machine is bound to; empty if it is bound to none.
 pub fn glibc_floor(file: &str, bytes: &[u8]) -> Result<String, PluginError> {
-    let elf = parse_any_machine(file, bytes)?;
-    Ok(needed_glibc(&elf).map_err(|error| damaged(file, &error))?.unwrap_or_default())
+    parse_any_machine(file, bytes)?;
+    let (_, tables) = look(file, bytes)?;
+    Ok(needed_glibc(&tables).unwrap_or_default())
 }
 
 /// Whether one glibc version is newer than another.
@@ -90,10 +94,15 @@ pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -
     if header.e_type(elf.endian()) != elf::ET_DYN {
         return refuse("is not a dynamic library".to_owned());
     }
-    let found = exported_tables(&elf, entries);
-    let banned = [banned_libraries(&elf), banned_properties(&elf, allowed_constructors(&found))];
-    let banned: Result<Vec<_>, _> = banned.into_iter().collect();
-    if let Some(property) = banned.map_err(|error| damaged(file, &error))?.into_iter().flatten().next() {
+    let image = Image::read(bytes).map_err(|damage| unsound(file, &damage))?;
+    // What is asked of the loader first: it says how everything else is to be read.
+    if let Some(request) = rules::banned_requests(&image).into_iter().next() {
+        return refuse(request);
+    }
+    let tables = Tables::read(&image).map_err(|damage| unsound(file, &damage))?;
+    let found = exported_tables(&tables, entries);
+    let content = rules::banned_content(&image, &tables, allowed_constructors(&found));
+    if let Some(property) = rules::banned_libraries(&tables).into_iter().chain(content).next() {
         return refuse(property);
     }
     if found.is_empty() {
@@ -103,8 +112,7 @@ pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -
     if let Some((entry, _)) = found.iter().find(|(entry, bytes)| *bytes < entry.least_bytes) {
         return refuse(format!("exports something else than a table under the entry symbol `{}`", entry.symbol));
     }
-    let needed = needed_glibc(&elf).map_err(|error| damaged(file, &error))?;
-    match needed {
+    match needed_glibc(&tables) {
         Some(needed) if version(&needed) > version(running_glibc) => {
             let message = format!("needs glibc {needed}, this system has {running_glibc}");
             Err(PluginError::new(PluginCode::Glibc, file, message))
@@ -113,9 +121,18 @@ pub fn check(file: &str, bytes: &[u8], entries: &[Entry], running_glibc: &str) -
     }
 }
 
+/// What the loader reads of a library.
+fn look<'a>(file: &str, bytes: &'a [u8]) -> Result<(Image<'a>, Tables<'a>), PluginError> {
+    let looked = Image::read(bytes).and_then(|image| {
+        let tables = Tables::read(&image)?;
+        Ok((image, tables))
+    });
+    looked.map_err(|damage| unsound(file, &damage))
+}
+
 /// The entries that a library offers, and the size of the data there.
-fn exported_tables<'a>(elf: &Elf<'_>, entries: &'a [Entry]) -> Vec<(&'a Entry, u64)> {
-    entries.iter().filter_map(|entry| Some((entry, exported(elf, entry.symbol)?))).collect()
+fn exported_tables<'a>(tables: &Tables<'_>, entries: &'a [Entry]) -> Vec<(&'a Entry, u64)> {
+    entries.iter().filter_map(|entry| Some((entry, exported(tables, entry.symbol)?))).collect()
 }
 
 /// The constructors that a library with these entries may have.
@@ -123,11 +140,10 @@ fn allowed_constructors(found: &[(&Entry, u64)]) -> u64 {
     found.iter().map(|(entry, _)| entry.constructors).max().unwrap_or_default()
 }
 
-/// The size of the data that a library exports under a name; 0 for a function.
-fn exported(elf: &Elf<'_>, name: &str) -> Option<u64> {
-    let mut symbols = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
-    let symbol = symbols.find(|symbol| symbol.name() == Ok(name))?;
-    Some(if symbol.kind() == SymbolKind::Data { symbol.size() } else { 0 })
+/// The size of the data that a library exports under a name; 0 for a function. Of two by the name, the smaller.
+fn exported(tables: &Tables<'_>, name: &str) -> Option<u64> {
+    let named = tables.symbols.iter().filter(|symbol| symbol.is_exported() && symbol.name == name.as_bytes());
+    named.map(|symbol| if symbol.kind == elf::STT_OBJECT { symbol.size } else { 0 }).min()
 }
 
 fn parse<'a>(file: &str, bytes: &'a [u8]) -> Result<Elf<'a>, PluginError> {
@@ -187,22 +203,20 @@ impl Facts {
     ///
     /// `entries` are the ways in that a host looks for.
     pub fn read(file: &str, bytes: &[u8], entries: &[Entry]) -> Result<Facts, PluginError> {
-        let elf = parse_any_machine(file, bytes)?;
-        let measured = || -> object::read::Result<Facts> {
-            let constructors = elf.elf_dynamic_table()?.iter().find(|entry| entry.tag == elf::DT_INIT_ARRAYSZ);
-            let exported = elf.dynamic_symbols().filter(|symbol| symbol.is_definition() && symbol.is_global());
-            Ok(Facts {
-                glibc: needed_glibc(&elf)?,
-                libraries: linked(&elf)?,
-                exports: exported
-                    .map(|symbol| symbol.name().map(str::to_owned))
-                    .collect::<object::read::Result<_>>()?,
-                constructors: constructors.map_or(0, |entry| entry.val / 8),
-                banned_libraries: banned_libraries(&elf)?,
-                banned_properties: banned_properties(&elf, allowed_constructors(&exported_tables(&elf, entries)))?,
-            })
-        };
-        measured().map_err(|error| damaged(file, &error))
+        parse_any_machine(file, bytes)?;
+        let (image, tables) = look(file, bytes)?;
+        let constructors = allowed_constructors(&exported_tables(&tables, entries));
+        let exported = tables.symbols.iter().filter(|symbol| symbol.is_exported());
+        let mut banned_properties = rules::banned_requests(&image);
+        banned_properties.extend(rules::banned_content(&image, &tables, constructors));
+        Ok(Facts {
+            glibc: needed_glibc(&tables),
+            exports: exported.map(|symbol| String::from_utf8_lossy(symbol.name).into_owned()).collect(),
+            constructors: image.value(elf::DT_INIT_ARRAYSZ).map_or(0, |size| size / 8),
+            banned_libraries: rules::banned_libraries(&tables),
+            banned_properties,
+            libraries: tables.libraries,
+        })
     }
 
     /// Exported symbols that no host looks up.
@@ -231,64 +245,15 @@ fn damaged(file: &str, error: &object::read::Error) -> PluginError {
         .with_hint("copy the file again from where it was whole, or build it again")
 }
 
-/// Libraries that it is linked to and must not be, in words.
-fn banned_libraries(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
-    let banned = linked(elf)?.into_iter().filter(|library| !ALLOWED_LIBRARIES.contains(&library.as_str()));
-    Ok(banned.map(|library| format!("is linked to `{library}`, which could clash with the host's libraries")).collect())
-}
-
-/// Libraries that it is linked to.
-fn linked(elf: &Elf<'_>) -> object::read::Result<Vec<String>> {
-    let table = elf.elf_dynamic_table()?;
-    let needed = table.iter().filter(|entry| entry.tag == elf::DT_NEEDED);
-    needed.map(|entry| Ok(String::from_utf8_lossy(table.string(entry)?).into_owned())).collect()
-}
-
-/// What a plugin must not have, in words; nothing for a clean library.
-fn banned_properties(elf: &Elf<'_>, constructors: u64) -> object::read::Result<Vec<String>> {
-    let property = |entry: &object::read::elf::Dynamic| match entry.tag {
-        elf::DT_RPATH | elf::DT_RUNPATH => Some("has an rpath".to_owned()),
-        elf::DT_TEXTREL => Some("has text relocations".to_owned()),
-        elf::DT_FLAGS if entry.val & elf::DF_STATIC_TLS.0 != 0 => {
-            Some("uses static thread-local storage, of which a process has little".to_owned())
-        }
-        elf::DT_INIT_ARRAYSZ if entry.val / 8 > constructors => {
-            let own = entry.val / 8 - constructors;
-            Some(format!("runs {own} constructors of its own when it is loaded"))
-        }
-        _ => None,
-    };
-    let mut properties: Vec<String> = elf.elf_dynamic_table()?.iter().filter_map(|entry| property(&entry)).collect();
-    let stack = elf.elf_program_headers().iter().find(|header| header.p_type(elf.endian()) == elf::PT_GNU_STACK);
-    if stack.is_some_and(|stack| stack.p_flags(elf.endian()).0 & elf::PF_X.0 != 0) {
-        properties.push("wants an executable stack".to_owned());
-    }
-    if elf.elf_dynamic_symbol_table().iter().any(|symbol| symbol.st_info.st_bind() == elf::STB_GNU_UNIQUE) {
-        properties.push("has unique symbols, which other libraries would share".to_owned());
-    }
-    Ok(properties)
+fn unsound(file: &str, Damage(what): &Damage) -> PluginError {
+    PluginError::new(PluginCode::Library, file, format!("is damaged: {what}"))
+        .with_hint("copy the file again from where it was whole, or build it again")
 }
 
 /// The newest `GLIBC_x.y` that the library is bound to.
-fn needed_glibc(elf: &Elf<'_>) -> object::read::Result<Option<String>> {
-    use object::read::elf::SectionHeader;
-    let (sections, data, endian) = (elf.elf_section_table(), elf.data(), elf.endian());
-    let mut newest: Option<String> = None;
-    for section in sections.iter() {
-        let Some((mut needs, link)) = section.gnu_verneed(endian, data)? else { continue };
-        let strings = sections.strings(endian, data, link)?;
-        while let Some((_, mut versions)) = needs.next()? {
-            let versions: &mut VernauxIterator<'_, _> = &mut versions;
-            while let Some(version_need) = versions.next()? {
-                let name = String::from_utf8_lossy(version_need.name(endian, strings)?).into_owned();
-                let Some(needed) = name.strip_prefix("GLIBC_") else { continue };
-                if newest.as_deref().is_none_or(|newest| version(needed) > version(newest)) {
-                    newest = Some(needed.to_owned());
-                }
-            }
-        }
-    }
-    Ok(newest)
+fn needed_glibc(tables: &Tables<'_>) -> Option<String> {
+    let needed = tables.versions.iter().filter_map(|name| name.strip_prefix("GLIBC_"));
+    needed.max_by_key(|needed| version(needed)).map(str::to_owned)
 }
 
 fn version(text: &str) -> Vec<u32> {
@@ -296,28 +261,4 @@ fn version(text: &str) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ENTRY: Entry = Entry { symbol: "entry", least_bytes: 8, constructors: 2 };
-
-    #[test]
-    fn garbage_is_an_error_and_never_a_panic() {
-        let elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let head = &elf[..4096];
-        for length in [0, 1, 3, 4, 5, 16, 18, 19, 20, 63, 64, 65, 1000, 4096] {
-            assert!(section("x.so", &head[..length], ".coldstart_manifest").is_err(), "{length}");
-            assert!(check("x.so", &head[..length], &[ENTRY], "2.36").is_err(), "{length}");
-        }
-        for at in 0..64 {
-            let mut flipped = head.to_vec();
-            flipped[at] ^= 0xff;
-            assert!(check("x.so", &flipped, &[ENTRY], "2.36").is_err(), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn glibc_versions_compare_as_numbers() {
-        assert!(version("2.4") < version("2.28") && version("2.28") < version("2.28.1"));
-    }
-}
+mod tests;
