@@ -9,6 +9,7 @@ pub mod data;
 pub mod engine;
 pub mod experiment;
 pub mod foreign;
+pub mod hash;
 pub mod nearest;
 pub mod operations;
 mod plain;
