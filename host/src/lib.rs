@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod foreign;
 pub mod fuzz;
 pub mod memory;
+pub mod hash;
 pub mod nearest;
 pub mod operations;
 mod plain;

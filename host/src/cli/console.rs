@@ -1,6 +1,7 @@
 //! What the user sees while something runs: a bar on a terminal, a line per step otherwise.
 
 use super::args::{Args, Command};
+use super::signals;
 use crate::experiment::{Metrics, Watcher};
 use crate::foreign;
 use crate::operations::Meter;
@@ -83,15 +84,18 @@ impl Console {
         let filter = EnvFilter::try_from_env("COLDSTART_LOG").unwrap_or_else(|_| EnvFilter::new(level));
         let bar = self.bar.clone();
         let writer = move || BesideBar { bar: bar.clone() };
-        let log = tracing_subscriber::fmt().with_ansi(self.bar.is_some()).with_env_filter(filter).event_format(LogLine);
+        // An event that cannot be written is not said; otherwise that would be said on stderr, in a way that panics.
+        let log = tracing_subscriber::fmt().log_internal_errors(false);
+        let log = log.with_ansi(self.bar.is_some()).with_env_filter(filter).event_format(LogLine);
         // A second subscriber is refused: the first one serves as well.
         let _ = log.with_writer(writer).try_init();
     }
 
-    /// The first Ctrl-C stops at a safe point, the second at once; a worker hears one from the terminal and one from whoever
+    /// The first Ctrl-C, or the terminal's end, stops at a safe point, the second at once; a worker hears one from the terminal and one from whoever
     /// started it, and is patient.
     fn watch_ctrl_c(&self, patient: bool) {
         let (cancelled, console) = (self.cancelled.clone(), self.clone());
+        let ignores_hangup = signals::ignores_hangup();
         let installed = ctrlc::set_handler(move || {
             if cancelled.swap(true, Ordering::Relaxed) && !patient {
                 std::process::exit(130);
@@ -100,6 +104,9 @@ impl Console {
         });
         if let Err(error) = installed {
             tracing::debug!("Ctrl-C will not be handled: {error}");
+        }
+        if ignores_hangup {
+            signals::ignore_hangup();
         }
     }
 }
@@ -143,10 +150,12 @@ struct BesideBar {
 
 impl std::io::Write for BesideBar {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| std::io::stderr().write(bytes)),
-            None => std::io::stderr().write(bytes),
-        }
+        // Where nobody hears it, it is not said.
+        let _ = match &self.bar {
+            Some(bar) => bar.suspend(|| std::io::stderr().write_all(bytes)),
+            None => std::io::stderr().write_all(bytes),
+        };
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -9,7 +9,9 @@ mod stdout;
 mod args;
 mod commands;
 mod console;
+mod limits;
 mod problem;
+mod signals;
 mod typed;
 
 use crate::foreign;
@@ -23,6 +25,8 @@ use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
 pub fn main() -> ExitCode {
+    signals::survive_large_files();
+    limits::raise_open_files();
     if let Some(served) = as_worker(std::env::args_os()) {
         return match served {
             Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +76,7 @@ fn layout() -> miette::MietteHandlerOpts {
 }
 
 fn run(args: &Args, console: &Console) -> Result<(), Problem> {
+    limits::check_memory(&args.command)?;
     match &args.command {
         Command::Run(run) => commands::run::run(args, run, console),
         Command::Sweep(sweep) => commands::sweep::sweep(args, sweep, console),

@@ -78,6 +78,7 @@ impl Problem {
     }
 
     fn plain(exit: u8, message: String, hint: Option<String>) -> Problem {
+        let hint = of_limit(&message).map(str::to_owned).or(hint);
         let mut diagnostic = miette::MietteDiagnostic::new(foreign::message(&message));
         diagnostic.help = hint.map(|hint| foreign::message(&hint).into_owned());
         Problem { exit, report: diagnostic.into(), others: Vec::new() }
@@ -167,6 +168,11 @@ impl From<RunError> for Problem {
                 (Some("wait until it has ended, or stop it".to_owned()), USAGE)
             }
             RunError::Directory { path, .. } => (Some(instead_of(path)), USAGE),
+            RunError::Sources(source) => (source.downcast_ref().and_then(DataError::hint), FAILED),
+            RunError::Changed { .. } => {
+                let hint = "bring the file back as it was; what a round left may also be removed: the run then goes on from before it";
+                (Some(hint.to_owned()), FAILED)
+            }
             _ => (None, FAILED),
         };
         Problem::plain(exit, chain(&error), hint)
@@ -211,6 +217,17 @@ impl From<SessionError> for Problem {
                 Problem::failed(&error, Some("bring back the data set as it was, or start a new run".to_owned()))
             }
         }
+    }
+}
+
+/// What to do about a limit of the shell, or of the disk, that the system has told of.
+fn of_limit(message: &str) -> Option<&'static str> {
+    let told = |number: i32| message.contains(&format!("(os error {number})"));
+    match () {
+        () if told(libc::EFBIG) => Some("the shell limits the size of files: `ulimit -f` shows it, `ulimit -f unlimited` lifts it"),
+        () if told(libc::EMFILE) => Some("the shell limits open files: `ulimit -n` shows it, `ulimit -n 1024` raises it"),
+        () if told(libc::ENOMEM) => Some("there is too little memory, or the shell limits it: `ulimit -v` shows that"),
+        () => None,
     }
 }
 

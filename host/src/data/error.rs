@@ -72,6 +72,20 @@ pub enum DataError {
         /// What to do about it, where there is something.
         hint: Option<String>,
     },
+    /// A file that somebody works with is not the one that they began with.
+    #[error("`{}` is not the file that the work began with: it was changed meanwhile", shown(.path))]
+    Changed {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// There is no room for a copy of a large file.
+    #[error("there is no room for a copy of `{}` ({source})", shown(.path))]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A download did not come through.
     #[error("cannot download `{url}`: {why}")]
     Download {
@@ -154,6 +168,10 @@ impl DataError {
             }
             DataError::Download { .. } => {
                 Some("what has arrived is kept: the same command continues from there".into())
+            }
+            DataError::Changed { .. } => Some("bring it back as it was, and go on; or begin anew with what it is now".into()),
+            DataError::NoRoom { .. } => {
+                Some("a large file is copied, so that nobody changes it meanwhile: TMPDIR names a folder with room".into())
             }
             DataError::Checksum { .. } => Some("fetch it again; if the sum stays wrong, the mirror has changed".into()),
             _ => None,

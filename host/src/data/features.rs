@@ -13,8 +13,9 @@
 //! 3. the order: row i belongs to the image whose dataset id is i. `coldstart data info --files` lists the images by id; those
 //!    of class folders are in the order of torchvision's `ImageFolder`.
 //!
-//! Rows of images that are not in the pool are passed over; a name that fits none or several images is refused. A plain `.npy` of
-//! little-endian f32 in C order is mapped and not read, so that a million rows take no memory of the process.
+//! Rows of images that are not in the pool are passed over; a name that fits none or several images is refused. A large plain
+//! `.npy` of little-endian f32 in C order is copied and the copy mapped, so that a million rows take no memory of the process, and
+//! whatever becomes of the file meanwhile does not matter.
 
 mod columns;
 mod footer;
@@ -34,6 +35,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::Dataset;
 use super::error::{DataError, Place};
 use super::npz::{Array, arrays, of_half};
+use super::pinned::Private;
 use super::unpacked;
 use columns::{is_id, is_no_feature, looks_like_a_file, name_rank, the_one};
 use names::{Images, Meaning};
@@ -123,19 +125,19 @@ struct Names {
 
 enum Rows {
     /// As they lie in a file.
-    Mapped(Mapped),
+    InFile(InFile),
     Read(Vec<f32>),
 }
 
-/// The part of a mapped file behind its header.
-struct Mapped {
-    map: memmap2::Mmap,
+/// The part of a file behind its header.
+struct InFile {
+    file: Private,
     offset: usize,
 }
 
-impl AsRef<[u8]> for Mapped {
+impl AsRef<[u8]> for InFile {
     fn as_ref(&self) -> &[u8] {
-        &self.map[self.offset..]
+        &self.file.as_ref()[self.offset..]
     }
 }
 
@@ -157,7 +159,7 @@ impl Table {
         }
         let row_of = self.row_of_each(path, data)?;
         let bytes: &[u8] = match &self.rows {
-            Rows::Mapped(mapped) => mapped.as_ref(),
+            Rows::InFile(rows) => rows.as_ref(),
             Rows::Read(numbers) => bytemuck::cast_slice(numbers),
         };
         let number = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
@@ -167,7 +169,7 @@ impl Table {
         }
         let in_order = row_of.len() == self.n_rows && row_of.iter().enumerate().all(|(i, row)| i == *row);
         let bytes: SharedBytes = match self.rows {
-            Rows::Mapped(mapped) if in_order => Arc::new(mapped),
+            Rows::InFile(rows) if in_order => Arc::new(rows),
             Rows::Read(numbers) if in_order => Arc::new(Numbers(numbers)),
             _ => {
                 let rows = row_of.iter().flat_map(|row| bytes[4 * n_cols * row..][..4 * n_cols].as_chunks().0);
@@ -310,11 +312,9 @@ impl Names {
 }
 
 fn npy(path: &Path) -> Result<Table, DataError> {
-    let file = File::open(path).map_err(|source| DataError::io(path, source))?;
-    // SAFETY: nothing in this process writes to the file. Another process that changes it changes numbers, which any bytes are;
-    // one that cuts it short ends this process by a signal, as the guide says.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|source| DataError::io(path, source))?;
-    let header = Array::header(path, &map)?;
+    let file = Private::of(path)?;
+    let bytes = file.as_ref();
+    let header = Array::header(path, bytes)?;
     if header.kind == TypeChar::Object {
         return Err(no_floats(path, header.kind));
     }
@@ -323,13 +323,13 @@ fn npy(path: &Path) -> Result<Table, DataError> {
     // Numbers that do not begin at a multiple of four bytes cannot be looked at in place.
     let is_aligned = header.offset.is_multiple_of(align_of::<f32>());
     if is_aligned && (header.kind, header.item_bytes, header.is_big_endian) == (TypeChar::Float, 4, false) {
-        let rows = Rows::Mapped(Mapped { offset: header.offset, map });
+        let rows = Rows::InFile(InFile { offset: header.offset, file });
         return Ok(Table { ids, names, rows, n_rows, n_cols });
     }
     let too_large = |error: unpacked::TooLarge| DataError::malformed(path, Place::Whole, error.to_string());
     let converted = size_of::<f32>() as u64 * n_rows as u64 * n_cols as u64;
-    unpacked::Allowance::of_plain().take(map.len() as u64 + converted).map_err(too_large)?;
-    let array = Array { bytes: map[header.offset..].to_vec(), ..header };
+    unpacked::Allowance::of_plain().take(bytes.len() as u64 + converted).map_err(too_large)?;
+    let array = Array { bytes: bytes[header.offset..].to_vec(), ..header };
     Ok(Table { ids, names, rows: Rows::Read(floats(path, &array)?), n_rows, n_cols })
 }
 

@@ -24,6 +24,7 @@ mod listing;
 mod npz;
 mod paths;
 mod pickle;
+mod pinned;
 mod pixels;
 mod sheet;
 mod spec;
@@ -46,6 +47,7 @@ pub use error::{DataError, Place};
 pub use features::{Features, SharedBytes, read_features};
 pub use listing::Skipped;
 pub use paths::{composed, file_name, stem};
+pub use pinned::{Pinned, Pins};
 pub use sheet::{SHEET_COLUMNS, contact_sheet, sheet, tile_size};
 pub use spec::{Kind, Spec};
 pub use unlabelled::{Decoded, Listed, PartlyLabelled, Reading, decode_images, list_images};
@@ -246,6 +248,18 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
 fn too_few(path: &Path, why: String) -> DataError {
     let hint = "a study needs two classes, each with images to label and images to measure on".into();
     DataError::Layout { folder: path.to_owned(), why, hint }
+}
+
+/// What the file system says of the files of a set, as one text: while it stays the same, so does what [`load`] reads.
+pub fn stamp(spec: &Spec, root: Option<&Path>) -> String {
+    let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
+    let files = [&spec.path, &spec.test_path].into_iter().flatten();
+    files.map(|path| pinned::stamp_below(&in_root(path))).collect()
+}
+
+/// The error about a set whose files are others than those that were read.
+pub fn changed(spec: &Spec, root: Option<&Path>) -> DataError {
+    DataError::Changed { path: path_of(spec, root) }
 }
 
 /// Where the files of a set are; the name of the kind for one that needs none.

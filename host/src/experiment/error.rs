@@ -33,6 +33,12 @@ pub enum RunError {
         /// What is wrong, with the line where there is one.
         problem: String,
     },
+    /// A file of the run is not what the run wrote.
+    #[error("`{}` is damaged: it is not what was written", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The strategy, the learner or the data set failed in a round.
     #[error("round {round}: {step} failed")]
     Step {
@@ -43,6 +49,9 @@ pub enum RunError {
         /// Why.
         source: Failure,
     },
+    /// A file of the user's that the run stands on was changed while it ran.
+    #[error("the run stands on other files than it began with")]
+    Sources(#[source] Failure),
     /// The configuration asks for more images than there are.
     #[error("{rounds} rounds of {budget} after {initial} initial images need {needed} images, but the pool has {pool}")]
     PoolTooSmall {

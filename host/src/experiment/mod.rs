@@ -7,6 +7,7 @@
 mod budget;
 mod error;
 mod files;
+mod hashes;
 mod journal;
 mod metrics;
 mod rounds;
@@ -16,11 +17,12 @@ mod sizing;
 
 pub use budget::{Budget, End};
 pub use error::{RunError, chain};
-pub use files::{create_folder, write_atomically};
+pub use files::{create_folder, remove_partial_files, sync_parent, write_atomically};
+pub use hashes::{Hashes, Kept, look, of_files, of_folder};
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};
 pub use rounds::{Experiment, Outcome};
-pub use run_dir::RunDir;
+pub use run_dir::{Record, RunDir};
 pub use seeds::seed;
 pub use sizing::{Said, Sizer, Sizers, Sizings};
 

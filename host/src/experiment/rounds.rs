@@ -5,7 +5,7 @@ use super::error::RunError;
 use super::files::{create_folder, read, write_atomically};
 use super::journal::{Event, Journal};
 use super::metrics::{Metrics, metrics};
-use super::run_dir::{RunDir, SIZINGS};
+use super::run_dir::{JOURNAL, Record, RunDir, SIZINGS};
 use super::sizing::{Sizers, Sizings};
 use super::{Ask, Effort, Failure, Learner, Selected, Selector, Training, Watcher, chain, seed};
 use crate::data::{Dataset, contact_sheet};
@@ -35,6 +35,8 @@ pub struct Experiment<'a> {
     pub reading: Duration,
     /// Where it is recorded.
     pub dir: &'a RunDir,
+    /// Errs if the files of the user's that the run stands on are others by now; asked at the end.
+    pub check_sources: &'a dyn Fn() -> Result<(), Failure>,
     /// Who watches.
     pub watcher: &'a mut dyn Watcher,
 }
@@ -51,12 +53,9 @@ impl Experiment<'_> {
     ///
     /// Whatever the end, the journal says so; on an error all rounds before it are whole.
     pub fn run(mut self) -> Result<Outcome, RunError> {
-        let finished = match self.dir.path("journal.jsonl").exists() {
-            true => self.dir.finished_rounds()?,
-            false => 0,
-        };
-        let mut journal = Journal::open(&self.dir.path("journal.jsonl"))?;
-        let outcome = self.rounds(finished, &mut journal);
+        let mut journal = Journal::open(&self.dir.path(JOURNAL))?;
+        let record = self.dir.record()?;
+        let outcome = self.rounds(&record, &mut journal);
         let last = match &outcome {
             Ok(_) => Event::RunFinished,
             Err(RunError::Cancelled) => Event::Interrupted,
@@ -67,43 +66,75 @@ impl Experiment<'_> {
         outcome
     }
 
-    fn rounds(&mut self, finished: u32, journal: &mut Journal) -> Result<Outcome, RunError> {
-        let mut state = self.restore(finished)?;
-        let start = if finished == 0 { Event::RunStarted } else { Event::Resumed { round: finished } };
+    fn rounds(&mut self, record: &Record, journal: &mut Journal) -> Result<Outcome, RunError> {
+        let (mut round, mut state) = self.restore(record)?;
+        let start = match round {
+            0 => Event::RunStarted { files: self.dir.hash_beginning()? },
+            round => Event::Resumed { round },
+        };
         journal.append(start)?;
         self.watcher.run_started(self.dir.root());
-        let mut round = finished;
         while round <= self.budget.last(round, state.labelled.len()) {
             self.round(round, &mut state, journal)?;
             round += 1;
         }
+        (self.check_sources)().map_err(|source| match self.watcher.cancelled() {
+            true => RunError::Cancelled,
+            false => RunError::Sources(source),
+        })?;
         Ok(Outcome { rounds: state.rounds })
     }
 
-    /// What the finished rounds left: labels, measures, the model and the strategies' states.
-    fn restore(&mut self, finished: u32) -> Result<State, RunError> {
-        let mut state = State::default();
+    /// With which round the run goes on, and what the rounds before it left: labels, measures, the model and the strategies' states.
+    ///
+    /// Rounds that count and are not there, or from which nothing goes on, are done again.
+    fn restore(&mut self, record: &Record) -> Result<(u32, State), RunError> {
+        self.dir.check_beginning(record)?;
+        let there = self.dir.rounds_there(record)?;
+        let (mut finished, mut state) = (there, self.recall(there)?);
+        let goes_on = there <= self.budget.last(there, state.labelled.len());
+        if goes_on {
+            finished = self.dir.last_checkpoint(record, there)?;
+        }
+        if finished < there {
+            state = self.recall(finished)?;
+        }
         for round in 0..finished {
-            state.label(self.data, &self.dir.read_selection(round)?)?;
-            state.rounds.push(self.dir.read_metrics(round)?);
             if !self.sizers.is_empty() {
                 self.sizers.recall(&self.dir.read_sizings(round)?);
             }
         }
         self.dir.discard_from(finished)?;
-        let Some(last) = finished.checked_sub(1) else { return Ok(state) };
-        if finished <= self.budget.last(finished, state.labelled.len()) {
-            let checkpoint = self.dir.checkpoint(last);
-            let failed = |source| RunError::Step { round: last, step: "restoring", source };
-            self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
-            self.initial.load(&read(&checkpoint.join("initial.state"))?).map_err(failed)?;
-            self.query.load(&read(&checkpoint.join("query.state"))?).map_err(failed)?;
-            if !self.sizers.is_empty() {
-                self.sizers.load(&read(&checkpoint.join("sizers.state"))?).map_err(failed)?;
-            }
+        self.dir.warn_of_changed(&record.before(finished))?;
+        let Some(last) = finished.checked_sub(1) else { return Ok((0, state)) };
+        if goes_on {
+            self.load(last)?;
         }
         self.dir.write_results(&state.rounds)?;
+        Ok((finished, state))
+    }
+
+    /// The labels and measures of the first rounds.
+    fn recall(&self, rounds: u32) -> Result<State, RunError> {
+        let mut state = State::default();
+        for round in 0..rounds {
+            state.label(self.data, &self.dir.read_selection(round)?)?;
+            state.rounds.push(self.dir.read_metrics(round)?);
+        }
         Ok(state)
+    }
+
+    /// Take up the model and the states that a round left.
+    fn load(&mut self, round: u32) -> Result<(), RunError> {
+        let checkpoint = self.dir.checkpoint(round);
+        let failed = |source| RunError::Step { round, step: "restoring", source };
+        self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
+        self.initial.load(&read(&checkpoint.join("initial.state"))?).map_err(failed)?;
+        self.query.load(&read(&checkpoint.join("query.state"))?).map_err(failed)?;
+        if !self.sizers.is_empty() {
+            self.sizers.load(&read(&checkpoint.join("sizers.state"))?).map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn round(&mut self, round: u32, state: &mut State, journal: &mut Journal) -> Result<(), RunError> {
@@ -158,9 +189,9 @@ impl Experiment<'_> {
         self.dir.write_json(round, "timings.json", &clock.timings())?;
         state.rounds.push(measured);
         // The journal's line makes the round count; results.csv only repeats what the rounds' own files say.
-        journal.append(Event::RoundFinished { round })?;
+        journal.append(Event::RoundFinished { round, files: self.dir.settle(round)? })?;
         self.dir.write_results(&state.rounds)?;
-        self.dir.drop_checkpoint_before(round)?;
+        self.dir.drop_checkpoints_before(round)?;
         self.watcher.round_finished(&state.rounds[round as usize], clock.started.elapsed());
         self.stop_if_cancelled()
     }

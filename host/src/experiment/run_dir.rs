@@ -11,7 +11,8 @@
 //! ```
 
 use super::error::RunError;
-use super::files::{self, write_atomically};
+use super::files::{self, remove_folder, write_atomically};
+use super::hashes::{self, Hashes, Kept};
 use super::journal::{Event, Journal};
 use super::metrics::Metrics;
 use super::sizing::Sizings;
@@ -32,9 +33,61 @@ pub struct RunDir {
 /// What the sizers said before a round.
 pub const SIZINGS: &str = "sizing.json";
 
+/// What happened.
+pub const JOURNAL: &str = "journal.jsonl";
+
+/// The folders that have one for each round.
+const KINDS: [&str; 3] = ["rounds", "artifacts", "checkpoints"];
+
 /// What lies in a folder whose run was killed before it had its `config.toml`, the last file of a start.
 const LEFT_BY_A_KILLED_START: [&str; 5] =
     ["plugins.lock", "environment.json", "plugins.partial", "environment.partial", "config.partial"];
+
+/// The files that say what runs, written before the journal.
+const BEGINNING: [&str; 3] = ["config.toml", "plugins.lock", "environment.json"];
+
+/// What a run goes on from, of each round that counts: no picture, no time, no artifact.
+const ESSENTIAL: [&str; 3] = ["selection.csv", "metrics.json", SIZINGS];
+
+/// What the journal says of a run so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The files that say what runs; none where an earlier version began it.
+    pub began_with: Hashes,
+    /// Of each round that counts, all that it left; nothing where an earlier version did it.
+    pub rounds: Vec<Hashes>,
+    /// Whether the run is complete.
+    pub is_finished: bool,
+}
+
+impl Record {
+    fn of(events: Vec<Event>) -> Record {
+        let mut record = Record::default();
+        for event in events {
+            record.is_finished = event == Event::RunFinished;
+            match event {
+                Event::RunStarted { files } => record = Record { began_with: files, ..Record::default() },
+                Event::Resumed { round } => record.rounds.truncate(round as usize),
+                Event::RoundFinished { round, files } => {
+                    record.rounds.truncate(round as usize);
+                    record.rounds.push(files);
+                }
+                _ => {}
+            }
+        }
+        record
+    }
+
+    /// What it says of the first rounds.
+    pub fn before(&self, round: u32) -> Record {
+        Record { rounds: self.rounds[..round as usize].to_vec(), ..self.clone() }
+    }
+
+    /// Whether a round was done by a version that kept no hashes.
+    fn has_unhashed(&self) -> bool {
+        self.rounds.iter().any(Hashes::is_empty)
+    }
+}
 
 impl RunDir {
     /// Errs if there is anything in the folder but what a start leaves that was killed at once.
@@ -92,8 +145,10 @@ impl RunDir {
 
     /// Take over round 0 of another run; `query` is the state of the query strategy before its first round.
     ///
-    /// The round counts here once the journal is there, which is written last.
+    /// The round counts here once the journal is there, which is written last. Errs when a file of that round is not what the other
+    /// run wrote.
     pub fn take_round_0(&self, from: &RunDir, query: &[u8]) -> Result<(), RunError> {
+        from.check_round_0()?;
         for (theirs, ours) in [
             (from.round(0), self.round(0)),
             (from.artifacts(0), self.artifacts(0)),
@@ -102,26 +157,147 @@ impl RunDir {
             files::copy_folder(&theirs, &ours)?;
         }
         write_atomically(&self.checkpoint(0).join("query.state"), query)?;
-        let journal = Journal::beginning_with(&from.path("journal.jsonl"), from.root())?;
-        write_atomically(&self.path("journal.jsonl"), journal.as_bytes())
+        let (began, round_0) = (self.hash_beginning()?, self.settle(0)?);
+        let journal = Journal::beginning_with(&from.path(JOURNAL), from.root(), began, &round_0)?;
+        write_atomically(&self.path(JOURNAL), journal.as_bytes())
     }
 
-    /// How many rounds count, from the journal.
-    pub fn finished_rounds(&self) -> Result<u32, RunError> {
-        let events = Journal::read(&self.path("journal.jsonl"))?;
-        let finished = events.iter().filter_map(|event| match event {
-            Event::RoundFinished { round } => Some(round + 1),
-            _ => None,
-        });
-        Ok(finished.max().unwrap_or(0))
+    fn check_round_0(&self) -> Result<(), RunError> {
+        let record = self.record()?;
+        for (name, hash) in record.rounds.first().into_iter().flatten() {
+            match hashes::look(&self.root, name, hash)? {
+                Kept::Whole => {}
+                Kept::Missing | Kept::Changed => return Err(hashes::changed(&self.root, name)),
+            }
+        }
+        Ok(())
     }
 
-    /// Forget what a killed process left of rounds that do not count: this one and later ones.
+    /// What the journal says of the run so far; nothing where there is no journal yet.
+    pub fn record(&self) -> Result<Record, RunError> {
+        let path = self.path(JOURNAL);
+        if path.exists() { Ok(Record::of(Journal::read(&path)?)) } else { Ok(Record::default()) }
+    }
+
+    /// The hashes of the files that say what runs.
+    pub fn hash_beginning(&self) -> Result<Hashes, RunError> {
+        hashes::of_files(&self.root, &BEGINNING)
+    }
+
+    /// Errs if one of the files that say what runs is not what the run began with.
+    pub fn check_beginning(&self, record: &Record) -> Result<(), RunError> {
+        record.began_with.keys().try_for_each(|name| self.check_one_of_beginning(record, name))
+    }
+
+    /// Errs if this file, which says what runs, is not what the run began with.
+    pub fn check_one_of_beginning(&self, record: &Record, name: &str) -> Result<(), RunError> {
+        let Some(hash) = record.began_with.get(name) else { return Ok(()) };
+        match hashes::look(&self.root, name, hash)? {
+            Kept::Whole => Ok(()),
+            Kept::Missing | Kept::Changed => Err(hashes::changed(&self.root, name)),
+        }
+    }
+
+    /// See to it that all that a round left is on disk, and say what it is.
+    pub fn settle(&self, round: u32) -> Result<Hashes, RunError> {
+        let artifacts = self.artifacts(round);
+        if artifacts.is_dir() {
+            let failed = |source| RunError::File { action: "write", path: artifacts.clone(), source };
+            files::sync_folder(&artifacts).and_then(|()| files::sync_parent(&self.path("artifacts"))).map_err(failed)?;
+        }
+        let mut hashes = Hashes::new();
+        for kind in KINDS {
+            hashes.extend(hashes::of_folder(&self.root, &format!("{kind}/{round:03}"))?);
+        }
+        Ok(hashes)
+    }
+
+    /// How many of the rounds that count are there. One of which a file is missing, as after a power loss, is to be done again, with
+    /// all that follow it.
+    ///
+    /// Errs when a file that the run goes on from is there and was changed.
+    pub fn rounds_there(&self, record: &Record) -> Result<u32, RunError> {
+        if record.has_unhashed() {
+            let root = self.root.display();
+            tracing::warn!("an earlier version did rounds of `{root}`: whether their files are what it wrote is not known");
+        }
+        for (round, files) in record.rounds.iter().enumerate() {
+            for name in ESSENTIAL.map(|name| format!("rounds/{round:03}/{name}")) {
+                let kept = match files.get(&name) {
+                    Some(hash) => hashes::look(&self.root, &name, hash)?,
+                    None if name.ends_with(SIZINGS) || self.path(&name).is_file() => Kept::Whole,
+                    None => Kept::Missing,
+                };
+                match kept {
+                    Kept::Whole => {}
+                    Kept::Changed => return Err(hashes::changed(&self.root, &name)),
+                    Kept::Missing => {
+                        tracing::warn!("`{}` is gone: round {round} is done again", self.path(&name).display());
+                        return Ok(round as u32);
+                    }
+                }
+            }
+        }
+        Ok(record.rounds.len() as u32)
+    }
+
+    /// After how many rounds, at most `rounds`, the run can go on: after the last one whose model and states are there; 0 if there is
+    /// none.
+    ///
+    /// Errs when one of them is there and was changed.
+    pub fn last_checkpoint(&self, record: &Record, rounds: u32) -> Result<u32, RunError> {
+        for done in (1..=rounds).rev() {
+            if self.has_checkpoint(record, done - 1)? {
+                return Ok(done);
+            }
+            let folder = self.checkpoint(done - 1);
+            // Of earlier rounds it is gone because nobody needs it.
+            if done == rounds {
+                tracing::warn!("`{}` is not whole: the run goes on from an earlier round", folder.display());
+            }
+        }
+        Ok(0)
+    }
+
+    fn has_checkpoint(&self, record: &Record, round: u32) -> Result<bool, RunError> {
+        let folder = format!("checkpoints/{round:03}/");
+        let files = &record.rounds[round as usize];
+        let of_checkpoint: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(&folder)).collect();
+        for (name, hash) in &of_checkpoint {
+            match hashes::look(&self.root, name, hash)? {
+                Kept::Whole => {}
+                Kept::Missing => return Ok(false),
+                Kept::Changed => return Err(hashes::changed(&self.root, name)),
+            }
+        }
+        let has_model = self.checkpoint(round).join("model.safetensors").is_file();
+        Ok(has_model && (files.is_empty() || !of_checkpoint.is_empty()))
+    }
+
+    /// Names what nothing goes on from and is not what the rounds wrote: pictures, times and artifacts.
+    pub fn warn_of_changed(&self, record: &Record) -> Result<(), RunError> {
+        let shown = |name: &str| !name.starts_with("checkpoints/") && !ESSENTIAL.iter().any(|file| name.ends_with(file));
+        let files = record.rounds.iter().flatten().filter(|(name, _)| shown(name));
+        for (name, hash) in files {
+            if hashes::look(&self.root, name, hash)? != Kept::Whole {
+                tracing::warn!("`{}` is not what was written; no round goes on from it", self.path(name).display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Forget what a killed process left of rounds that do not count, this one and later ones, and whatever else it left halfway.
     pub fn discard_from(&self, round: u32) -> Result<(), RunError> {
-        for kind in ["rounds", "artifacts", "checkpoints"] {
+        self.discard(&KINDS, |number| number >= round)?;
+        self.discard(&["checkpoints"], |number| number + 1 < round)?;
+        files::remove_partial_files(&self.root)
+    }
+
+    fn discard(&self, kinds: &[&str], is_discarded: impl Fn(u32) -> bool) -> Result<(), RunError> {
+        for kind in kinds {
             for folder in fs::read_dir(self.path(kind)).into_iter().flatten().flatten() {
                 let number: Option<u32> = folder.file_name().to_str().and_then(|name| name.parse().ok());
-                if number.is_some_and(|number| number >= round) {
+                if number.is_some_and(&is_discarded) {
                     remove_folder(&folder.path())?;
                 }
             }
@@ -130,11 +306,8 @@ impl RunDir {
     }
 
     /// Keep the checkpoints of the last round only: earlier ones are never read again.
-    pub fn drop_checkpoint_before(&self, round: u32) -> Result<(), RunError> {
-        match round.checked_sub(1) {
-            Some(previous) => remove_folder(&self.checkpoint(previous)),
-            None => Ok(()),
-        }
+    pub fn drop_checkpoints_before(&self, round: u32) -> Result<(), RunError> {
+        self.discard(&["checkpoints"], |number| number < round)
     }
 
     /// Store a selection with the labels that it bought, and the file of each image where the data set has files.
@@ -218,13 +391,4 @@ impl RunDir {
 fn push_row(table: &mut csv::Writer<Vec<u8>>, cells: [String; 4], file: Option<&str>) {
     let row = cells.iter().map(String::as_str).chain(file);
     table.write_record(row).expect("memory takes every row");
-}
-
-fn remove_folder(folder: &Path) -> Result<(), RunError> {
-    match fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(RunError::File { action: "remove", path: folder.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }

@@ -6,18 +6,20 @@
 //!
 //! ```text
 //! CACHE/KEY/entry.json        what it is, and the hashes of the other files
+//! CACHE/KEY/entry.sha256      the hash of entry.json
 //! CACHE/KEY/...               whatever its maker put there
 //! CACHE/KEY.making/           an entry under way
 //! CACHE/KEY.lock              held while the entry is made or removed
 //! CACHE/KEY.checkpoint        where an unfinished one goes on
 //! ```
 
+use crate::hash::{sha256, sha256_of};
 use coldstart_plugin_api::{Code, Error, Result};
 use rustix::fs::{Access, FlockOperation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -69,6 +71,8 @@ struct Manifest<T> {
 }
 
 const MANIFEST: &str = "entry.json";
+/// Its hash.
+const MANIFEST_HASH: &str = "entry.sha256";
 
 /// A place where there is nothing, and nobody can put anything.
 const NOWHERE: &str = "/dev/null/coldstart";
@@ -169,7 +173,11 @@ impl Cache {
         if !folder.is_dir() {
             return Ok(None);
         }
-        let text = fs::read(folder.join(MANIFEST)).map_err(|error| format!("{MANIFEST}: {error}"))?;
+        let read = |file: &str| fs::read(folder.join(file)).map_err(|error| format!("{file}: {error}"));
+        let text = read(MANIFEST)?;
+        if read(MANIFEST_HASH)? != sha256(&text).as_bytes() {
+            return Err(format!("{MANIFEST} is not what was stored"));
+        }
         let manifest: Manifest<T> = serde_json::from_slice(&text).map_err(|error| format!("{MANIFEST}: {error}"))?;
         for (file, expected) in &manifest.sha256 {
             let found = sha256_of(&folder.join(file)).map_err(|error| format!("{file}: {error}"))?;
@@ -253,17 +261,18 @@ impl Cache {
     }
 
     fn seal<T: Serialize>(&self, name: &str, about: &T, making: &Path, folder: &Path) -> std::io::Result<()> {
-        let mut sha256 = BTreeMap::new();
+        let mut hashes = BTreeMap::new();
         for file in fs::read_dir(making)? {
             let path = file?.path();
             File::open(&path)?.sync_all()?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            sha256.insert(name, sha256_of(&path)?);
+            hashes.insert(name, sha256_of(&path)?);
         }
-        let manifest = Manifest { name: name.to_owned(), about, sha256 };
+        let manifest = Manifest { name: name.to_owned(), about, sha256: hashes };
         let text = serde_json::to_vec_pretty(&manifest).expect("plain data");
-        fs::write(making.join(MANIFEST), text)?;
-        File::open(making.join(MANIFEST))?.sync_all()?;
+        store(&making.join(MANIFEST_HASH), sha256(&text).as_bytes())?;
+        store(&making.join(MANIFEST), &text)?;
+        File::open(making)?.sync_all()?;
         fs::rename(making, folder)?;
         File::open(self.root())?.sync_all()
     }
@@ -301,29 +310,11 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The hash of a file, in hexadecimal digits.
-pub fn sha256_of(path: &Path) -> std::io::Result<String> {
-    let mut digest = Sha256::new();
-    std::io::copy(&mut File::open(path)?, &mut HashWriter(&mut digest))?;
-    Ok(hex(&digest.finalize()))
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Bytes in lowercase hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Writes a file, which is on disk when this returns.
+fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Made {
     training: Option<Training>,
     /// Whether whoever asked first in this run was told of the training.
     told: bool,
+    /// The hash of the file that they come from; empty, if none.
+    file: String,
 }
 
 impl Made {
@@ -53,7 +55,7 @@ impl Made {
     pub fn again(&self) -> Made {
         let found = |training: &Training| Training { cached: true, seconds: 0.0, ..training.clone() };
         let (of, features, training) = (self.of.clone(), self.features.clone(), self.training.as_ref().map(found));
-        Made { of, features, training, told: false }
+        Made { of, features, training, told: false, file: self.file.clone() }
     }
 }
 
@@ -75,7 +77,9 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         return Err(Error::new(Code::UNSUPPORTED, message).with("hint", hint));
     };
     let mut made = services.features.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(made) = made.iter_mut().find(|made| made.of == *wanted) {
+    // A file that was changed since an earlier run of this process is another one.
+    let file = pinned_hash(services, wanted);
+    if let Some(made) = made.iter_mut().find(|made| made.of == *wanted && made.file == file) {
         let training = made.training.clone().filter(|_| !std::mem::replace(&mut made.told, true));
         return Ok((made.features.clone(), training));
     }
@@ -92,13 +96,21 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         Representation::Pixels { components } => (pixels(services, *components)?, None),
         Representation::Handcrafted => (handcrafted(services)?, None),
         Representation::File(path) => {
-            let data::Features { bytes, n_cols } = data::read_features(path, &services.data).map_err(of_file)?;
+            let read = services.pins.read(path, || data::read_features(path, &services.data));
+            let data::Features { bytes, n_cols } = read.flatten().map_err(of_file)?;
             (Features { bytes, n_cols, model: String::new() }, None)
         }
     };
     let features = Arc::new(features);
-    made.push(Made { of: wanted.clone(), features: features.clone(), training: training.clone(), told: true });
+    made.push(Made { of: wanted.clone(), features: features.clone(), training: training.clone(), told: true, file });
     Ok((features, training))
+}
+
+/// The hash of the file that features come from; empty, if none.
+fn pinned_hash(services: &Services, wanted: &Representation) -> String {
+    let Representation::File(path) = wanted else { return String::new() };
+    let pinned = services.pins.files().iter().find(|pinned| pinned.path == *path);
+    pinned.map(|pinned| pinned.sha256.clone()).unwrap_or_default()
 }
 
 /// What is wrong with a file of features, with its hint.

@@ -10,13 +10,14 @@ mod map;
 mod maths;
 mod train;
 
-pub use cache::{Cache, Entry, Listed, hex, sha256_of};
+pub use crate::hash::{hex, sha256_of};
+pub use cache::{Cache, Entry, Listed};
 pub use call::{Asked, Call};
 pub use features::{Features, Made, Representation, key_of_features, of_pool, plane};
 pub use map::write_map;
 pub use train::{About, Items, Training, load, records, train};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Pins};
 use crate::engine::{Device, Images, Model, ModelSettings, Precision};
 use coldstart_plugin_api::ops::EnvInfo;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct Services {
     pub representation: Option<Representation>,
     /// The features that were made.
     pub features: Mutex<Vec<Made>>,
+    /// The files of the user's that the run stands on, as they were when it began.
+    pub pins: Pins,
     /// Whether an oracle may read the labels of unlabelled images.
     pub oracles: bool,
     /// How many bytes of tensors are kept for one call.

@@ -1,8 +1,9 @@
 //! Trainings as data, from the cache or from the engine, and what their networks see.
 
-use super::cache::{Entry, hex};
+use super::cache::Entry;
 use super::{Services, TaskState};
 use crate::engine::{self, EngineError, Matrix, Model, ModelSettings, PretextJob, Targets};
+use crate::hash::hex;
 use coldstart_plugin_api::training::{Backbone, TrainSpec};
 use coldstart_plugin_api::{Code, Error, Result, wire};
 use serde::{Deserialize, Serialize};

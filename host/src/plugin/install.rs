@@ -5,11 +5,12 @@ use super::error::{PluginCode, PluginError};
 use super::package::{EXTENSION, Package, PackageError, make_folder, sync};
 use super::search::{StrategyName, user_folder};
 use super::trust::{Trust, TrustStore, judge_package};
+use rustix::fs::FlockOperation;
 use semver::Version;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::Agent;
 
 /// Bytes that are fetched at the most; a package cannot have more.
@@ -131,14 +132,46 @@ fn is_installed(name: &str, package: &Package, folder: &Path) -> Result<bool, Pa
     Ok(package.files().all(|(path, content)| same(path, content)) && (package.signature().is_some() || unsigned))
 }
 
+/// The names of folders that an installation and a removal work in begin so; a name with a dot in front is never searched.
+const AT_WORK: [&str; 2] = [".install-", ".uninstall-"];
+/// Locked while somebody installs or removes.
+const LOCK: &str = ".install.lock";
+/// How long somebody else may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const NAP: Duration = Duration::from_millis(50);
+
+/// Waits until nobody else installs or removes here, and clears away what those left who were killed. The lock goes with the file.
+///
+/// Errs when somebody else takes too long.
+fn lock(folder: &Path) -> Result<File, PackageError> {
+    let path = folder.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(PackageError::file("write", &path))?;
+    let begun = Instant::now();
+    while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if begun.elapsed() > PATIENCE {
+            return Err(PackageError::file("lock", &path)(error.into()));
+        }
+        std::thread::sleep(NAP);
+    }
+    for left in subfolders(folder) {
+        let name = left.file_name().unwrap_or_default().to_string_lossy();
+        if AT_WORK.iter().any(|at_work| name.starts_with(at_work)) {
+            fs::remove_dir_all(&left).map_err(PackageError::file("remove", &left))?;
+        }
+    }
+    Ok(file)
+}
+
 fn put(package: &Package, into: &Path, above: &Path, folder: &Path) -> Result<(), PackageError> {
     make_folder(into)?;
     authority::check(into).map_err(|doubt| {
         let message = format!("nothing that is installed there could be relied on: {doubt}");
         PluginError::new(PluginCode::Signature, into.display().to_string(), message).with_hint(doubt.hint())
     })?;
-    // Beside the destination, so that a rename is enough; a name with a dot in front is never searched.
-    let temporary = tempfile::Builder::new().prefix(".install-").tempdir_in(into);
+    let _lock = lock(into)?;
+    // Beside the destination, so that a rename is enough.
+    let temporary = tempfile::Builder::new().prefix(AT_WORK[0]).tempdir_in(into);
     let temporary = temporary.map_err(PackageError::file("create a folder in", into))?;
     let (new, old) = (temporary.path().join("new"), temporary.path().join("old"));
     make_folder(&new)?;
@@ -178,6 +211,7 @@ pub fn uninstall(name: &str, from: &Path) -> Result<Vec<PathBuf>, PackageError> 
         let message = format!("it could be {first} or {other}");
         return Err(PluginError::new(PluginCode::Ambiguous, name, message).with_hint("write `publisher/name`").into());
     }
+    let _lock = lock(from)?;
     for (_, folder) in &meant {
         remove(folder, from)?;
     }
@@ -193,7 +227,7 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
 
 /// Out of the search path in one step, then gone.
 fn remove(folder: &Path, from: &Path) -> Result<(), PackageError> {
-    let temporary = tempfile::Builder::new().prefix(".uninstall-").tempdir_in(from);
+    let temporary = tempfile::Builder::new().prefix(AT_WORK[1]).tempdir_in(from);
     let temporary = temporary.map_err(PackageError::file("create a folder in", from))?;
     fs::rename(folder, temporary.path().join("old")).map_err(PackageError::file("remove", folder))?;
     temporary.close().map_err(PackageError::file("remove", folder))?;

@@ -17,6 +17,9 @@ pub enum ProjectError {
     /// Another process works on it.
     #[error("`{}` is in use: another process works on this project", .0.display())]
     InUse(PathBuf),
+    /// Another process has made it in the meantime.
+    #[error("`{}` was made by another process in the meantime", .0.display())]
+    MadeMeanwhile(PathBuf),
     /// The images are not those that the project knows, or labels do not fit them.
     #[error("{message}")]
     Mistake {
@@ -58,6 +61,7 @@ impl ProjectError {
             ProjectError::Occupied(_) => "name another folder with `--out`",
             ProjectError::NoProject(_) => "name the folder that `coldstart select` wrote",
             ProjectError::InUse(_) => "wait until it is done",
+            ProjectError::MadeMeanwhile(_) => "name another folder with `--out`, or go on with the project that is there now",
             ProjectError::Mistake { hint, .. } => hint,
             ProjectError::Damaged { .. } => "bring back the file as it was, or begin a new project with `--out`",
             ProjectError::Data(_) => "`--images` names a folder with JPEG or PNG files in it",

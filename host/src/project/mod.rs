@@ -6,6 +6,8 @@
 //! PROJECT/labels.csv                   what people have labelled so far; of copies the first is named
 //! PROJECT/rounds/000/...               each selection, whole or not there
 //! PROJECT/picks.csv  picks.json  ...   copies of the last selection's files
+//! PROJECT/hashes.json                  what the files hold that the next selection goes on from
+//! PROJECT/project.lock                 locked while a process works on the project; never replaced
 //! ```
 //!
 //! Files are the truth, as in a run. This room knows no plugin, no model and no loop.
@@ -14,6 +16,7 @@ mod addresses;
 mod error;
 mod exports;
 pub mod fuzz;
+mod hashes;
 mod images;
 mod label_studio;
 mod label_table;
@@ -35,7 +38,11 @@ pub use pool::Pool;
 pub use reading::{Columns, Read};
 
 use crate::data::Skipped;
-use crate::experiment::write_atomically;
+use crate::experiment::{
+    Hashes, create_folder, of_files, remove_partial_files, sync_parent, write_atomically,
+};
+use crate::hash::sha256;
+use hashes::Stored;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -44,30 +51,40 @@ use std::path::{Path, PathBuf};
 const IMAGES: &str = "images.csv";
 const LABELS: &str = "labels.csv";
 const SKIPPED: &str = "skipped.csv";
+const CONFIG: &str = "config.toml";
+const LOCK: &str = "project.lock";
 const ROUNDS: &str = "rounds";
 /// What begins as this is a round that was not finished.
 const UNFINISHED: &str = "unfinished";
+/// The tables of a project.
+const TABLES: [&str; 3] = [IMAGES, LABELS, SKIPPED];
+/// The files of a round that later ones go on from.
+const KEPT: [&str; 3] = [CONFIG, "picks.json", "strategy.state"];
 
 /// A project's folder, locked against other processes.
 pub struct Project {
     root: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
+    stored: Stored,
+    /// Whether a selection was done before whose files had not all come to the front; they have now.
+    completed: bool,
 }
 
 impl Project {
     /// The project of a folder, or the one that a folder which is not there, or empty, will be.
     ///
-    /// Errs if the folder holds anything else, or if another process works on it.
+    /// A project that was stopped halfway is brought to where it was, or begins anew. Errs if the folder holds anything else, if
+    /// another process works on it, or if a file of it is not what was written.
     pub fn at(root: &Path) -> Result<Project, ProjectError> {
-        let mut project = Project { root: root.to_owned(), _lock: None };
+        let mut project = Project { root: root.to_owned(), lock: None, stored: Stored::default(), completed: false };
         let is_empty = fs::read_dir(root).map_or(!root.exists(), |mut entries| entries.next().is_none());
         if is_empty {
             return Ok(project);
         }
-        if !project.path(IMAGES).is_file() {
+        if !project.path(IMAGES).is_file() && !project.path(LOCK).is_file() {
             return Err(ProjectError::Occupied(root.to_owned()));
         }
-        project.lock()?;
+        project.take_up()?;
         Ok(project)
     }
 
@@ -79,13 +96,34 @@ impl Project {
         }
     }
 
+    /// Locks the project and checks what is in it.
+    fn take_up(&mut self) -> Result<(), ProjectError> {
+        self.lock()?;
+        remove_partial_files(&self.root)?;
+        self.check_files()?;
+        if let Some(round) = self.stored.showing {
+            self.show(round)?;
+            self.has_stored(None)?;
+            self.completed = true;
+        }
+        Ok(())
+    }
+
     fn lock(&mut self) -> Result<(), ProjectError> {
-        let lock = File::open(self.path(IMAGES)).map_err(|error| ProjectError::read(&self.path(IMAGES), error))?;
+        let path = self.path(LOCK);
+        let failed = |error| ProjectError::write(&path, error);
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(ProjectError::InUse(self.root.clone()));
         }
-        self._lock = Some(lock);
+        self.lock = Some(lock);
         Ok(())
+    }
+
+    /// Whether the last selection had been stopped when all of it was done but for the copies of its files at the front, which are
+    /// there now.
+    pub fn completed_a_selection(&self) -> bool {
+        self.completed
     }
 
     /// The folder.
@@ -134,16 +172,21 @@ impl Project {
     }
 
     /// Makes the project's folder and a place in it for the round under way; what an interrupted one left is removed.
-    pub fn begin(&mut self, images: &[Known]) -> Result<PathBuf, ProjectError> {
+    ///
+    /// Errs if another process has begun, or made, the same project meanwhile.
+    pub fn begin(&mut self) -> Result<PathBuf, ProjectError> {
+        if self.lock.is_none() {
+            create_folder(&self.root)?;
+            self.take_up()?;
+            if self.round(0).exists() {
+                return Err(ProjectError::MadeMeanwhile(self.root.clone()));
+            }
+        }
         let unfinished = self.path(&format!("{ROUNDS}/{UNFINISHED}"));
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(|error| ProjectError::write(&unfinished, error))?;
         }
-        fs::create_dir_all(&unfinished).map_err(|error| ProjectError::write(&unfinished, error))?;
-        if self.images()?.is_empty() {
-            write_atomically(&self.path(IMAGES), images::text(images).as_bytes())?;
-            self.lock()?;
-        }
+        create_folder(&unfinished)?;
         Ok(unfinished)
     }
 
@@ -151,22 +194,31 @@ impl Project {
     ///
     /// `labels` are stored where images have other names than before.
     pub fn finish(
-        &self,
+        &mut self,
         round: u32,
         found: &Recognised,
         labels: &BTreeMap<String, String>,
         skipped: &[Skipped],
     ) -> Result<(), ProjectError> {
         let (unfinished, folder) = (self.path(&format!("{ROUNDS}/{UNFINISHED}")), self.round(round));
+        let rows = skipped.iter().map(|skipped| [skipped.image.as_str(), skipped.reason.as_str()]);
+        let mut tables = vec![(IMAGES, images::text(&found.images)), (SKIPPED, tables::text(["image", "reason"], rows))];
         // Labels first: images whose names are the old ones will be recognised again, and find their labels.
         if !found.moved.is_empty() && !labels.is_empty() {
-            self.store_labels(labels)?;
+            tables.insert(0, (LABELS, text_of_labels(labels)));
         }
-        write_atomically(&self.path(IMAGES), images::text(&found.images).as_bytes())?;
-        let rows = skipped.iter().map(|skipped| [skipped.image.as_str(), skipped.reason.as_str()]);
-        write_atomically(&self.path(SKIPPED), tables::text(["image", "reason"], rows).as_bytes())?;
-        fs::rename(&unfinished, &folder).map_err(|error| ProjectError::write(&folder, error))?;
-        self.show(round)
+        let failed = |error| ProjectError::write(&folder, error);
+        sync_below(&unfinished).map_err(failed)?;
+        let mut next = hashes_of_round(&unfinished, round)?;
+        next.extend(tables.iter().map(|(name, text)| ((*name).to_owned(), sha256(text.as_bytes()))));
+        self.will_store(next)?;
+        for (name, text) in &tables {
+            write_atomically(&self.path(name), text.as_bytes())?;
+        }
+        fs::rename(&unfinished, &folder).and_then(|()| sync_parent(&folder)).map_err(failed)?;
+        self.has_stored(Some(round))?;
+        self.show(round)?;
+        self.has_stored(None)
     }
 
     /// Copies a round's files to the front; what an earlier round had there and this one has not goes away.
@@ -184,10 +236,36 @@ impl Project {
     }
 
     /// Stores the labels: what was there before is replaced as a whole.
-    pub fn store_labels(&self, labels: &BTreeMap<String, String>) -> Result<(), ProjectError> {
-        let rows = labels.iter().map(|(image, label)| [image.as_str(), label.as_str()]);
-        Ok(write_atomically(&self.path(LABELS), tables::text(["image", "label"], rows).as_bytes())?)
+    pub fn store_labels(&mut self, labels: &BTreeMap<String, String>) -> Result<(), ProjectError> {
+        let text = text_of_labels(labels);
+        self.will_store(Hashes::from([(LABELS.to_owned(), sha256(text.as_bytes()))]))?;
+        write_atomically(&self.path(LABELS), text.as_bytes())?;
+        self.has_stored(None)
     }
+}
+
+fn text_of_labels(labels: &BTreeMap<String, String>) -> String {
+    tables::text(["image", "label"], labels.iter().map(|(image, label)| [image.as_str(), label.as_str()]))
+}
+
+/// The hashes of what later rounds go on from, under the names that it will have, at the front too.
+fn hashes_of_round(unfinished: &Path, round: u32) -> Result<Hashes, ProjectError> {
+    let of_round = of_files(unfinished, &KEPT)?;
+    let mut hashes: Hashes = of_round.iter().map(|(name, hash)| (format!("{ROUNDS}/{round:03}/{name}"), hash.clone())).collect();
+    hashes.extend(of_round.get(CONFIG).map(|hash| (CONFIG.to_owned(), hash.clone())));
+    Ok(hashes)
+}
+
+/// See to it that all files below a folder are on disk.
+fn sync_below(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => sync_below(&path)?,
+            false => File::open(&path)?.sync_all()?,
+        }
+    }
+    File::open(folder)?.sync_all()
 }
 
 /// The files of a round that also lie in the project's folder.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::hash;
+
 /// `config.toml`: the resolved config, every default written out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
@@ -169,6 +171,9 @@ pub struct Event {
     pub event: String,
     /// The round it belongs to.
     pub round: Option<usize>,
+    /// Hashes of the files that the run had written by then and goes on from, by their paths in the run's folder.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
     /// Everything else on the line.
     #[serde(flatten)]
     pub details: serde_json::Map<String, serde_json::Value>,
@@ -194,21 +199,62 @@ impl Event {
     }
 }
 
-/// Parses `journal.jsonl` into its events and a sentence per unreadable line.
-///
-/// The last line is what a killed process may have torn: unreadable, it is left out without a word.
-pub(super) fn parse_journal(text: &str) -> (Vec<Event>, Vec<String>) {
-    let mut events = Vec::new();
-    let mut problems = Vec::new();
-    let last = text.lines().count();
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str(line) {
-            Ok(event) => events.push(event),
-            Err(_) if number == last => {}
-            Err(error) => problems.push(format!("journal.jsonl line {number} is unreadable: {error}")),
+/// What stands in `journal.jsonl`.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Journal {
+    /// What happened, in order.
+    pub(super) events: Vec<Event>,
+    /// A sentence for each line that is unreadable.
+    pub(super) problems: Vec<String>,
+    /// Why the file is not what the run wrote, if it is known not to be.
+    pub(super) damage: Option<String>,
+}
+
+impl Journal {
+    /// Parses the text. The last line is what a killed process may have torn: unreadable, it is left out without a word.
+    pub(super) fn parse(text: &str) -> Journal {
+        let mut journal = Journal::default();
+        let (last, mut checked) = (text.lines().count(), false);
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            let (parsed, is_changed) = match hash::read_line(line) {
+                hash::Line::Whole(line) => {
+                    checked = true;
+                    (serde_json::from_str(&line), false)
+                }
+                hash::Line::Changed => (serde_json::from_str(line), true),
+                // Where lines before it have hashes, one that has none was torn if it is the last, or else changed.
+                hash::Line::Unchecked => (serde_json::from_str(line), checked && number < last),
+            };
+            if is_changed && journal.damage.is_none() {
+                journal.damage = Some(format!("line {number} is not what was written"));
+            }
+            match parsed {
+                Ok(event) => journal.events.push(event),
+                Err(_) if number == last => {}
+                Err(error) => journal.problems.push(format!("journal.jsonl line {number} is unreadable: {error}")),
+            }
         }
+        journal
     }
-    (events, problems)
+
+    /// The hashes of the files that the run stands on: of rounds that were done again, those of the last time.
+    pub(super) fn stored(&self) -> BTreeMap<String, String> {
+        let mut stored: BTreeMap<String, String> = BTreeMap::new();
+        for event in &self.events {
+            match (event.event.as_str(), event.round) {
+                ("run-started", _) => stored.clear(),
+                ("resumed" | "round-finished", Some(round)) => stored.retain(|file, _| round_of(file) < Some(round)),
+                _ => {}
+            }
+            stored.extend(event.files.clone());
+        }
+        stored
+    }
+}
+
+/// The round that a file such as `rounds/003/metrics.json` is of.
+fn round_of(file: &str) -> Option<usize> {
+    file.split('/').nth(1)?.parse().ok()
 }
 
 /// `metrics.json` of one round. A measure that does not exist (no test image, one class) is absent or null.

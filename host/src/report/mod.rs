@@ -66,6 +66,14 @@ pub enum ReportError {
         /// The files looked for and not found.
         missing: String,
     },
+    /// A file of a run, a study or a project is not what was written: what it says would be told as if it were.
+    #[error("`{path}` is damaged: {problem} (hint: bring it back as it was)", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of a selection cannot be read.
     #[error("cannot read `{path}`: {problem}", path = path.display())]
     Read {

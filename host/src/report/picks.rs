@@ -61,7 +61,7 @@ pub fn write_picks(folder: &Path, earlier: &[impl AsRef<Path>], names: &[String]
     }
     round_of.extend(picks.picks.iter().map(|pick| (pick.id, picks.round)));
     rounds.push(picks.round);
-    let mut reader = Reader { dir: folder, depth: Depth::Everything, problems: Vec::new() };
+    let mut reader = Reader::new(folder, Depth::Everything);
     let (maps, sheet) = (reader.maps(), reader.sprite("contact-sheet.png"));
     let classes: Vec<&String> = picks.labels.keys().collect();
     let group_name = |kind: &str, group: u64| match (kind, group) {

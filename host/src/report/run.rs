@@ -1,5 +1,6 @@
 //! Reads one run directory, whole or broken.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::Cursor;
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::ReportError;
 use super::files::{
-    Config, Environment, Event, LockedPlugin, Metrics, Pick, Sizings, Timings, parse_journal, parse_json, parse_lock,
+    Config, Environment, Event, Journal, LockedPlugin, Metrics, Pick, Sizings, Timings, parse_json, parse_lock,
     parse_selection,
 };
 use super::maps::{self, ImageMap};
 use super::tables::{self, Diagnostics, Training};
+use crate::hash::sha256;
 
 /// Images in one row of `picks.png`.
 pub(super) const SPRITE_COLUMNS: usize = 10;
@@ -84,8 +86,8 @@ pub struct Sprite {
 
 /// Reads a run directory.
 ///
-/// Errs only when `dir` is not a run directory at all. Whatever else is missing or damaged is left out and named in
-/// [`Run::problems`].
+/// Errs only when `dir` is not a run directory at all, and when a file that its numbers come from is not what the run wrote.
+/// Whatever else is missing or damaged is left out and named in [`Run::problems`].
 pub fn read_run(dir: &Path) -> Result<Run, ReportError> {
     read(dir, Depth::Everything)
 }
@@ -100,7 +102,7 @@ pub(super) fn read_numbers(dir: &Path) -> Result<Run, ReportError> {
 
 fn read(dir: &Path, depth: Depth) -> Result<Run, ReportError> {
     check_is_run(dir)?;
-    let mut reader = Reader { dir, depth, problems: Vec::new() };
+    let mut reader = Reader::new(dir, depth);
     let journal = reader.journal();
     let config = reader.note("config.toml", Config::parse).unwrap_or_else(|| reader.unparsed_config());
     let environment = reader.note("environment.json", parse_json).unwrap_or_default();
@@ -110,6 +112,7 @@ fn read(dir: &Path, depth: Depth) -> Result<Run, ReportError> {
     let trainings = if everything { reader.trainings(&journal) } else { Vec::new() };
     let diagnostics = if everything { reader.diagnostics() } else { None };
     let maps = if everything { reader.maps() } else { Vec::new() };
+    reader.check()?;
     let (dir, status, problems) = (dir.to_owned(), status(&journal), reader.problems);
     Ok(Run { dir, config, environment, plugins, journal, rounds, trainings, diagnostics, maps, status, problems })
 }
@@ -199,18 +202,53 @@ pub(super) enum Depth {
 
 /// Reads files of one run and collects what went wrong.
 pub(super) struct Reader<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) depth: Depth,
+    dir: &'a Path,
+    depth: Depth,
     pub(super) problems: Vec<String>,
+    /// The hashes of files, where the journal has them.
+    stored: BTreeMap<String, String>,
+    /// The first file that numbers come from and that is not what was written, and what is wrong with it.
+    damaged: Option<(PathBuf, String)>,
 }
 
-impl Reader<'_> {
-    /// Reads and parses one file, or says in a sentence why not.
-    fn parse<T, E: Display>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
-        let text = fs::read_to_string(self.dir.join(name)).map_err(|error| match error.kind() {
+/// The files that numbers come from.
+const NUMBERS: [&str; 6] =
+    ["config.toml", "environment.json", "plugins.lock", "selection.csv", "metrics.json", "sizing.json"];
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(dir: &'a Path, depth: Depth) -> Reader<'a> {
+        Reader { dir, depth, problems: Vec::new(), stored: BTreeMap::new(), damaged: None }
+    }
+
+    /// Errs if a file that numbers come from is not what was written.
+    fn check(&mut self) -> Result<(), ReportError> {
+        match self.damaged.take() {
+            Some((path, problem)) => Err(ReportError::Damaged { path, problem }),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a file; errs, with a sentence, when it is not what was written.
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        let bytes = fs::read(self.dir.join(name)).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => format!("{name} is missing"),
             _ => format!("{name}: {error}"),
         })?;
+        if self.stored.get(name).is_some_and(|hash| sha256(&bytes) != *hash) {
+            let problem = "it is not what was written";
+            if NUMBERS.iter().any(|file| name.ends_with(file)) {
+                self.damaged.get_or_insert((self.dir.join(name), problem.to_owned()));
+            } else {
+                tracing::warn!("`{}` is left out: {problem}", self.dir.join(name).display());
+            }
+            return Err(format!("{name} is damaged: {problem}"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads and parses one file, or says in a sentence why not.
+    fn parse<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+        let text = String::from_utf8(self.bytes(name)?).map_err(|error| format!("{name}: {error}"))?;
         parse(&text).map_err(|error| format!("{name}: {error}"))
     }
 
@@ -220,10 +258,12 @@ impl Reader<'_> {
     }
 
     fn journal(&mut self) -> Vec<Event> {
-        let parse = |text: &str| Ok::<_, std::convert::Infallible>(parse_journal(text));
-        let (events, problems) = self.note("journal.jsonl", parse).unwrap_or_default();
-        self.problems.extend(problems);
-        events
+        let parse = |text: &str| Ok::<_, std::convert::Infallible>(Journal::parse(text));
+        let journal = self.note("journal.jsonl", parse).unwrap_or_default();
+        self.stored = journal.stored();
+        self.damaged = journal.damage.map(|problem| (self.dir.join("journal.jsonl"), problem));
+        self.problems.extend(journal.problems);
+        journal.events
     }
 
     /// A config that is not valid TOML is still shown as it stands.
@@ -253,12 +293,13 @@ impl Reader<'_> {
         self.numbered("rounds").into_iter().filter_map(|(number, folder)| self.round(number, &folder)).collect()
     }
 
+    fn numbers(&mut self, folder: &str) -> Result<(Vec<Pick>, Metrics), String> {
+        let selection = self.parse(&format!("{folder}/selection.csv"), parse_selection)?;
+        Ok((selection, self.parse(&format!("{folder}/metrics.json"), parse_json)?))
+    }
+
     fn round(&mut self, number: usize, folder: &str) -> Option<Round> {
-        let whole = (|| {
-            let selection = self.parse(&format!("{folder}/selection.csv"), parse_selection)?;
-            let metrics = self.parse(&format!("{folder}/metrics.json"), parse_json)?;
-            Ok::<_, String>((selection, metrics))
-        })();
+        let whole = self.numbers(folder);
         let (selection, metrics) = whole
             .map_err(|problem| self.problems.push(format!("round {number} is unfinished and left out: {problem}")))
             .ok()?;
@@ -273,7 +314,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn sprite(&mut self, name: &str) -> Option<Sprite> {
-        let png = fs::read(self.dir.join(name)).ok()?;
+        if !self.dir.join(name).exists() {
+            return None;
+        }
+        let png = self.bytes(name).map_err(|problem| self.problems.push(problem)).ok()?;
         let size = image::ImageReader::with_format(Cursor::new(&png), image::ImageFormat::Png).into_dimensions();
         match size {
             Ok((width, height)) => Some(Sprite { png, width, height }),

@@ -2,7 +2,7 @@
 
 use super::learner::EngineLearner;
 use super::strategy::Strategy;
-use super::{AtKey, Options, SessionError, pool_images, preflight, selector, services};
+use super::{AtKey, Options, SessionError, pool_images, preflight, record, selector, services};
 use crate::config::{Config, Seat};
 use crate::data::Dataset;
 use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed, write_atomically};
@@ -100,7 +100,8 @@ impl Found {
             return Err(error);
         }
         let pool = pool_images(&config, &data, &device)?;
-        let services = Arc::new(services(&config, data, pool, &device, options)?);
+        let pins = record::pin(&config)?;
+        let services = Arc::new(services(&config, (data, pool), pins, &device, options)?);
         let learner = EngineLearner::new(&config, services.clone(), device, None, None);
         let strategies = strategies.into_iter().map(Arc::new).collect();
         Ok(Chooser { config, role, strategies, services, learner })

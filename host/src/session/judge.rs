@@ -1,7 +1,7 @@
 //! Judgements that need the label of every image: how good a representation is, which images are hard to learn, and
 //! whether a pretext knows. None of it reaches a strategy.
 
-use super::record::Environment;
+use super::record::{self, Environment};
 use super::{AtKey, Options, SessionError, learner, preflight, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
@@ -136,6 +136,7 @@ pub fn represent(
 pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32) -> Result<Diagnosis, SessionError> {
     let start = Instant::now();
     let dir = RunDir::open(dir)?;
+    dir.check_beginning(&dir.record()?)?;
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     config.threads = environment.threads;
@@ -219,7 +220,7 @@ impl Court {
         let device = options.open_device(config, data.shape)?;
         let pool = Images::new(&data.pool.pixels_nhwc, learner::image_shape(data.shape), &device)?;
         let test = pool.beside(&data.test.pixels_nhwc)?;
-        let services = services(config, data, pool, &device, options)?;
+        let services = services(config, (data, pool), record::pin(config)?, &device, options)?;
         Ok(Court { services, test, run_seed: config.seed })
     }
 

@@ -77,7 +77,14 @@ impl EngineLearner {
     fn fresh_model(&self, round: u32) -> Result<Model, EngineError> {
         let mut model = self.random_model(round)?;
         match (&self.model.init, &self.network) {
-            (Init::File(file), None) => model.adopt_file(file)?,
+            (Init::File(file), None) => {
+                let adopted = self.services.pins.read(&file.path, || model.adopt_file(file));
+                adopted.map_err(|error| EngineError::Weights {
+                    path: file.path.clone(),
+                    problem: "it is not the file that the run began with".to_owned(),
+                    hint: error.hint(),
+                })??;
+            }
             (_, Some((_, network))) => model.adopt(network)?,
             (_, None) => {}
         }

@@ -23,10 +23,10 @@ pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
 
 use crate::config::{self, Config, Sandbox};
-use crate::data::{Dataset, Shape};
+use crate::data::{Dataset, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Budget, End, Event, Experiment, Journal, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::Recorder;
@@ -99,6 +99,7 @@ pub fn start(
     // After the config's own mistakes, which another folder would not mend, and before the images are read.
     RunDir::check_free(out)?;
     let strategies = strategies.into_iter().map(Arc::new).collect();
+    let pins = record::pin(&config)?;
     let start = Instant::now();
     let data = options.shelf.data(&config, options.data_root.as_deref(), &options.cancelled);
     let data = data.map_err(|error| preflight::of_session(error, &config, at_key))?;
@@ -108,22 +109,34 @@ pub fn start(
     if let Some(error) = preflight::of_model(&config, &data, &device, at_key) {
         return Err(error);
     }
-    let session = Session { config, data, reading, device, strategies };
+    let root = options.data_root.clone();
+    let session = Session { config, data, root, pins, reading, device, strategies };
     session.run(Place::New { out, from }, options, watcher)
 }
 
-/// How many labels a run has, if it is finished. Errs where the folder holds no run.
+/// How many labels a run has, if its journal says that it is finished. Errs where the folder holds no run.
 pub fn finished(dir: &Path) -> Result<Option<usize>, SessionError> {
-    Ok(rounds_of_finished(&open_run(dir)?)?.and_then(|rounds| rounds.last().map(|last| last.labels)))
+    let dir = open_run(dir)?;
+    // What is wrong with its files is told by whoever goes on with it.
+    let record = dir.record().unwrap_or_default();
+    let last = record.rounds.len().checked_sub(1).filter(|_| record.is_finished);
+    Ok(last.and_then(|last| dir.read_metrics(last as u32).ok()).map(|last| last.labels))
 }
 
-/// The measures of a finished run; none of one that is not.
+/// The measures of a finished run; none of one that is not, or of which a round is gone.
+///
+/// Errs when a file of it is not what the run wrote.
 fn rounds_of_finished(dir: &RunDir) -> Result<Option<Vec<Metrics>>, RunError> {
-    let events = Journal::read(&dir.path("journal.jsonl")).unwrap_or_default();
-    if events.last() != Some(&Event::RunFinished) {
+    let record = dir.record()?;
+    if !record.is_finished {
         return Ok(None);
     }
-    (0..dir.finished_rounds()?).map(|round| dir.read_metrics(round)).collect::<Result<_, _>>().map(Some)
+    dir.check_beginning(&record)?;
+    let there = dir.rounds_there(&record)?;
+    if (there as usize) < record.rounds.len() {
+        return Ok(None);
+    }
+    (0..there).map(|round| dir.read_metrics(round)).collect::<Result<_, _>>().map(Some)
 }
 
 /// A run's folder; errs at one that holds a study, or nothing.
@@ -137,25 +150,30 @@ fn open_run(dir: &Path) -> Result<RunDir, SessionError> {
 /// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
 pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
     let dir = open_run(dir)?;
+    dir.check_one_of_beginning(&dir.record()?, "environment.json")?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
-    environment.check_files(&config)?;
+    let pins = record::pin(&config)?;
+    environment.check_files(&pins)?;
     let locked = record::read_lock(&dir)?;
     let strategies = preflight::find_locked(&mut config, &locked, environment.threads, options)?;
     let start = Instant::now();
-    let data_root = options.data_root.as_deref().or(Some(&environment.data_root));
-    let data = options.shelf.data(&config, data_root, &options.cancelled)?;
+    let root = Some(options.data_root.clone().unwrap_or_else(|| environment.data_root.clone()));
+    let data = options.shelf.data(&config, root.as_deref(), &options.cancelled)?;
     let reading = start.elapsed();
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
     if let Some(rounds) = rounds_of_finished(&dir)? {
+        dir.warn_of_changed(&dir.record()?)?;
+        // It only repeats what the rounds say, and is written anew for whatever has happened to it.
+        dir.write_results(&rounds)?;
         return Ok(Outcome { rounds });
     }
     let device = engine::open(&environment.device, environment.threads)?;
     options.meter.device(&device.to_string());
-    let session = Session { config, data, reading, device, strategies };
+    let session = Session { config, data, root, pins, reading, device, strategies };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -176,6 +194,10 @@ impl Place<'_> {
 struct Session {
     config: Config,
     data: Arc<Dataset>,
+    /// Where relative data paths begin.
+    root: Option<PathBuf>,
+    /// The files of weights and features.
+    pins: Pins,
     reading: Duration,
     device: Device,
     /// In the order of the config's seats.
@@ -184,11 +206,11 @@ struct Session {
 
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-        let Session { config, data, reading, device, strategies } = self;
+        let Session { config, data, root, pins, reading, device, strategies } = self;
         let budget = budget(&config);
         budget.check(data.pool.len())?;
         let Parts { pool, test, validation } = options.shelf.parts(&device, &config, &data)?;
-        let services = Arc::new(services(&config, data.clone(), pool, &device, options)?);
+        let services = Arc::new(services(&config, (data.clone(), pool), pins, &device, options)?);
         let key_of_features = operations::key_of_features(&services);
         *services.features.lock().unwrap_or_else(PoisonError::into_inner) = options.shelf.features(&key_of_features);
         let recorded = options.record || place.has_recordings();
@@ -202,8 +224,8 @@ impl Session {
             Place::Old(dir) => dir,
             Place::New { out, from } => {
                 let dir = RunDir::create(out)?;
-                let root = options.data_root.as_deref().unwrap_or(Path::new("."));
-                record::write(&dir, &config, (&data, root), &device, &strategies)?;
+                let root = root.as_deref().unwrap_or(Path::new("."));
+                record::write(&dir, &config, (&data, root), &services.pins, &device, &strategies)?;
                 if let Some(from) = from {
                     let failed = |source| RunError::Step { round: 0, step: "storing", source };
                     dir.take_round_0(&RunDir::open(from)?, &query_selector.save().map_err(failed)?)?;
@@ -219,6 +241,10 @@ impl Session {
             let least = settings.least.unwrap_or(config.query.size);
             asked.push(sizer, Bounds { least, most: settings.most }, number == 0);
         }
+        let check_sources = || -> Result<(), Failure> {
+            services.pins.check()?;
+            Ok(options.shelf.check_data(&config, root.as_deref(), &options.cancelled)?)
+        };
         let experiment = Experiment {
             data: &data,
             learner: &mut learner,
@@ -230,6 +256,7 @@ impl Session {
             reading,
             warm: config.training.restart == Restart::Warm,
             dir: &dir,
+            check_sources: &check_sources,
             watcher,
         };
         let outcome = experiment.run();
@@ -311,14 +338,15 @@ fn sizers(
 /// What operations draw on, for a run of `config`.
 fn services(
     config: &Config,
-    data: Arc<Dataset>,
-    pool: Images,
+    (data, pool): (Arc<Dataset>, Images),
+    pins: Pins,
     device: &Device,
     options: &Options,
 ) -> Result<Services, SessionError> {
     Ok(Services {
         representation: representation(config.representation.as_ref(), config, &data).map_err(SessionError::of_key)?,
         features: Mutex::default(),
+        pins,
         oracles: config.plugins.oracles,
         data,
         task: Arc::new(Task::new(pool)),

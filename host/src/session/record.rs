@@ -2,14 +2,13 @@
 
 use super::{SessionError, Strategy};
 use crate::config::Config;
-use crate::data::{Dataset, Shape};
+use crate::data::{DataError, Dataset, Pinned, Pins, Shape};
 use crate::engine::{self, Device};
 use crate::experiment::{RunDir, RunError, now, write_atomically};
-use crate::operations::{hex, sha256_of};
+use crate::hash::sha256;
 use crate::plugin::lock::Lock;
 use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,24 +43,22 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
-impl FileRecord {
-    fn of(path: &Path) -> Result<FileRecord, RunError> {
-        let sha256 =
-            sha256_of(path).map_err(|source| RunError::File { action: "read", path: path.to_owned(), source })?;
-        Ok(FileRecord { path: path.to_owned(), sha256 })
+impl From<&Pinned> for FileRecord {
+    fn from(pinned: &Pinned) -> FileRecord {
+        FileRecord { path: pinned.path.clone(), sha256: pinned.sha256.clone() }
     }
+}
 
-    /// The weights that `config` names, as they are now.
-    fn weights(config: &Config) -> Result<Option<FileRecord>, RunError> {
-        config.model.weight_file().map(FileRecord::of).transpose()
-    }
-
-    /// The files of features that `config` names, as they are now.
-    fn features(config: &Config) -> Result<Vec<FileRecord>, RunError> {
-        let sections = [&config.representation, &config.initial.representation, &config.query.representation];
-        let paths = sections.into_iter().flatten().filter_map(|section| section.path.as_deref());
-        paths.map(FileRecord::of).collect()
-    }
+/// The files of weights and features that a config names, as they are now; those of weights first.
+///
+/// Errs when one of them cannot be read.
+pub fn pin(config: &Config) -> Result<Pins, RunError> {
+    let sections = [&config.representation, &config.initial.representation, &config.query.representation];
+    let features = sections.into_iter().flatten().filter_map(|section| section.path.as_deref());
+    Pins::of(config.model.weight_file().into_iter().chain(features)).map_err(|error| match error {
+        DataError::Io { path, source } => RunError::File { action: "read", path, source },
+        error => RunError::Sources(error.into()),
+    })
 }
 
 /// The data set, as far as a report needs it.
@@ -95,22 +92,17 @@ impl Environment {
         Err(SessionError::OtherConfig { file: path })
     }
 
-    /// Errs if a file of weights or features that the run began with is gone or another.
-    pub fn check_files(&self, config: &Config) -> Result<(), RunError> {
-        let now = FileRecord::weights(config)?.into_iter().chain(FileRecord::features(config)?);
+    /// Errs if a file of weights or features is another than the one that the run began with.
+    pub fn check_files(&self, pins: &Pins) -> Result<(), RunError> {
         let then = self.weights.iter().chain(&self.features);
-        match now.zip(then).find(|(now, then)| now.sha256 != then.sha256) {
+        match pins.files().iter().zip(then).find(|(now, then)| now.sha256 != then.sha256) {
             Some((now, _)) => {
                 let problem = "it is not the file that the run began with".to_owned();
-                Err(RunError::Damaged { path: now.path, problem })
+                Err(RunError::Damaged { path: now.path.clone(), problem })
             }
             None => Ok(()),
         }
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// Read `plugins.lock`.
@@ -125,10 +117,12 @@ pub fn write(
     dir: &RunDir,
     config: &Config,
     (data, data_root): (&Dataset, &Path),
+    pins: &Pins,
     device: &Device,
     strategies: &[Arc<Strategy>],
 ) -> Result<(), RunError> {
     let config_toml = config.to_toml();
+    let (weights, features) = pins.files().split_at(usize::from(config.model.weight_file().is_some()));
     let environment = Environment {
         coldstart: env!("CARGO_PKG_VERSION").to_owned(),
         plugin_api: API_VERSION.to_owned(),
@@ -148,8 +142,8 @@ pub fn write(
             classes: data.classes.clone(),
             fingerprint: data.fingerprint.clone(),
         },
-        weights: FileRecord::weights(config)?,
-        features: FileRecord::features(config)?,
+        weights: weights.iter().next().map(FileRecord::from),
+        features: features.iter().map(FileRecord::from).collect(),
     };
     let lock = Lock::new(strategies.iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");

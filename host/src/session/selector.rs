@@ -4,13 +4,15 @@ use super::around;
 use super::{SessionError, Strategy};
 use crate::config::Around;
 use crate::engine::{self, EngineError, Outputs};
-use crate::experiment::{Ask, Effort, Failure, Mishap, Pretext, RunDir, Selected, Selector, Sizer, seed};
+use crate::experiment::{Ask, Effort, Failure, Mishap, Pretext, RunDir, RunError, Selected, Selector, Sizer, seed};
 use crate::operations::{Asked, Call, Context, Representation, Services, Training};
 use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::ops::SizeArgs;
 use coldstart_plugin_api::{Bounds, Rng, Selection, Sizing, wire};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,11 +72,13 @@ impl Player {
     ) -> Result<(T, Effort), Failure> {
         self.changed = true;
         let mut mishaps = Vec::new();
+        let before = self.artifacts(ask.round);
         let (answered, asked, took) = loop {
             match self.ask_once(ask, extra, &answer) {
                 Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
                     tracing::warn!("{error}; asking again with a new worker");
                     mishaps.push(Mishap { plugin: self.name.clone(), error: error.to_string() });
+                    self.forget_artifacts(ask.round, &before)?;
                     self.begin_anew()?;
                 }
                 answered => break answered?,
@@ -85,6 +89,22 @@ impl Player {
         let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
         let deciding = took.saturating_sub(predicting + training);
         Ok((answered, Effort { deciding, predicting, training, pretexts, mishaps }))
+    }
+
+    /// The artifacts of a round so far.
+    fn artifacts(&self, round: u32) -> BTreeSet<PathBuf> {
+        let folder = self.dir.as_ref().map(|dir| dir.artifacts(round));
+        let entries = folder.into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    /// Removes what a lost instance has put there, but for what others had put there before.
+    fn forget_artifacts(&self, round: u32, before: &BTreeSet<PathBuf>) -> Result<(), RunError> {
+        for path in self.artifacts(round).difference(before) {
+            let path = path.clone();
+            std::fs::remove_file(&path).map_err(|source| RunError::File { action: "remove", path, source })?;
+        }
+        Ok(())
     }
 
     /// Ask once: the answer, what the host did for it, and how long it took.

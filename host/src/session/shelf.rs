@@ -3,12 +3,17 @@
 //! Runs of a study mostly look at the same images. The last set stays; whoever needs another takes its place.
 
 use super::{Config, SessionError, pool_images};
-use crate::data::{self, Dataset};
+use crate::data::{self, DataError, Dataset};
 use crate::engine::{Device, EngineError, Images};
 use crate::operations::Made;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// All that `data::load` depends on beside the files.
+fn key_of(config: &Config, root: Option<&Path>) -> String {
+    format!("{:?} {root:?} {}", config.dataset, config.seed)
+}
 
 /// What is kept between runs; empty when made.
 #[derive(Default)]
@@ -18,9 +23,17 @@ pub struct Shelf {
 
 #[derive(Default)]
 struct Kept {
-    data: Option<(String, Arc<Dataset>)>,
+    data: Option<KeptData>,
     parts: Option<(String, Parts)>,
     features: (String, Vec<Made>),
+}
+
+struct KeptData {
+    /// All that reading it depends on beside its files.
+    key: String,
+    /// What the file system said of its files when they were read.
+    stamp: String,
+    data: Arc<Dataset>,
 }
 
 /// A data set on the device.
@@ -56,24 +69,48 @@ impl Shelf {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The config's data set; errs once `cancelled` is set.
+    /// The config's data set; errs once `cancelled` is set, and when its files are changed while they are read.
     pub fn data(
         &self,
         config: &Config,
         root: Option<&Path>,
         cancelled: &AtomicBool,
     ) -> Result<Arc<Dataset>, SessionError> {
-        // All that `data::load` depends on.
-        let key = format!("{:?} {root:?} {}", config.dataset, config.seed);
+        let (key, stamp) = (key_of(config, root), data::stamp(&config.dataset, root));
         let mut kept = self.kept();
-        if let Some((_, data)) = kept.data.as_ref().filter(|(of, _)| *of == key) {
-            return Ok(data.clone());
+        if let Some(kept) = kept.data.as_ref().filter(|kept| kept.key == key && kept.stamp == stamp) {
+            return Ok(kept.data.clone());
         }
         tracing::info!("reading the data set `{}`", config.dataset.kind.name());
         let data = Arc::new(data::load_until(&config.dataset, root, config.seed, cancelled)?);
+        if data::stamp(&config.dataset, root) != stamp {
+            return Err(data::changed(&config.dataset, root).into());
+        }
         // The same images under another seed may stay on the device.
-        kept.data = Some((key, data.clone()));
+        kept.data = Some(KeptData { key, stamp, data: data.clone() });
         Ok(data)
+    }
+
+    /// Errs when the config's data set, which was read before, is another by now.
+    pub fn check_data(
+        &self,
+        config: &Config,
+        root: Option<&Path>,
+        cancelled: &AtomicBool,
+    ) -> Result<(), SessionError> {
+        let (key, stamp) = (key_of(config, root), data::stamp(&config.dataset, root));
+        let mut kept = self.kept();
+        let Some(kept) = kept.data.as_mut().filter(|kept| kept.key == key && kept.stamp != stamp) else {
+            return Ok(());
+        };
+        // The same files may have been written anew, or others beside them.
+        let now = data::load_until(&config.dataset, root, config.seed, cancelled);
+        match now {
+            Ok(now) if now.fingerprint == kept.data.fingerprint => kept.stamp = stamp,
+            Err(error @ DataError::Cancelled) => return Err(error.into()),
+            _ => return Err(data::changed(&config.dataset, root).into()),
+        }
+        Ok(())
     }
 
     /// Its parts on the device.

@@ -3,6 +3,7 @@
 use super::claims::lock;
 use crate::config::{Config, Initial, Query, Sweep};
 use crate::experiment::{Event, Journal, RunError, create_folder, now, write_atomically};
+use crate::hash::{self, sha256};
 use crate::session::SessionError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,7 @@ const DIGITS: usize = 12;
 /// STUDY/claims/RUN          locked while a process works on it; who that is, or was
 /// STUDY/logs/               what workers said
 /// STUDY/slurm/              the job that was submitted, and its script
+/// STUDY/hashes.json         what plan, config and cells hold, by hash
 /// STUDY/plan.lock           locked while a sweep plans it and watches workers
 /// ```
 #[derive(Debug, Clone)]
@@ -88,27 +90,43 @@ impl Study {
     /// Errs when it cannot be written. Only who [holds](Study::hold) the study may plan it.
     pub fn plan(&self, sweep: &Sweep) -> Result<(), RunError> {
         create_folder(&self.root.join("cells"))?;
+        let mut files = BTreeMap::new();
         let axes = sweep.axes.iter().map(|axis| axis.name.as_str());
         let mut plan = csv::Writer::from_writer(Vec::new());
         let mut line = |fields: Vec<&str>| plan.write_record(fields).expect("rows of one length, in memory");
         line(["run", "round0"].into_iter().chain(axes).collect());
         for (cell, Row { run, round0, .. }) in sweep.cells.iter().zip(&self.rows) {
-            let (file, text) = (self.cell(run), cell.config.to_toml());
-            // What is there was written from the same config: its name says so.
-            if fs::read_to_string(&file).ok().as_ref() != Some(&text) {
-                write_atomically(&file, text.as_bytes())?;
-            }
+            files.insert(cell_name(run), cell.config.to_toml());
             line([run, round0].into_iter().chain(&cell.labels).map(String::as_str).collect());
         }
-        write_atomically(&self.root.join("study.toml"), sweep.text.as_bytes())?;
-        write_atomically(&self.root.join("plan.csv"), &plan.into_inner().expect("a vector takes everything"))
+        let plan = String::from_utf8(plan.into_inner().expect("a vector takes everything")).expect("made of text");
+        self.store(files, [("study.toml", sweep.text.clone()), (PLAN, plan)])
+    }
+
+    /// Writes the cells, then the other files, and before and after that what all of them hold.
+    fn store(&self, cells: BTreeMap<String, String>, others: [(&str, String); 2]) -> Result<(), RunError> {
+        let others = others.map(|(name, text)| (name.to_owned(), text));
+        let texts = || cells.iter().chain(others.iter().map(|(name, text)| (name, text)));
+        let new: BTreeMap<String, String> =
+            texts().map(|(name, text)| (name.clone(), sha256(text.as_bytes()))).collect();
+        // A list that rotted is written anew, as the files are.
+        let old = hashes(&self.root).ok().flatten().unwrap_or_default();
+        let list = self.root.join(HASHES);
+        write_atomically(&list, hash::List { next: new.clone(), ..old }.text().as_bytes())?;
+        for (name, text) in texts() {
+            let file = self.root.join(name);
+            // What is there of a cell was written from the same config: its name says so.
+            if fs::read_to_string(&file).ok().as_ref() != Some(text) {
+                write_atomically(&file, text.as_bytes())?;
+            }
+        }
+        write_atomically(&list, hash::List { files: new, ..hash::List::default() }.text().as_bytes())
     }
 
     /// Open a study that was planned.
     pub fn open(root: &Path) -> Result<Study, RunError> {
-        let path = root.join("plan.csv");
-        let read = |source: std::io::Error| RunError::File { action: "read", path: path.clone(), source };
-        let bytes = fs::read(&path).map_err(read)?;
+        let path = root.join(PLAN);
+        let bytes = read_listed(root, PLAN)?;
         let mut table = csv::Reader::from_reader(bytes.as_slice());
         let names = table.records().map(|record| {
             let record = record.map_err(|error| error.to_string())?;
@@ -137,7 +155,7 @@ impl Study {
 
     /// The file that a run's config is planned in.
     pub fn cell(&self, run: &str) -> PathBuf {
-        self.root.join(format!("cells/{run}.toml"))
+        self.root.join(cell_name(run))
     }
 
     /// How far a run, or a shared round 0, has come that lies in `dir`.
@@ -200,7 +218,37 @@ impl Study {
 
     /// Read a run's config.
     pub fn config(&self, run: &str) -> Result<Config, SessionError> {
+        read_listed(&self.root, &cell_name(run))?;
         Ok(Config::read_resolved(&self.cell(run))?)
+    }
+}
+
+/// The plan.
+const PLAN: &str = "plan.csv";
+/// What the files of the plan hold.
+const HASHES: &str = "hashes.json";
+
+fn cell_name(run: &str) -> String {
+    format!("cells/{run}.toml")
+}
+
+/// What the files of a study's plan hold; none where an earlier version planned it.
+fn hashes(root: &Path) -> Result<Option<hash::List>, RunError> {
+    let path = root.join(HASHES);
+    match fs::read_to_string(&path) {
+        Ok(text) => hash::List::parse(&text).map(Some).ok_or(RunError::Changed { path }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(RunError::File { action: "read", path, source }),
+    }
+}
+
+/// The bytes of a file of the plan. Errs when they are not what was written.
+fn read_listed(root: &Path, name: &str) -> Result<Vec<u8>, RunError> {
+    let path = root.join(name);
+    let bytes = fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
+    match hashes(root)?.is_none_or(|list| list.allows(name, &bytes)) {
+        true => Ok(bytes),
+        false => Err(RunError::Changed { path }),
     }
 }
 

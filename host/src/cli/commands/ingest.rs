@@ -16,7 +16,7 @@ const NAMED: usize = 5;
 pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
     existing(&ingest.project, Wanted::Project)?;
     existing(&ingest.labels, Wanted::File)?;
-    let project = Project::open(&ingest.project)?;
+    let mut project = Project::open(&ingest.project)?;
     let names = project.names()?;
     let columns = Columns { label: ingest.field.clone(), image: ingest.image_field.clone() };
     let mut read = Read::file(&ingest.labels, &columns, &names)?;

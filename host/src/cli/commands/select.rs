@@ -34,6 +34,10 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     existing(&select.images, Wanted::Images)?;
     let mut project = Project::at(&select.out.clone().unwrap_or_else(|| default_folder(&select.images)))?;
     let rounds = project.rounds()?;
+    if let (true, Some(picks)) = (project.completed_a_selection(), rounds.last()) {
+        console.say("the last selection was done when it was stopped, and is shown now; the same command again makes another");
+        return tell(select, &project, picks);
+    }
     let round = rounds.len() as u32;
     let role = role(&project, &rounds)?;
     let options = options(args, console, &select.device);
@@ -61,7 +65,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let (config, strategies) = (chooser.config().clone(), chooser.strategies());
     let state = state_before(&project, &rounds, &strategies)?;
 
-    let folder = project.begin(&found.images)?;
+    let folder = project.begin()?;
     let (labelled, unlabelled) = (&pool.labelled[..], &pool.unlabelled[..]);
     console.say(&format!("round {round}: {} labels, {size} of {} images", labelled.len(), unlabelled.len()));
     let question = Question { round, labelled, unlabelled, state: &state };

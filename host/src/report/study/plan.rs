@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::plugins;
+use crate::hash;
 use crate::report::ReportError;
 use crate::report::files::parse_json;
 use crate::report::run::{Run, Status, read_numbers};
 
 /// What lies in the folder of every study.
 const PLAN: &str = "plan.csv";
+/// The config with its table `[sweep]`.
+const CONFIG: &str = "study.toml";
+/// What they hold, by hash.
+const HASHES: &str = "hashes.json";
 /// Columns of the plan that are no axes.
 const LEADING: [&str; 2] = ["run", "round0"];
 
@@ -113,6 +118,7 @@ pub(in crate::report) fn is_study(dir: &Path) -> bool {
 /// Reads a study. Errs when the plan is unreadable; runs that are missing or damaged are in it with what they have.
 pub(super) fn read(dir: &Path) -> Result<Study, ReportError> {
     let damaged = |reason: String| ReportError::Plan { path: dir.join(PLAN), reason };
+    check_files(dir)?;
     let mut reader = csv::Reader::from_path(dir.join(PLAN)).map_err(|error| damaged(error.to_string()))?;
     let header: Vec<String> =
         reader.headers().map_err(|error| damaged(error.to_string()))?.iter().map(str::to_owned).collect();
@@ -123,7 +129,7 @@ pub(super) fn read(dir: &Path) -> Result<Study, ReportError> {
     let mut seen = BTreeSet::new();
     for row in reader.records() {
         let row = row.map_err(|error| damaged(error.to_string()))?;
-        let cell = cell(dir, &row).ok_or_else(|| damaged(format!("`{}` names no folder", &row[0])))?;
+        let cell = cell(dir, &row)?.ok_or_else(|| damaged(format!("`{}` names no folder", &row[0])))?;
         if !seen.insert(cell.id.clone()) {
             return Err(damaged(format!("it has the run `{}` twice", cell.id)));
         }
@@ -149,6 +155,22 @@ pub(super) fn read(dir: &Path) -> Result<Study, ReportError> {
     })
 }
 
+/// Errs when the plan or the config of a study is not what was written. An earlier version kept no list of what they hold.
+fn check_files(dir: &Path) -> Result<(), ReportError> {
+    let damaged = |name: &str| ReportError::Damaged {
+        path: dir.join(name),
+        problem: "it is not what was written".to_owned(),
+    };
+    let Ok(text) = std::fs::read_to_string(dir.join(HASHES)) else { return Ok(()) };
+    let list = hash::List::parse(&text).ok_or_else(|| damaged(HASHES))?;
+    for name in [PLAN, CONFIG] {
+        if std::fs::read(dir.join(name)).is_ok_and(|bytes| !list.allows(name, &bytes)) {
+            return Err(damaged(name));
+        }
+    }
+    Ok(())
+}
+
 fn config(dir: &Path) -> Result<toml::Table, String> {
     let text = std::fs::read_to_string(dir.join("study.toml")).map_err(|error| format!("study.toml: {error}"))?;
     text.parse().map_err(|error: toml::de::Error| format!("study.toml: {}", error.message()))
@@ -160,15 +182,16 @@ fn baseline(sweep: &toml::Table) -> Vec<(String, String)> {
     pairs.map(|(axis, label)| (axis.clone(), plain(label))).collect()
 }
 
-/// The cell of a row; none where the run's name would lead out of the study.
-fn cell(dir: &Path, row: &csv::StringRecord) -> Option<Cell> {
+/// The cell of a row; none where the run's name would lead out of the study. Errs when its numbers are not what the run wrote.
+fn cell(dir: &Path, row: &csv::StringRecord) -> Result<Option<Cell>, ReportError> {
     let id = row[0].to_owned();
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-        return None;
+        return Ok(None);
     }
     let folder = dir.join("runs").join(&id);
     let (run, unreadable) = match folder.is_dir().then(|| read_numbers(&folder)) {
         Some(Ok(run)) => (Some(run), None),
+        Some(Err(error @ ReportError::Damaged { .. })) => return Err(error),
         Some(Err(_)) => (None, Some("its folder holds no run".to_owned())),
         None => (None, None),
     };
@@ -189,14 +212,14 @@ fn cell(dir: &Path, row: &csv::StringRecord) -> Option<Cell> {
         (None, _) => failure.map(|error| format!("failed: {error}")).or(unreadable),
     };
     let problem = problem.map(|text| without_place(&text, dir));
-    Some(Cell {
+    Ok(Some(Cell {
         id,
         round0: row[1].to_owned(),
         labels: row.iter().skip(2).map(str::to_owned).collect(),
         run,
         state,
         problem,
-    })
+    }))
 }
 
 /// A run that finished after a failure has finished.

@@ -6,6 +6,7 @@ use super::{Case, Level};
 use crate::plugin::{Answer, PluginCode, PluginError};
 use coldstart_plugin_api::testing::TestHost;
 use coldstart_plugin_api::{Rng, Role};
+use std::io::Write;
 
 pub const CASES: [Case; 2] = [
     Case {
@@ -49,7 +50,7 @@ fn at_random(
     let (first, count) = (subject.order.seed, subject.order.count);
     for seed in (0..count).map(|i| first.wrapping_add(i)) {
         // Should the process die, the last line tells where.
-        eprintln!("seed {seed}");
+        let _ = std::io::stderr().write_all(format!("seed {seed}\n").as_bytes());
         let (host, budget) = random_host(&probe, seed)?;
         let host = change(host, seed);
         accept(probe.ask_new(&host, budget)).map_err(|error| {
