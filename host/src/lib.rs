@@ -13,6 +13,7 @@ pub mod nearest;
 pub mod operations;
 mod plain;
 pub mod plugin;
+pub mod programs;
 pub mod project;
 pub mod report;
 pub mod session;
