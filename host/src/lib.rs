@@ -16,6 +16,7 @@ pub mod nearest;
 pub mod operations;
 mod plain;
 pub mod plugin;
+pub mod programs;
 pub mod project;
 pub mod report;
 pub mod session;
