@@ -42,17 +42,56 @@ struct Scenario {
 }
 
 const RUN: &[&str] = &[
-    "run", "tiny.toml", "--out", "run", "-s", "dataset.size=60", "-s", "dataset.test_size=20", "-s", "query.rounds=2", "-s",
+    "run",
+    "tiny.toml",
+    "--out",
+    "run",
+    "-s",
+    "dataset.size=60",
+    "-s",
+    "dataset.test_size=20",
+    "-s",
+    "query.rounds=2",
+    "-s",
     "query.strategy=hostile",
 ];
 const PRETEXT: &[&str] = &[
-    "--cache", "cache", "run", "tiny.toml", "--out", "run", "-s", "dataset.size=60", "-s", "dataset.test_size=20", "-s",
-    "initial.strategy=pt4al", "-s", "initial.params={ groups = 3, epochs = 2 }", "-s", "query.rounds=1",
+    "--cache",
+    "cache",
+    "run",
+    "tiny.toml",
+    "--out",
+    "run",
+    "-s",
+    "dataset.size=60",
+    "-s",
+    "dataset.test_size=20",
+    "-s",
+    "initial.strategy=pt4al",
+    "-s",
+    "initial.params={ groups = 3, epochs = 2 }",
+    "-s",
+    "query.rounds=1",
 ];
 const SWEEP: &[&str] = &["sweep", "sweep.toml", "--out", "study", "--jobs", "2"];
 const SELECT: &[&str] = &[
-    "select", "--images", "photos", "--out", "project", "--strategy", "random", "--size", "2", "-s", "threads=1", "-s",
-    "dataset.shape=[16, 16, 3]", "-s", "model.width=4", "--format", "label-studio",
+    "select",
+    "--images",
+    "photos",
+    "--out",
+    "project",
+    "--strategy",
+    "random",
+    "--size",
+    "2",
+    "-s",
+    "threads=1",
+    "-s",
+    "dataset.shape=[16, 16, 3]",
+    "-s",
+    "model.width=4",
+    "--format",
+    "label-studio",
 ];
 const INGEST: &[&str] = &["ingest", "project", "labels.csv"];
 const INSTALL: &[&str] = &["plugin", "install", "margin.csp", "--allow-unsigned"];
@@ -77,7 +116,14 @@ const SCENARIOS: [Scenario; 9] = [
         compared: &["run"],
         points: [1, 40],
     },
-    Scenario { name: "sweep", prepare: a_sweep, args: SWEEP, again: sweep_again, compared: &["study"], points: [0, 20] },
+    Scenario {
+        name: "sweep",
+        prepare: a_sweep,
+        args: SWEEP,
+        again: sweep_again,
+        compared: &["study"],
+        points: [0, 20],
+    },
     Scenario {
         name: "select",
         prepare: photographs,
@@ -137,7 +183,9 @@ fn half_a_run(lab: &Lab) {
     let (last, before) = (lab.path("run/checkpoints/002"), lab.path("run/checkpoints/001"));
     assert!(last.is_dir() && !before.exists());
     let fresh = Lab::new();
-    fresh.coldstart(&[&RUN[..RUN.len() - 4], &["-s", "query.rounds=1", "-s", "query.strategy=hostile"]].concat()).exits(0);
+    fresh
+        .coldstart(&[&RUN[..RUN.len() - 4], &["-s", "query.rounds=1", "-s", "query.strategy=hostile"]].concat())
+        .exits(0);
     copy_folder(&fresh.path("run/checkpoints/001"), &before);
     fs::remove_dir_all(last).expect("a folder to remove");
 }
@@ -159,7 +207,8 @@ fn a_project(lab: &Lab) {
     photographs(lab);
     lab.coldstart(SELECT).exits(0);
     let picks = fs::read_to_string(lab.path("project/picks.csv")).expect("picks");
-    let label = |(i, row): (usize, &str)| format!("{},{}\n", row.split(',').nth(1).expect("an image"), ["ant", "bee"][i % 2]);
+    let label =
+        |(i, row): (usize, &str)| format!("{},{}\n", row.split(',').nth(1).expect("an image"), ["ant", "bee"][i % 2]);
     let rows: String = picks.lines().skip(1).enumerate().map(label).collect();
     lab.write("labels.csv", format!("image,label\n{rows}"));
 }
@@ -213,7 +262,8 @@ struct Bench {
 impl Bench {
     fn new(prepare: fn(&Lab)) -> Bench {
         let lab = Lab::new();
-        fs::copy(library("hostile"), lab.path("plugins").join(coldstart_tests::library_name("hostile"))).expect("a library");
+        fs::copy(library("hostile"), lab.path("plugins").join(coldstart_tests::library_name("hostile")))
+            .expect("a library");
         prepare(&lab);
         let before = tempfile::tempdir().expect("a temporary folder");
         copy_folder(&lab.path(""), before.path());
@@ -246,7 +296,8 @@ impl Injector {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let source = repository().join("tests/faults/inject.c");
         let library = folder.path().join("inject.so");
-        let cc = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(library).arg(source).arg("-ldl").status();
+        let cc =
+            Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(library).arg(source).arg("-ldl").status();
         match cc {
             Ok(status) => assert!(status.success(), "tests/faults/inject.c does not compile"),
             Err(error) => {
@@ -295,7 +346,13 @@ impl Faulty {
 /// What differs between two times without any disturbance: times, and who worked on what.
 fn is_about_times(path: &str) -> bool {
     let names = [
-        "journal.jsonl", "environment.json", "timings.json", "report.html", "index.html", "hashes.json", "entry.json",
+        "journal.jsonl",
+        "environment.json",
+        "timings.json",
+        "report.html",
+        "index.html",
+        "hashes.json",
+        "entry.json",
         "entry.sha256",
     ];
     names.iter().any(|name| path.ends_with(name)) || path.contains("/tensorboard/")
@@ -387,7 +444,13 @@ fn disturb(scenario: &Scenario, injector: &Injector, points: usize) -> Tally {
             }
         }
     }
-    eprintln!("{}: {} operations, {} disturbances, {} problems", scenario.name, tally.operations, tally.points, tally.problems.len());
+    eprintln!(
+        "{}: {} operations, {} disturbances, {} problems",
+        scenario.name,
+        tally.operations,
+        tally.points,
+        tally.problems.len()
+    );
     tally
 }
 
@@ -396,9 +459,8 @@ fn whatever_a_file_operation_meets_the_result_is_the_same() {
     let Some(injector) = Injector::get() else { return };
     let only = std::env::var("COLDSTART_FAULTS").ok();
     let chosen = SCENARIOS.iter().filter(|scenario| only.as_deref().is_none_or(|only| only == scenario.name));
-    let tallies: Vec<Tally> = chosen
-        .map(|scenario| disturb(scenario, injector, scenario.points[usize::from(is_long())]))
-        .collect();
+    let tallies: Vec<Tally> =
+        chosen.map(|scenario| disturb(scenario, injector, scenario.points[usize::from(is_long())])).collect();
     let points: usize = tallies.iter().map(|tally| tally.points).sum();
     let problems: Vec<&String> = tallies.iter().flat_map(|tally| &tally.problems).collect();
     eprintln!("seed {SEED}: {points} disturbances, {} problems", problems.len());
@@ -420,7 +482,18 @@ struct Rot {
 }
 
 const SELECT_AGAIN: &[&str] = &[
-    "select", "--images", "photos", "--out", "project", "--strategy", "margin", "--size", "1", "-s", "threads=1", "-s",
+    "select",
+    "--images",
+    "photos",
+    "--out",
+    "project",
+    "--strategy",
+    "margin",
+    "--size",
+    "1",
+    "-s",
+    "threads=1",
+    "-s",
     "training.min_steps=5",
 ];
 
@@ -546,7 +619,12 @@ fn no_flipped_bit_changes_a_result_in_silence() {
                 eprintln!("{problem}");
             }
         }
-        eprintln!("{}: {} files, {n} flips so far, {refused} refused, {} problems", rot.name, files.len(), problems.len());
+        eprintln!(
+            "{}: {} files, {n} flips so far, {refused} refused, {} problems",
+            rot.name,
+            files.len(),
+            problems.len()
+        );
     }
     eprintln!("seed {SEED}: {n} flips, {refused} refused, {} problems", problems.len());
     assert!(problems.is_empty(), "{} of {n}: {problems:#?}", problems.len());

@@ -1,12 +1,15 @@
 //! Nothing is believed without a hash: what a run, a study or a project goes on from is what was written, or it is refused by its
 //! name; what is missing is done again.
 
-use coldstart_tests::{Lab, Ran, files_under, library, library_name, npy, outcome, plan, results, study_lab, sweep, until};
+use coldstart_tests::{
+    Lab, Ran, files_under, library, library_name, npy, outcome, plan, results, study_lab, sweep, until,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-const OVERRIDES: &[&str] = &["dataset.size=80", "dataset.test_size=30", "query.strategy=hostile", "initial.strategy=hostile"];
+const OVERRIDES: &[&str] =
+    &["dataset.size=80", "dataset.test_size=30", "query.strategy=hostile", "initial.strategy=hostile"];
 
 /// A finished run, and a copy of it as it was before its last round: `run`, and what its results are.
 fn lab_with_a_run() -> Lab {
@@ -55,7 +58,10 @@ fn what_a_run_goes_on_from_is_refused_by_its_name_when_it_rots_and_done_again_wh
         let whole = fs::read(&file).unwrap();
         rot(&file);
         let ran = lab.coldstart(&["resume", "half"]);
-        ran.exits(1).says_one_problem().says(&format!("{name}` is damaged: it is not what was written")).says("bring the file back");
+        ran.exits(1)
+            .says_one_problem()
+            .says(&format!("{name}` is damaged: it is not what was written"))
+            .says("bring the file back");
         fs::write(&file, whole).unwrap();
     }
     // It is as it was, and ends as it would have.
@@ -78,7 +84,11 @@ fn a_round_that_is_gone_is_done_again() {
         copy(&whole, &lab.path("run"));
         for name in gone {
             let path = lab.path("run").join(name);
-            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else if path.is_file() { fs::remove_file(path).unwrap() }
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else if path.is_file() {
+                fs::remove_file(path).unwrap()
+            }
         }
         lab.coldstart(&["resume", "run"]).exits(0).says("is gone: round").says("is done again");
         assert_eq!(results(&lab.path("run")), expected, "{gone:?}");
@@ -105,7 +115,9 @@ fn a_checkpoint_that_is_gone_has_its_rounds_done_again() {
     // Killed before the last round counted, and the checkpoint of the one before is gone.
     let last = text[..before].rfind('\n').unwrap();
     fs::write(&journal, &text[..=last]).unwrap();
-    lab.coldstart(&["resume", "run"]).exits(0).says("checkpoints/002` is not whole: the run goes on from an earlier round");
+    lab.coldstart(&["resume", "run"])
+        .exits(0)
+        .says("checkpoints/002` is not whole: the run goes on from an earlier round");
     assert_eq!(results(&lab.path("run")), expected);
 }
 
@@ -118,7 +130,9 @@ fn whoever_reads_a_finished_run_reads_what_it_wrote() {
         &["export", "run", "--mlflow", "mlflow"],
         &["resume", "run"],
     ];
-    for name in ["rounds/001/selection.csv", "rounds/003/metrics.json", "config.toml", "environment.json", "journal.jsonl"] {
+    for name in
+        ["rounds/001/selection.csv", "rounds/003/metrics.json", "config.toml", "environment.json", "journal.jsonl"]
+    {
         let file = lab.path("run").join(name);
         let whole = fs::read(&file).unwrap();
         flip(&file);
@@ -146,11 +160,19 @@ fn a_study_is_what_its_runs_wrote() {
     let expected = outcome(&lab);
     let (run, _) = &plan(&lab)[0];
     let of_run = |name: &str| format!("study/runs/{run}/{name}");
-    for name in [of_run("rounds/000/selection.csv"), of_run("rounds/002/metrics.json"), of_run("config.toml"), "study/plan.csv".into()] {
+    for name in [
+        of_run("rounds/000/selection.csv"),
+        of_run("rounds/002/metrics.json"),
+        of_run("config.toml"),
+        "study/plan.csv".into(),
+    ] {
         let file = lab.path(&name);
         let whole = fs::read(&file).unwrap();
         flip(&file);
-        lab.coldstart(&["report", "study"]).exits(1).says_one_problem().says(file.file_name().unwrap().to_str().unwrap());
+        lab.coldstart(&["report", "study"])
+            .exits(1)
+            .says_one_problem()
+            .says(file.file_name().unwrap().to_str().unwrap());
         fs::write(&file, whole).unwrap();
     }
     // The plan and the cells follow from the config: the sweep writes them anew.
@@ -200,7 +222,11 @@ fn files_that_are_changed_under_a_run_are_noticed() {
     let features = lab.write("features.npy", features_of(300));
     let row = |i: usize| format!("{}{}\n", "7,".repeat(i % 9) + &"200,".repeat(64 - i % 9), i % 4);
     let table = lab.write("images.csv", (0..120).map(row).collect::<String>());
-    let by_features = ["representation={ method = \"file\", path = \"features.npy\" }", "initial.strategy=kmeans", "query.strategy=coreset"];
+    let by_features = [
+        "representation={ method = \"file\", path = \"features.npy\" }",
+        "initial.strategy=kmeans",
+        "query.strategy=coreset",
+    ];
     let by_table = ["dataset={ kind = \"csv\", path = \"images.csv\", shape = [8, 8, 1] }"];
     let long = ["query.rounds=8", "training.min_steps=60"];
     let changes: [(&str, fn(&Path)); 3] = [
@@ -231,13 +257,26 @@ fn lab_with_photos() -> Lab {
     let lab = Lab::new();
     for number in 0..12u8 {
         let path = lab.write(&format!("photos/{number}.png"), "");
-        image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([20 * number, (9 * x) as u8, (9 * y) as u8])).save(path).unwrap();
+        image::RgbImage::from_fn(20, 20, |x, y| image::Rgb([20 * number, (9 * x) as u8, (9 * y) as u8]))
+            .save(path)
+            .unwrap();
     }
     lab
 }
 
 const SELECT: &[&str] = &[
-    "select", "--images", "photos", "--out", "project", "--strategy", "random", "--size", "4", "-s", "threads=1", "-s",
+    "select",
+    "--images",
+    "photos",
+    "--out",
+    "project",
+    "--strategy",
+    "random",
+    "--size",
+    "4",
+    "-s",
+    "threads=1",
+    "-s",
     "dataset.shape=[16, 16, 3]",
 ];
 
@@ -245,9 +284,8 @@ const SELECT: &[&str] = &[
 fn of_first_selections_at_once_one_makes_the_project() {
     let lab = lab_with_photos();
     for round in 0..5 {
-        let children: Vec<Child> = (0..4)
-            .map(|_| lab.command(SELECT).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
-            .collect();
+        let children: Vec<Child> =
+            (0..4).map(|_| lab.command(SELECT).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()).collect();
         let ran: Vec<Ran> = children.into_iter().map(|child| Ran::of(child.wait_with_output().unwrap())).collect();
         assert_eq!(ran.iter().filter(|ran| ran.code == Some(0)).count(), 1, "{ran:?}");
         for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
@@ -255,7 +293,8 @@ fn of_first_selections_at_once_one_makes_the_project() {
         }
         // It is whole, and can be gone on with.
         let picks = fs::read_to_string(lab.path("project/picks.csv")).unwrap();
-        let labels: String = picks.lines().skip(1).map(|row| format!("{},ant\n", row.split(',').nth(1).unwrap())).collect();
+        let labels: String =
+            picks.lines().skip(1).map(|row| format!("{},ant\n", row.split(',').nth(1).unwrap())).collect();
         lab.write("labels.csv", format!("image,label\n{labels}"));
         lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
         lab.coldstart(SELECT).exits(0);

@@ -4,8 +4,8 @@
 
 use coldstart_plugin_api::training::{PRESETS, Setting, TrainSpec};
 use coldstart_plugin_api::wire;
-use coldstart_tests::{Lab, Ran, repository, results};
-use std::path::{Path, PathBuf};
+use coldstart_tests::{Lab, interpreter_with_kit, python, python_libraries, repository, results, run_with};
+use std::path::Path;
 use std::process::Command;
 
 /// The same draws as the strategy `random`, under its name and so from its seeds.
@@ -19,57 +19,13 @@ def select(request, host):
     return request.unlabelled[drawn]
 "#;
 
-/// The output of a little Python program; none where it fails.
-fn python(interpreter: &Path, program: &str) -> Option<String> {
-    let output = Command::new(interpreter).args(["-c", program]).current_dir("/").output().ok()?;
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
-}
-
-/// The folders that msgpack and numpy are imported from, a line each; none, said aloud, where they are missing.
-fn libraries() -> Option<String> {
-    let program = "import msgpack, numpy, os\n\
-                   for m in msgpack, numpy: print(os.path.dirname(os.path.dirname(m.__file__)))";
-    let found = python(Path::new("python3"), program);
-    if found.is_none() {
-        eprintln!("skipped: there is no python3 with msgpack and numpy (python3 -m pip install msgpack numpy)");
-    }
-    found
-}
-
-/// A folder with a `python3` that has the kit installed as pip would, without pip and without the network.
-fn interpreter_with_kit(lab: &Lab, libraries: &str) -> PathBuf {
-    let venv = lab.path("venv");
-    let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&venv).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let packages = python(&venv.join("bin/python3"), "import sysconfig; print(sysconfig.get_path('purelib'))");
-    let packages = PathBuf::from(packages.unwrap());
-    std::fs::write(packages.join("libraries.pth"), libraries).unwrap();
-    let kit = packages.join("coldstart_strategy");
-    std::fs::create_dir(&kit).unwrap();
-    for file in std::fs::read_dir(repository().join("python/coldstart_strategy")).unwrap().flatten() {
-        if file.path().is_file() {
-            std::fs::copy(file.path(), kit.join(file.file_name())).unwrap();
-        }
-    }
-    venv.join("bin")
-}
-
-/// Run the tiny experiment with that interpreter first on the path.
-fn run(lab: &Lab, interpreter: &Path, out: &str, overrides: &[&str]) -> Ran {
-    let args = coldstart_tests::run_args(out, overrides);
-    let mut command = lab.command(&[&args[..], &["--allow-unsigned"]].concat());
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths([interpreter.to_owned()].into_iter().chain(std::env::split_paths(&path)));
-    Ran::of(command.env("PATH", path.unwrap()).output().unwrap())
-}
-
 fn example(name: &str) -> String {
     std::fs::read_to_string(repository().join("python/examples").join(name)).unwrap()
 }
 
 #[test]
 fn the_kits_own_tests_pass() {
-    if libraries().is_none() {
+    if python_libraries().is_none() {
         return;
     }
     let mut tests = Command::new("python3");
@@ -92,7 +48,7 @@ fn the_presets_are_those_of_rust() {
 
 #[test]
 fn a_spec_from_python_is_read_as_the_same_training() {
-    if libraries().is_none() {
+    if python_libraries().is_none() {
         return;
     }
     for name in PRESETS {
@@ -118,20 +74,23 @@ fn the_guide_shows_the_example() {
 
 #[test]
 fn a_script_runs_in_the_program_as_it_is() {
-    let Some(libraries) = libraries() else { return };
+    let Some(libraries) = python_libraries() else { return };
     let lab = Lab::new();
     let interpreter = interpreter_with_kit(&lab, &libraries);
     lab.write("my_idea.py", example("my_idea.py"));
     lab.write("far_apart.py", example("far_apart.py"));
     let scripts = ["initial.strategy=far_apart.py", "query.strategy=my_idea.py", "query.params.temperature=2.5"];
-    run(&lab, &interpreter, "first", &scripts).exits(0).says("`far-apart` chose 10 images").says("`my-idea` chose");
-    run(&lab, &interpreter, "again", &scripts).exits(0);
+    run_with(&lab, &interpreter, "first", &scripts)
+        .exits(0)
+        .says("`far-apart` chose 10 images")
+        .says("`my-idea` chose");
+    run_with(&lab, &interpreter, "again", &scripts).exits(0);
     assert_eq!(results(&lab.path("first")), results(&lab.path("again")));
     let config = std::fs::read_to_string(lab.path("first/config.toml")).unwrap();
     assert!(config.contains("my_idea.py") && config.contains("temperature = 2.5"), "{config}");
     for temperature in ["0", "\"hot\""] {
         let wrong = format!("query.params.temperature={temperature}");
-        run(&lab, &interpreter, "none", &[&scripts[..2], &[&wrong]].concat())
+        run_with(&lab, &interpreter, "none", &[&scripts[..2], &[&wrong]].concat())
             .exits(2)
             .says_one_problem()
             .says("P013")
@@ -141,20 +100,20 @@ fn a_script_runs_in_the_program_as_it_is() {
 
 #[test]
 fn a_port_to_rust_draws_the_same() {
-    let Some(libraries) = libraries() else { return };
+    let Some(libraries) = python_libraries() else { return };
     let lab = Lab::new();
     let interpreter = interpreter_with_kit(&lab, &libraries);
     lab.write("drawn.py", RANDOM);
     for (out, strategy) in [("script", "drawn.py"), ("library", "random")] {
         let (initial, query) = (format!("initial.strategy={strategy}"), format!("query.strategy={strategy}"));
-        run(&lab, &interpreter, out, &[&initial, &query]).exits(0);
+        run_with(&lab, &interpreter, out, &[&initial, &query]).exits(0);
     }
     assert_eq!(results(&lab.path("script")), results(&lab.path("library")));
 }
 
 #[test]
 fn a_script_that_fails_ends_as_a_named_error() {
-    let Some(libraries) = libraries() else { return };
+    let Some(libraries) = python_libraries() else { return };
     let lab = Lab::new();
     let interpreter = interpreter_with_kit(&lab, &libraries);
     for (body, code, words) in [
@@ -167,11 +126,11 @@ fn a_script_that_fails_ends_as_a_named_error() {
         ("import socket; socket.create_connection(('127.0.0.1', 9))", "P016", "PermissionError"),
     ] {
         lab.write("wrong.py", format!("def select(request, host):\n    {body}\n"));
-        let ran = run(&lab, &interpreter, code, &["initial.strategy=wrong.py"]);
+        let ran = run_with(&lab, &interpreter, code, &["initial.strategy=wrong.py"]);
         ran.exits(3).says_one_problem().says(code).says(words);
         _ = std::fs::remove_dir_all(lab.path(code));
     }
     lab.write("wrong.py", "# /// coldstart\n# nmae = 'x'\n# ///\n");
-    let ran = run(&lab, &interpreter, "none", &["initial.strategy=wrong.py"]);
+    let ran = run_with(&lab, &interpreter, "none", &["initial.strategy=wrong.py"]);
     ran.says_one_problem().says("P012").says("line 2").says("did you mean `name`?");
 }

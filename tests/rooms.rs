@@ -272,6 +272,21 @@ fn the_command_line_prints_through_one_place() {
     }
 }
 
+/// What is started otherwise could come from the current folder, inherit descriptors, or learn of keys in variables.
+#[test]
+fn programs_are_started_in_one_place() {
+    let files = host_sources("");
+    assert!(files.iter().any(|file| file.ends_with("src/programs.rs")));
+    for file in files.iter().filter(|file| !file.ends_with("src/programs.rs")) {
+        for (line, text) in code(file) {
+            let started = ["Command::new(", "posix_spawn", "libc::exec", "libc::fork"]
+                .into_iter()
+                .find(|word| text.contains(word));
+            assert!(started.is_none(), "{}:{line}: `crate::programs` starts programs", file.display());
+        }
+    }
+}
+
 /// The names that the strategies of this repository export.
 fn strategies() -> Vec<String> {
     let sources = files_under(&repository().join("plugins")).into_iter().filter(|file| file.ends_with("src/lib.rs"));

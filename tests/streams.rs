@@ -89,7 +89,9 @@ fn a_run_outlives_its_terminal_if_it_was_told_to() {
     for (first, code) in [("", 130), ("trap '' HUP;", 0)] {
         let mut child = in_shell(&lab, &long, first, "2>/dev/full").stdout(Stdio::null()).spawn().expect("a shell");
         let journal = lab.path("run/journal.jsonl");
-        coldstart_tests::until("a round", || std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("round-finished")));
+        coldstart_tests::until("a round", || {
+            std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("round-finished"))
+        });
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a process");
         assert_eq!(child.wait().expect("an end").code(), Some(code), "{first}");
@@ -117,7 +119,11 @@ fn limits_of_the_shell_are_worked_with_or_named() {
     let (code, said) = limited(&lab, "-f 8", &["run", "tiny.toml", "--out", "small"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("File too large") && said.contains("small/") && said.contains("ulimit -f"), "{said}");
-    let begun = if lab.path("small/config.toml").exists() { vec!["resume", "small"] } else { vec!["run", "tiny.toml", "--out", "small"] };
+    let begun = if lab.path("small/config.toml").exists() {
+        vec!["resume", "small"]
+    } else {
+        vec!["run", "tiny.toml", "--out", "small"]
+    };
     lab.coldstart(&begun).exits(0);
     assert_eq!(results(&lab.path("small")), results(&lab.path("few")));
 

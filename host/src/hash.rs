@@ -126,7 +126,8 @@ mod tests {
         let list = List { next: BTreeMap::from([("a".to_owned(), sha256(b"y"))]), ..list };
         assert_eq!(List::parse(&list.text()).as_ref(), Some(&list));
         assert_eq!(List::parse(&list.text().replace("files", "files")), None);
-        let allowed = [("a", "x"), ("a", "y"), ("a", "z"), ("b", "z")].map(|(name, text)| list.allows(name, text.as_bytes()));
+        let allowed =
+            [("a", "x"), ("a", "y"), ("a", "z"), ("b", "z")].map(|(name, text)| list.allows(name, text.as_bytes()));
         assert_eq!(allowed, [true, true, false, true]);
         assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }

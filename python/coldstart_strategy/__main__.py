@@ -1,15 +1,15 @@
-"""``python3 -m coldstart_strategy SCRIPT``: how the program starts a script; its end of the socket is descriptor 0."""
+"""The worker's way in: how the program starts a script; its end of the socket is descriptor 0."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import stat
 import sys
+from typing import NoReturn
 
-from . import __version__, logs, where
+from . import logs
 from .errors import Broken
 from .wire import Conversation, Wire
 from .worker import Worker
@@ -18,20 +18,20 @@ _USAGE = """This is the worker that Coldstart starts for a strategy in Python. W
 
     [query]
     strategy = "my_idea.py"
-
-or ask what a sandbox has to leave open for this interpreter: python3 -m coldstart_strategy --where
 """
 
 
-def main() -> int:
-    """Serve one script; 0 after a goodbye, 1 when the conversation broke, 2 when started by hand."""
-    # With `-m` the current folder comes first: a file there must not stand in for a module.
-    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-        del sys.path[0]
-    if sys.argv[1:] == ["--where"]:
-        print(json.dumps(where.answer(__version__)))
-        return 0
-    if len(sys.argv) != 2 or not stat.S_ISSOCK(os.fstat(0).st_mode):
+def serve(script: str) -> NoReturn:
+    """Serve one script, and end the process: with 0 after a goodbye, 1 when the conversation broke, 2 when started by hand."""
+    code = main(script)
+    sys.stderr.flush()
+    # A thread that the script left behind must not keep the worker alive.
+    os._exit(code)
+
+
+def main(script: str) -> int:
+    """Serve one script; the exit code."""
+    if not script or not stat.S_ISSOCK(os.fstat(0).st_mode):
         sys.stderr.write(_USAGE)
         return 2
     conversation = Conversation(Wire(_socket()))
@@ -43,7 +43,7 @@ def main() -> int:
     sys.stdout = logs.Printed()
     logs.install(conversation)
     try:
-        Worker(conversation, sys.argv[1]).run()
+        Worker(conversation, script).run()
     except Broken as error:
         sys.stderr.write(f"coldstart_strategy: {error}\n")
         return 1
@@ -61,7 +61,4 @@ def _socket() -> socket.socket:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    # A thread that the script left behind must not keep the worker alive.
-    os._exit(code)
+    serve(sys.argv[1] if len(sys.argv) == 2 else "")

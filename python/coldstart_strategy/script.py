@@ -25,20 +25,20 @@ def compiled(source: bytes, path: str) -> types.CodeType:
 
 
 def run(code: types.CodeType, source: bytes, path: str) -> types.ModuleType:
-    """Run a script as a module; modules beside it can be imported.
-
-    They come last in the search, so that a script called ``random.py`` does not stand in for the module ``random``.
-    """
+    """Run a script as a module. Its folder is no place to import from."""
     name = "strategy_" + os.path.splitext(os.path.basename(path))[0]
-    sys.path.append(os.path.dirname(os.path.abspath(path)))
-    # Tracebacks show the lines that ran, whatever the file holds by then.
-    text = source.decode(errors="replace")
-    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+    remember_lines(path, source)
     module = types.ModuleType(name)
     module.__file__ = path
     sys.modules[name] = module
     exec(code, module.__dict__)
     return module
+
+
+def remember_lines(path: str, source: bytes) -> None:
+    """Tracebacks show the lines that ran, whatever the file holds by then."""
+    text = source.decode(errors="replace")
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
 
 
 class Instance:

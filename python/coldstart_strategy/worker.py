@@ -6,11 +6,11 @@ import json
 import os
 import traceback
 import types
-from typing import Callable, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from . import logs, script
+from . import logs, modules, script
 from .errors import POISONED, RAISED, Broken, Error, OutOfMemory, fault
 from .host import Host
 from .request import Request, checked
@@ -78,18 +78,19 @@ class Worker:
             frame.close()
 
     def _open(self, frame: Frame) -> Answer:
-        """Compile the source: the bytes that the host has checked if it hands them over, else the file's.
+        """Compile the script and its modules: the bytes that the host has checked and hands over, and no file.
 
         The manifest is what the host has read from the script, and how the worker is shut in is what the host did: a
         worker that has run nothing yet adds nothing to either.
         """
+        if frame.fd is None:
+            raise Broken("`open` without a script")
+        with open(os.dup(frame.fd), "rb") as file:
+            file.seek(0)
+            self._source = file.read()
         try:
-            with open(self._path if frame.fd is None else os.dup(frame.fd), "rb") as file:
-                file.seek(0)
-                self._source = file.read()
             self._code = script.compiled(self._source, self._path)
-        except OSError as error:
-            return "refused", {"code": "P009", "message": f"cannot be read: {error}"}
+            modules.install(os.path.dirname(self._path), _sources(frame))
         except Error as error:
             return "refused", {"code": "P009", "message": error.message}
         confinement = os.environ.get("COLDSTART_CONFINEMENT", "")
@@ -137,6 +138,11 @@ class Worker:
     def _load(self, frame: Frame) -> Answer:
         self._created().load(frame.get("state", bytes))
         return "loaded", {}
+
+
+def _sources(frame: Frame) -> Dict[str, bytes]:
+    """The modules that the script names: their sources by path."""
+    return {module["path"]: module["source"] for module in frame.fields.get("modules", [])}
 
 
 def _trace(error: BaseException, path: str) -> dict:

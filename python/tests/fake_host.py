@@ -17,15 +17,8 @@ DTYPES = [np.dtype("<f4"), np.dtype("<u8"), np.dtype("u1")]
 SEED = bytes(range(32))
 
 
-def where():
-    """What `--where` prints, for the kit as it lies here."""
-    command = [sys.executable, "-m", "coldstart_strategy", "--where"]
-    environment = {**os.environ, "PYTHONPATH": str(PYTHON)}
-    return json.loads(subprocess.check_output(command, cwd="/", env=environment, stdin=subprocess.DEVNULL))
-
-
 #: All that a worker may know of its surroundings.
-ENVIRONMENT = where()["env"]
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(PYTHON)}
 
 
 class FakeHost:
@@ -105,15 +98,19 @@ class FakeHost:
             else:
                 return name, fields
 
-    def start(self, params="{}", log_level=3, fd=None):
-        """Greet, open and create; the answer to `create`."""
+    def start(self, params="{}", log_level=3, source=None, modules=()):
+        """Greet, open and create; the answer to `create`. The worker is handed the bytes, as the host has checked them."""
         assert self.ask("hello", {"protocol": 1, "api": "1.2.0"}) == (
             "hello",
             {"protocol": 1, "api": "1.2.0", "language": "python"},
         )
         told = {"descriptor": '{"name":"my-idea"}', "confinement": "full"}
         opening = {"descriptor": told["descriptor"], "memory": 1 << 30, "strict": False}
-        name, fields = self.ask("open", opening, fd)
+        opening["modules"] = [{"path": path, "source": text.encode()} for path, text in dict(modules).items()]
+        with open(os.memfd_create("script"), "wb") as file:
+            file.write(self.script.read_bytes() if source is None else source.encode())
+            file.flush()
+            name, fields = self.ask("open", opening, file.fileno())
         if name == "refused":
             return name, fields
         assert (name, fields) == ("opened", told), (name, fields)

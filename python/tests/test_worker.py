@@ -8,7 +8,7 @@ import unittest
 import msgpack
 import numpy as np
 
-from .fake_host import PYTHON, FakeHost, detail, where
+from .fake_host import PYTHON, FakeHost, detail
 
 FIRST = "def select(request, host):\n    return request.unlabelled[:request.budget]\n"
 
@@ -39,20 +39,71 @@ class TestFlow(unittest.TestCase):
 
     def test_the_source_that_the_host_hands_over_counts(self):
         with FakeHost("this is not what was checked") as host:
-            fd = os.memfd_create("script")
-            os.write(fd, FIRST.encode())
-            self.assertEqual(host.start(fd=fd)[0], "created")
-            os.close(fd)
+            self.assertEqual(host.start(source=FIRST)[0], "created")
             self.assertEqual(host.select(1), ("selected", [[1], []]))
 
-    def test_a_module_beside_the_script_can_be_imported_and_hides_none(self):
-        source = "import random, statistics, helper\ndef select(request, host):\n    return helper.first(request)\n"
+    def test_named_modules_come_from_the_host_and_not_from_the_folder(self):
+        first = "def first(request):\n    return request.unlabelled[:1]\n"
+        for line, modules in [
+            ("import helper; first = helper.first", {"helper.py": first}),
+            ("from helper import first", {"helper.py": first}),
+            ("from tools.picks import first", {"tools/picks.py": first}),
+            ("from tools import picks; first = picks.first", {"tools/picks.py": first, "tools/__init__.py": ""}),
+            ("from tools import first", {"tools/picks.py": first, "tools/__init__.py": "from .picks import first"}),
+            ("import a.b.c as c; first = c.d.first", {"a/b/c/__init__.py": "from . import d", "a/b/c/d.py": first}),
+        ]:
+            source = f"{line}\ndef select(request, host):\n    return first(request)\n"
+            with self.subTest(line), FakeHost(source) as host:
+                # What lies there by now is something else.
+                for path in modules:
+                    host.script.parent.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+                    host.script.parent.joinpath(path).write_text("raise ImportError('not this one')")
+                self.assertEqual(host.start(modules=modules), ("created", {}))
+                self.assertEqual(host.select(1), ("selected", [[1], []]))
+
+    def test_a_module_that_is_not_named_is_not_imported_and_told_how(self):
+        for line, path in [
+            ("import helper", "helper.py"),
+            ("from helper import first", "helper.py"),
+            ("import tools", "tools/__init__.py"),
+            ("import named.other", "named/other.py"),
+            ("from named import other", "named/other.py"),
+        ]:
+            with self.subTest(line), FakeHost(f"{line}\n{FIRST}") as host:
+                host.script.parent.joinpath(path).parent.mkdir(exist_ok=True)
+                host.script.parent.joinpath(path).write_text("")
+                name, fields = host.start(modules={"named/one.py": ""})
+                self.assertEqual((name, fields["code"]), ("fault", 4))
+                self.assertIn(f'write `modules = ["{path}"]`', fields["message"])
+
+    def test_the_scripts_folder_is_no_place_to_import_from(self):
+        source = "import random, statistics, sys, os\nassert os.path.dirname(__file__) not in sys.path\n" + FIRST
         with FakeHost(source, name="statistics.py") as host:
-            host.script.with_name("helper.py").write_text("def first(request):\n    return request.unlabelled[:1]\n")
             host.script.with_name("random.py").write_text("raise ImportError('not this one')\n")
             self.assertEqual(host.start(), ("created", {}))
             self.assertEqual(host.select(1), ("selected", [[1], []]))
-            self.assertEqual(sorted(os.listdir(host.folder.name)), ["helper.py", "random.py", "statistics.py"])
+            self.assertEqual(sorted(os.listdir(host.folder.name)), ["random.py", "statistics.py"])
+
+    def test_modules_that_cannot_be_are_refused_by_name(self):
+        for path, text, message in [
+            ("random.py", "", "`random` in its `modules` is the name of a module that Python has already"),
+            ("numpy/__init__.py", "", "`numpy` in its `modules`"),
+            ("coldstart_strategy/more.py", "", "`coldstart_strategy` in its `modules`"),
+            ("__main__.py", "", "`__main__` in its `modules`"),
+            ("helper.py", "def f(:\n", "helper.py:1"),
+        ]:
+            with self.subTest(path), FakeHost(FIRST) as host:
+                name, fields = host.start(modules={path: text})
+                self.assertEqual((name, fields["code"]), ("refused", "P009"))
+                self.assertIn(message, fields["message"])
+
+    def test_a_bug_in_a_module_is_shown_with_its_line(self):
+        source = "import helper\ndef select(request, host):\n    return helper.first(request)\n"
+        with FakeHost(source) as host:
+            host.start(modules={"helper.py": "def first(request):\n    return request.nothing\n"})
+            name, fields = host.select(1)
+            self.assertEqual((name, fields["code"]), ("fault", 4))
+            self.assertIn("return request.nothing", detail(fields)["backtrace"])
 
     def test_a_class_gets_params_and_keeps_state(self):
         source = (
@@ -382,12 +433,3 @@ class TestByHand(unittest.TestCase):
             command = [sys.executable, "-m", "coldstart_strategy", *args]
             ended = subprocess.run(command, cwd=PYTHON, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
             self.assertEqual((ended.returncode, b"strategy = " in ended.stderr), (2, True))
-
-    def test_where_names_what_a_sandbox_must_leave_open(self):
-        answer = where()
-        self.assertTrue(os.path.samefile(answer["python"], sys.executable))
-        for needed in [PYTHON, np.__path__[0], msgpack.__path__[0], os.__file__, os.path.realpath(sys.executable)]:
-            needed = os.path.realpath(needed)
-            self.assertTrue(any(needed.startswith(folder) for folder in answer["read"]), needed)
-        self.assertEqual(answer["env"]["PYTHONHASHSEED"], "0")
-        self.assertEqual(answer["env"]["PYTHONPATH"], str(PYTHON))

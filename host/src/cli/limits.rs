@@ -30,7 +30,8 @@ pub fn check_memory(command: &Command) -> Result<(), Problem> {
     match getrlimit(Resource::As).current {
         Some(bytes) if trains && bytes < LEAST_ADDRESS_SPACE => {
             let (has, least) = (bytes >> 20, LEAST_ADDRESS_SPACE >> 20);
-            let message = format!("the shell limits the address space to {has} MiB, and training takes at least {least} MiB");
+            let message =
+                format!("the shell limits the address space to {has} MiB, and training takes at least {least} MiB");
             Err(Problem::outcome(message, Some("`ulimit -v` shows it, `ulimit -v unlimited` lifts it".to_owned())))
         }
         _ => Ok(()),

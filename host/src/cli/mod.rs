@@ -16,6 +16,7 @@ mod typed;
 
 use crate::foreign;
 use crate::plugin::as_worker;
+use crate::programs;
 use args::{Args, Command};
 use clap::Parser;
 use console::Console;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
 pub fn main() -> ExitCode {
+    programs::hide_inherited_descriptors();
     signals::survive_large_files();
     limits::raise_open_files();
     if let Some(served) = as_worker(std::env::args_os()) {

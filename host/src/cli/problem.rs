@@ -224,8 +224,12 @@ impl From<SessionError> for Problem {
 fn of_limit(message: &str) -> Option<&'static str> {
     let told = |number: i32| message.contains(&format!("(os error {number})"));
     match () {
-        () if told(libc::EFBIG) => Some("the shell limits the size of files: `ulimit -f` shows it, `ulimit -f unlimited` lifts it"),
-        () if told(libc::EMFILE) => Some("the shell limits open files: `ulimit -n` shows it, `ulimit -n 1024` raises it"),
+        () if told(libc::EFBIG) => {
+            Some("the shell limits the size of files: `ulimit -f` shows it, `ulimit -f unlimited` lifts it")
+        }
+        () if told(libc::EMFILE) => {
+            Some("the shell limits open files: `ulimit -n` shows it, `ulimit -n 1024` raises it")
+        }
         () if told(libc::ENOMEM) => Some("there is too little memory, or the shell limits it: `ulimit -v` shows that"),
         () => None,
     }

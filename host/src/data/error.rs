@@ -169,10 +169,12 @@ impl DataError {
             DataError::Download { .. } => {
                 Some("what has arrived is kept: the same command continues from there".into())
             }
-            DataError::Changed { .. } => Some("bring it back as it was, and go on; or begin anew with what it is now".into()),
-            DataError::NoRoom { .. } => {
-                Some("a large file is copied, so that nobody changes it meanwhile: TMPDIR names a folder with room".into())
+            DataError::Changed { .. } => {
+                Some("bring it back as it was, and go on; or begin anew with what it is now".into())
             }
+            DataError::NoRoom { .. } => Some(
+                "a large file is copied, so that nobody changes it meanwhile: TMPDIR names a folder with room".into(),
+            ),
             DataError::Checksum { .. } => Some("fetch it again; if the sum stays wrong, the mirror has changed".into()),
             _ => None,
         }

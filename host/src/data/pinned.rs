@@ -184,7 +184,8 @@ impl Private {
             return copy_without_name(&mut file, path).map(Private::Copy);
         }
         let mut words = vec![0u64; bytes.div_ceil(8) as usize];
-        let n_bytes = read_up_to(&mut file, &mut bytemuck::cast_slice_mut(&mut words)[..bytes as usize]).map_err(failed)?;
+        let n_bytes =
+            read_up_to(&mut file, &mut bytemuck::cast_slice_mut(&mut words)[..bytes as usize]).map_err(failed)?;
         Ok(Private::Memory { words, n_bytes })
     }
 }

@@ -148,7 +148,9 @@ pub(super) fn room_for(n_images: usize, shape: Shape) -> Result<Vec<u8>, DataErr
     if Allowance::of_plain().take(bytes).is_err() {
         let Shape { height, width, channels } = shape;
         let (needed, free) = (size(bytes), size(Memory::now().free));
-        let why = format!("is too large: {n_images} images of {height}x{width}x{channels} take {needed}, and {free} are free");
+        let why = format!(
+            "is too large: {n_images} images of {height}x{width}x{channels} take {needed}, and {free} are free"
+        );
         return Err(DataError::key_error("shape", why));
     }
     Ok(vec![0; bytes as usize])

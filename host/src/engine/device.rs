@@ -10,7 +10,6 @@ use std::fmt;
 use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, Once, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -19,6 +18,7 @@ use tch::TchError;
 use super::EngineError;
 use super::error::TorchResult;
 use super::guard;
+use crate::programs;
 
 /// The PyTorch that `tch` binds, and the only one whose CUDA part fits.
 pub const TORCH_VERSION: &str = "2.11.0";
@@ -380,7 +380,8 @@ fn loaded_torch_folder() -> Option<PathBuf> {
 
 fn python_torch_folder() -> Option<PathBuf> {
     let ask = "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
-    let answer = Command::new("python3").args(["-c", ask]).output().ok().filter(|answer| answer.status.success())?;
+    let mut python = programs::python(ask, &programs::python_path()).ok()?;
+    let answer = python.output().ok().filter(|answer| answer.status.success())?;
     Some(Path::new(String::from_utf8(answer.stdout).ok()?.trim()).join("lib"))
 }
 
@@ -575,8 +576,11 @@ pub(super) mod tests {
         fs::write(lib.join("empty.c"), "int coldstart_pretended_linalg(void) { return 1; }\n").unwrap();
         let name = format!("-Wl,-soname,{LINALG_LIBRARY}");
         let args = ["-shared", "-fPIC", &name, "-o", LINALG_LIBRARY, "empty.c"];
-        let made =
-            Command::new("cc").args(args).current_dir(&lib).status().expect("a C compiler, as the build needs one");
+        let made = std::process::Command::new("cc")
+            .args(args)
+            .current_dir(&lib)
+            .status()
+            .expect("a C compiler, as the build needs one");
         assert!(made.success());
         load_linalg_beside(&lib).unwrap();
         let maps = fs::read_to_string("/proc/self/maps").unwrap();

@@ -338,10 +338,17 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         journal.append(started()).unwrap();
         for torn in ["{\"time\":\"2026-01-01T0", "{", "\n\n"] {
-            OpenOptions::new().append(true).open(&path).and_then(|mut file| io::Write::write_all(&mut file, torn.as_bytes())).unwrap();
+            OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| io::Write::write_all(&mut file, torn.as_bytes()))
+                .unwrap();
             journal.append(Event::Interrupted).unwrap();
         }
-        assert_eq!(Journal::read(&path).unwrap(), [started(), Event::Interrupted, Event::Interrupted, Event::Interrupted]);
+        assert_eq!(
+            Journal::read(&path).unwrap(),
+            [started(), Event::Interrupted, Event::Interrupted, Event::Interrupted]
+        );
     }
 
     /// Every bit of a journal, one after the other.
@@ -369,7 +376,11 @@ mod tests {
     fn journals_of_earlier_versions_are_read_and_gone_on_with() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        std::fs::write(&path, "{\"time\":\"x\",\"event\":\"run-started\"}\n{\"time\":\"y\",\"event\":\"round-finished\",\"round\":0}\n").unwrap();
+        std::fs::write(
+            &path,
+            "{\"time\":\"x\",\"event\":\"run-started\"}\n{\"time\":\"y\",\"event\":\"round-finished\",\"round\":0}\n",
+        )
+        .unwrap();
         Journal::open(&path).unwrap().append(Event::RunFinished).unwrap();
         let finished = Event::RoundFinished { round: 0, files: Hashes::new() };
         assert_eq!(Journal::read(&path).unwrap(), [started(), finished, Event::RunFinished]);

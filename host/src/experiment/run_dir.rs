@@ -203,7 +203,9 @@ impl RunDir {
         let artifacts = self.artifacts(round);
         if artifacts.is_dir() {
             let failed = |source| RunError::File { action: "write", path: artifacts.clone(), source };
-            files::sync_folder(&artifacts).and_then(|()| files::sync_parent(&self.path("artifacts"))).map_err(failed)?;
+            files::sync_folder(&artifacts)
+                .and_then(|()| files::sync_parent(&self.path("artifacts")))
+                .map_err(failed)?;
         }
         let mut hashes = Hashes::new();
         for kind in KINDS {
@@ -219,7 +221,9 @@ impl RunDir {
     pub fn rounds_there(&self, record: &Record) -> Result<u32, RunError> {
         if record.has_unhashed() {
             let root = self.root.display();
-            tracing::warn!("an earlier version did rounds of `{root}`: whether their files are what it wrote is not known");
+            tracing::warn!(
+                "an earlier version did rounds of `{root}`: whether their files are what it wrote is not known"
+            );
         }
         for (round, files) in record.rounds.iter().enumerate() {
             for name in ESSENTIAL.map(|name| format!("rounds/{round:03}/{name}")) {
@@ -276,7 +280,8 @@ impl RunDir {
 
     /// Names what nothing goes on from and is not what the rounds wrote: pictures, times and artifacts.
     pub fn warn_of_changed(&self, record: &Record) -> Result<(), RunError> {
-        let shown = |name: &str| !name.starts_with("checkpoints/") && !ESSENTIAL.iter().any(|file| name.ends_with(file));
+        let shown =
+            |name: &str| !name.starts_with("checkpoints/") && !ESSENTIAL.iter().any(|file| name.ends_with(file));
         let files = record.rounds.iter().flatten().filter(|(name, _)| shown(name));
         for (name, hash) in files {
             if hashes::look(&self.root, name, hash)? != Kept::Whole {

@@ -6,7 +6,7 @@ use super::entry::Entry;
 use super::error::{PluginCode, PluginError};
 use super::manifest::Manifest;
 use super::package::sha256;
-use super::script;
+use super::script::{self, Module};
 use super::search::Found;
 use super::trust::{Trust, TrustStore, judge};
 use coldstart_plugin_api::__private::abi_stable;
@@ -36,71 +36,96 @@ pub struct Verified {
     pub file: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
-    /// `sha256:` and the hash of the bytes.
+    /// `sha256:` and the hash of the bytes; of a script, its modules count.
     pub sha256: String,
     /// What is known of it.
     pub trust: Trust,
     text: String,
     sealed: Arc<OwnedFd>,
+    modules: Arc<[Module]>,
+}
+
+/// What was read of a plugin: nothing is checked yet.
+struct Content {
+    bytes: Vec<u8>,
+    manifest: Manifest,
+    text: String,
+    modules: Vec<Module>,
+    sha256: String,
+}
+
+impl Content {
+    /// Read a plugin, and hold it against a hash that it must have.
+    fn read(file: &Path, locked: Option<&str>) -> Result<Content, PluginError> {
+        let bytes = read(file)?;
+        let hold = |sha256: &str| match locked.filter(|locked| *locked != sha256) {
+            None => Ok(()),
+            Some(locked) => {
+                let message = format!("the run began with {locked}, this file is {sha256}");
+                Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message))
+            }
+        };
+        if !is_script(file) {
+            let sha256 = sha256(&bytes);
+            hold(&sha256)?;
+            let (manifest, text) = read_manifest(file, &bytes)?;
+            return Ok(Content { bytes, manifest, text, modules: Vec::new(), sha256 });
+        }
+        // The block of comments says which modules count.
+        let (manifest, text) = read_manifest(file, &bytes)?;
+        let modules = script::read_modules(file, &manifest.modules)?;
+        let sha256 = script::hash(&bytes, &modules);
+        hold(&sha256)?;
+        Ok(Content { bytes, manifest, text, modules, sha256 })
+    }
 }
 
 impl Verified {
     /// Read and check a plugin.
     pub fn read(found: &Found, store: &TrustStore) -> Result<Verified, PluginError> {
-        let bytes = read(&found.file)?;
-        let sha256 = sha256(&bytes);
-        Verified::judged(found, &bytes, sha256, store)
+        Verified::judged(found, Content::read(&found.file, None)?, store)
     }
 
-    fn judged(found: &Found, bytes: &[u8], sha256: String, store: &TrustStore) -> Result<Verified, PluginError> {
-        let (manifest, text) = read_manifest(&found.file, bytes)?;
-        let trust = judge(found, &manifest, &sha256, store)?;
-        Ok(Verified { trust, ..Verified::of(&found.file, bytes, sha256, (manifest, text), sealed_copy)? })
+    fn judged(found: &Found, content: Content, store: &TrustStore) -> Result<Verified, PluginError> {
+        let trust = judge(found, &content.manifest, &content.sha256, store)?;
+        Ok(Verified { trust, ..Verified::of(&found.file, content, sealed_copy)? })
     }
 
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
     pub fn read_unjudged(file: &Path) -> Result<Verified, PluginError> {
-        let bytes = read(file)?;
-        Verified::of(file, &bytes, sha256(&bytes), read_manifest(file, &bytes)?, sealed_copy)
+        Verified::of(file, Content::read(file, None)?, sealed_copy)
     }
 
-    /// The same for a file whose content is known: any other content is refused before it is looked at. Which content it is says
-    /// nothing about who vouches for it: that is judged as in [`Verified::read`].
+    /// The same for a file whose content is known: a library of any other content is refused before it is looked at, and a
+    /// script before anything but its block of comments is. Which content it is says nothing about who vouches for it: that
+    /// is judged as in [`Verified::read`].
     pub fn read_locked(found: &Found, locked: &str, store: &TrustStore) -> Result<Verified, PluginError> {
-        let bytes = read(&found.file)?;
-        let sha256 = sha256(&bytes);
-        if sha256 != locked {
-            let message = format!("the run began with {locked}, this file is {sha256}");
-            return Err(PluginError::new(PluginCode::LockMismatch, found.file.display().to_string(), message));
-        }
-        Verified::judged(found, &bytes, sha256, store)
+        Verified::judged(found, Content::read(&found.file, Some(locked))?, store)
     }
 
     /// A file that another process of this program has checked and sealed.
     pub fn from_sealed(sealed: OwnedFd) -> Result<Verified, PluginError> {
         let file = path_of(&sealed);
-        let bytes = read(&file)?;
-        Verified::of(&file, &bytes, sha256(&bytes), read_manifest(&file, &bytes)?, |_| Ok(sealed))
+        Verified::of(&file, Content::read(&file, None)?, |_| Ok(sealed))
     }
 
     /// Check what is read, and keep it; nobody vouches for it yet.
     fn of(
         file: &Path,
-        bytes: &[u8],
-        sha256: String,
-        (manifest, text): (Manifest, String),
+        content: Content,
         seal: impl FnOnce(&[u8]) -> std::io::Result<OwnedFd>,
     ) -> Result<Verified, PluginError> {
+        let Content { bytes, manifest, text, modules, sha256 } = content;
         let name = file.display().to_string();
         manifest.check(&name)?;
         if !is_script(file) {
-            elf::check(&name, bytes, &ENTRIES, &running_glibc())?;
+            elf::check(&name, &bytes, &ENTRIES, &running_glibc())?;
         }
-        let sealed = seal(bytes).map_err(|error| {
+        let sealed = seal(&bytes).map_err(|error| {
             PluginError::new(PluginCode::Library, &name, format!("cannot be copied to memory: {error}"))
         })?;
-        let (file, trust) = (file.to_owned(), Trust::Unsigned);
-        Ok(Verified { file, manifest, sha256, trust, text, sealed: Arc::new(sealed) })
+        let (file, trust, sealed) = (file.to_owned(), Trust::Unsigned, Arc::new(sealed));
+        Ok(Verified { file, manifest, sha256, trust, text, sealed, modules: modules.into() })
     }
 
     /// The manifest's own text.
@@ -118,6 +143,11 @@ impl Verified {
         let message = "nobody whom you trust has signed it";
         PluginError::new(PluginCode::Signature, self.file.display().to_string(), message)
             .with_hint("`--allow-unsigned` runs it all the same, in a process of its own")
+    }
+
+    /// The modules of a script, as they were hashed with it.
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
     }
 
     /// The bytes, as a memory file.

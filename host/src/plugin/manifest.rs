@@ -34,6 +34,9 @@ pub struct Manifest {
     pub needs: Vec<String>,
     /// JSON Schema of its parameters.
     pub params: serde_json::Value,
+    /// Of a script: the modules beside it that belong to it, as relative paths. A library has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
 }
 
 impl Manifest {

@@ -14,17 +14,23 @@
 
 use super::error::{PluginCode, PluginError};
 use super::manifest::{Manifest, is_kebab_case};
+use super::package::sha256;
 use crate::nearest::nearest;
 use coldstart_plugin_api::{API_VERSION, Role};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 const OPENING: &str = "# /// coldstart";
 const CLOSING: &str = "# ///";
-const KEYS: [&str; 10] =
-    ["name", "publisher", "version", "summary", "license", "authors", "cite", "roles", "needs", "params"];
+const KEYS: [&str; 11] =
+    ["name", "publisher", "version", "summary", "license", "authors", "cite", "roles", "needs", "params", "modules"];
+/// Modules that a script may name, and their bytes together.
+const MOST_MODULES: usize = 64;
+const MOST_BYTES: u64 = 8 << 20;
 const PARAM_KEYS: [&str; 6] = ["type", "default", "minimum", "maximum", "enum", "description"];
 
 /// The manifest of the script `text`; `file` names it in errors, and gives it its name where the block does not.
@@ -52,6 +58,7 @@ pub fn manifest(file: &str, text: &str) -> Result<Manifest, PluginError> {
         roles: block.roles(fields.roles)?,
         needs: fields.needs,
         params: block.schema(fields.params)?,
+        modules: block.modules(fields.modules)?,
     })
 }
 
@@ -69,6 +76,7 @@ struct Fields {
     roles: Option<Vec<String>>,
     needs: Vec<String>,
     params: Option<BTreeMap<String, Param>>,
+    modules: Vec<String>,
 }
 
 /// One parameter.
@@ -238,6 +246,24 @@ impl<'a> Block<'a> {
         Ok(roles)
     }
 
+    /// The modules that belong to the script, each once, and each a plain path below the script's folder.
+    fn modules(&self, given: Vec<String>) -> Result<Vec<String>, PluginError> {
+        if given.len() > MOST_MODULES {
+            return Err(self.at(&["modules"], format!("names {} files; at most {MOST_MODULES} are read", given.len())));
+        }
+        let mut seen = BTreeSet::new();
+        for path in &given {
+            let name = module_name(path).ok_or_else(|| {
+                let hint = "write a path below the script's folder, such as `helper.py` or `tools/picks.py`";
+                self.at(&["modules"], format!("names `{path}`, which cannot be imported")).with_hint(hint)
+            })?;
+            if !seen.insert(name) {
+                return Err(self.at(&["modules"], format!("names the module of `{path}` twice")));
+            }
+        }
+        Ok(given)
+    }
+
     /// The JSON Schema of the params; without a list of them any object fits.
     fn schema(&self, params: Option<BTreeMap<String, Param>>) -> Result<Value, PluginError> {
         let Some(params) = params else { return Ok(json!({"type": "object"})) };
@@ -309,6 +335,76 @@ impl Kind {
             Kind::Boolean => "boolean",
             Kind::String => "string",
         }
+    }
+}
+
+/// A module of a script: its path below the script's folder, and its source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Module {
+    pub path: String,
+    #[serde(with = "serde_bytes")]
+    pub source: Vec<u8>,
+}
+
+/// Read the modules that a script names.
+///
+/// Errs with the first that is no file of the script's folder (a link that leads elsewhere is none), or that makes them larger
+/// than all of them may be.
+pub fn read_modules(script: &Path, named: &[String]) -> Result<Vec<Module>, PluginError> {
+    let mut left = MOST_BYTES;
+    let mut read = |path: &String| {
+        let source = read_below(script.parent().unwrap_or(Path::new("")), path, left).map_err(|problem| {
+            let message = format!("its module `{path}` {problem}");
+            PluginError::new(PluginCode::Library, script.display().to_string(), message)
+                .with_hint("`modules` in its block names files below the script's own folder")
+        })?;
+        left -= source.len() as u64;
+        Ok(Module { path: path.clone(), source })
+    };
+    named.iter().map(&mut read).collect()
+}
+
+fn read_below(folder: &Path, path: &str, most: u64) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let file = folder.join(path).canonicalize().map_err(unreadable)?;
+    if !file.starts_with(folder.canonicalize().map_err(unreadable)?) {
+        return Err("is a link out of the script's folder".to_owned());
+    }
+    // Whatever is no file, such as a pipe, could be read without end.
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err("is no file".to_owned());
+    }
+    let mut source = Vec::new();
+    File::open(&file).and_then(|file| file.take(most + 1).read_to_end(&mut source)).map_err(unreadable)?;
+    match source.len() as u64 > most {
+        true => Err(format!("is too large: all modules of a script have {MOST_BYTES} bytes at the most")),
+        false => Ok(source),
+    }
+}
+
+/// The hash of a script: of its bytes, and if it has modules, of a list of their hashes and its own.
+pub fn hash(bytes: &[u8], modules: &[Module]) -> String {
+    if modules.is_empty() {
+        return sha256(bytes);
+    }
+    let mut lines: Vec<String> =
+        modules.iter().map(|module| format!("{}  {}\n", sha256(&module.source), module.path)).collect();
+    lines.sort_by(|a, b| a.split("  ").last().cmp(&b.split("  ").last()));
+    sha256(format!("coldstart script with modules 1\n{}\n{}", sha256(bytes), lines.concat()).as_bytes())
+}
+
+/// What a file is imported as: its path with dots, if that consists of plain names.
+fn module_name(path: &str) -> Option<String> {
+    let plain = |name: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(inner)
+    };
+    let stem = path.strip_suffix(".py").filter(|stem| stem.len() < 200 && stem.split('/').all(plain))?;
+    match stem.strip_suffix("/__init__") {
+        Some(package) => Some(package.replace('/', ".")),
+        None if stem == "__init__" => None,
+        None => Some(stem.replace('/', ".")),
     }
 }
 

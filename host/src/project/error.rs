@@ -61,7 +61,9 @@ impl ProjectError {
             ProjectError::Occupied(_) => "name another folder with `--out`",
             ProjectError::NoProject(_) => "name the folder that `coldstart select` wrote",
             ProjectError::InUse(_) => "wait until it is done",
-            ProjectError::MadeMeanwhile(_) => "name another folder with `--out`, or go on with the project that is there now",
+            ProjectError::MadeMeanwhile(_) => {
+                "name another folder with `--out`, or go on with the project that is there now"
+            }
             ProjectError::Mistake { hint, .. } => hint,
             ProjectError::Damaged { .. } => "bring back the file as it was, or begin a new project with `--out`",
             ProjectError::Data(_) => "`--images` names a folder with JPEG or PNG files in it",

@@ -38,9 +38,7 @@ pub use pool::Pool;
 pub use reading::{Columns, Read};
 
 use crate::data::Skipped;
-use crate::experiment::{
-    Hashes, create_folder, of_files, remove_partial_files, sync_parent, write_atomically,
-};
+use crate::experiment::{Hashes, create_folder, of_files, remove_partial_files, sync_parent, write_atomically};
 use crate::hash::sha256;
 use hashes::Stored;
 use rustix::fs::FlockOperation;
@@ -202,7 +200,8 @@ impl Project {
     ) -> Result<(), ProjectError> {
         let (unfinished, folder) = (self.path(&format!("{ROUNDS}/{UNFINISHED}")), self.round(round));
         let rows = skipped.iter().map(|skipped| [skipped.image.as_str(), skipped.reason.as_str()]);
-        let mut tables = vec![(IMAGES, images::text(&found.images)), (SKIPPED, tables::text(["image", "reason"], rows))];
+        let mut tables =
+            vec![(IMAGES, images::text(&found.images)), (SKIPPED, tables::text(["image", "reason"], rows))];
         // Labels first: images whose names are the old ones will be recognised again, and find their labels.
         if !found.moved.is_empty() && !labels.is_empty() {
             tables.insert(0, (LABELS, text_of_labels(labels)));
@@ -251,7 +250,8 @@ fn text_of_labels(labels: &BTreeMap<String, String>) -> String {
 /// The hashes of what later rounds go on from, under the names that it will have, at the front too.
 fn hashes_of_round(unfinished: &Path, round: u32) -> Result<Hashes, ProjectError> {
     let of_round = of_files(unfinished, &KEPT)?;
-    let mut hashes: Hashes = of_round.iter().map(|(name, hash)| (format!("{ROUNDS}/{round:03}/{name}"), hash.clone())).collect();
+    let mut hashes: Hashes =
+        of_round.iter().map(|(name, hash)| (format!("{ROUNDS}/{round:03}/{name}"), hash.clone())).collect();
     hashes.extend(of_round.get(CONFIG).map(|hash| (CONFIG.to_owned(), hash.clone())));
     Ok(hashes)
 }

@@ -1,8 +1,9 @@
 //! A real browser, for tests that look at a page.
 
+use crate::programs;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// The browser to be found; `$CHROMIUM` comes first.
@@ -18,7 +19,7 @@ pub(super) fn browse(chromium: &Path, html: &Path, what: &[String]) -> (String, 
     let profile = tempfile::tempdir().unwrap();
     let output = |name: &str| profile.path().join(name);
     let file = |name: &str| Stdio::from(fs::File::create(output(name)).unwrap());
-    let mut browser = Command::new(chromium)
+    let mut browser = programs::at(chromium)
         .args("--headless --no-sandbox --disable-quic --no-first-run --enable-logging=stderr".split(' '))
         // WebGL without a GPU.
         .args(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"])

@@ -92,12 +92,7 @@ impl Shelf {
     }
 
     /// Errs when the config's data set, which was read before, is another by now.
-    pub fn check_data(
-        &self,
-        config: &Config,
-        root: Option<&Path>,
-        cancelled: &AtomicBool,
-    ) -> Result<(), SessionError> {
+    pub fn check_data(&self, config: &Config, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(), SessionError> {
         let (key, stamp) = (key_of(config, root), data::stamp(&config.dataset, root));
         let mut kept = self.kept();
         let Some(kept) = kept.data.as_mut().filter(|kept| kept.key == key && kept.stamp != stamp) else {

@@ -8,13 +8,13 @@ use super::answers::{self, Number, Task};
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder, now, write_atomically};
+use crate::programs;
 use crate::session::SessionError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -336,8 +336,9 @@ fn with_cluster(job: &Job, args: &[&str]) -> Vec<OsString> {
 
 /// What one of Slurm's programs answers, or says on its way out. Errs when there is no such program.
 fn ask(program: &str, args: &[OsString]) -> Result<Result<String, String>, SessionError> {
-    let output = Command::new(program).args(args).output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => wrong(format!("`{program}` is not found: is this a machine with Slurm?"), WITHOUT_SLURM),
+    let started = programs::with_environment(program).and_then(|mut command| command.args(args).output());
+    let output = started.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => wrong(format!("{error}: is this a machine with Slurm?"), WITHOUT_SLURM),
         _ => SessionError::Operation(format!("`{program}` cannot be run: {error}")),
     })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -2,6 +2,7 @@
 
 use super::error::WorkshopError;
 use crate::plugin::{ENTRIES, Facts, Manifest};
+use crate::programs;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -95,20 +96,30 @@ fn way(order: &BuildOrder, has_zigbuild: bool) -> Result<(Vec<String>, String), 
 }
 
 fn has_zigbuild() -> bool {
-    let mut cargo = Command::new(cargo_program());
+    let Ok(mut cargo) = cargo_program() else { return false };
     cargo.args(["zigbuild", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     cargo.status().is_ok_and(|status| status.success())
 }
 
-fn cargo_program() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// cargo, which runs with what the user has set for it; the one that started this program, if it was one.
+fn cargo_program() -> std::io::Result<Command> {
+    let named = std::env::var_os("CARGO").map(PathBuf::from).filter(|file| file.is_absolute());
+    let mut cargo = match named {
+        Some(file) => programs::at(&file),
+        None => programs::command("cargo")?,
+    };
+    programs::pass(&mut cargo, &programs::CARGO);
+    programs::pass(&mut cargo, &programs::NETWORK);
+    Ok(cargo)
 }
 
 /// Run cargo; the dynamic library that it made of this crate.
 fn cargo(manifest: &Path, arguments: &[String]) -> Result<PathBuf, WorkshopError> {
     let hint = || "is cargo installed and on the PATH?".to_owned();
     let failed = |error: std::io::Error| WorkshopError::Failed(format!("cargo cannot be run: {error}"), hint());
-    let mut command = Command::new(cargo_program());
+    let mut command = cargo_program().map_err(failed)?;
+    // Settings of cargo's own are looked for from there upwards.
+    command.current_dir(manifest.parent().unwrap_or(Path::new("/")));
     command.args(arguments).args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(manifest);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let messages =

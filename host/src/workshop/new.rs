@@ -1,9 +1,9 @@
 //! `plugin new`: a crate that builds, passes its own tests and `plugin check`, and is then the author's.
 
 use super::error::WorkshopError;
+use crate::programs;
 use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The contract's package.
@@ -200,11 +200,9 @@ fn find_contract(named: Option<&Path>) -> Result<(PathBuf, String), WorkshopErro
 /// Whom git knows the user as; else the publisher; else a name to be replaced.
 fn author(wanted: &NewCrate) -> String {
     let git = |key: &str| {
-        let output = Command::new("git")
-            .args(["config", "--get", key])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
+        let mut git = programs::command("git").ok()?;
+        programs::pass(&mut git, &programs::GIT);
+        let output = git.args(["config", "--get", key]).output().ok().filter(|output| output.status.success())?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
     };

@@ -35,7 +35,9 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let mut project = Project::at(&select.out.clone().unwrap_or_else(|| default_folder(&select.images)))?;
     let rounds = project.rounds()?;
     if let (true, Some(picks)) = (project.completed_a_selection(), rounds.last()) {
-        console.say("the last selection was done when it was stopped, and is shown now; the same command again makes another");
+        console.say(
+            "the last selection was done when it was stopped, and is shown now; the same command again makes another",
+        );
         return tell(select, &project, picks);
     }
     let round = rounds.len() as u32;

@@ -11,6 +11,7 @@ use crate::engine;
 use crate::experiment::RunError;
 use crate::memory::Memory;
 use crate::plugin::lock::Lock;
+use crate::programs;
 use crate::session::{AtKey, Options, Preflight, SessionError};
 use crate::study::{self, Local, Machine, Overview, Progress, Slurm, Study};
 use std::collections::BTreeMap;
@@ -213,7 +214,7 @@ fn warn_of_too_many(jobs: usize, threads: usize) {
 
 /// The command of a worker: this program, with what the user said beside the config.
 fn worker(args: &Args, root: &Path, device: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "coldstart".into()));
+    let mut command = programs::again();
     command.arg("sweep-worker").arg(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()));
     command.arg("--device").arg(device);
     command.args(args.shared());

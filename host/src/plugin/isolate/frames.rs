@@ -4,6 +4,7 @@
 //! descriptor may travel with a frame. The protocol is one for workers in every language; a worker in Python is in the
 //! folder `python` of the repository.
 
+use crate::plugin::script::Module;
 use coldstart_plugin_api::wire;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut, Result, Write};
@@ -32,8 +33,14 @@ const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 pub enum ToWorker {
     /// Who speaks.
     Hello { protocol: u32, api: String },
-    /// Shut yourself in, then load the library that comes with this frame.
-    Open { descriptor: String, memory: u64, strict: bool },
+    /// Shut yourself in, then load the library or script that comes with this frame; a script may have modules.
+    Open {
+        descriptor: String,
+        memory: u64,
+        strict: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        modules: Vec<Module>,
+    },
     /// Make the instance.
     Create { name: String, params: String, log_level: u8 },
     /// Choose images.

@@ -7,6 +7,7 @@ use super::{Limits, WORKER};
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::instance::Answer;
 use crate::plugin::load::Verified;
+use crate::programs;
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::{API_VERSION, Selection};
 use std::collections::VecDeque;
@@ -80,8 +81,12 @@ impl Worker {
             ToHost::Hello { protocol: PROTOCOL, .. } => {}
             other => return Err(self.astray(&other)),
         }
-        let open =
-            ToWorker::Open { descriptor: plugin.text().to_owned(), memory: limits.memory, strict: limits.strict };
+        let open = ToWorker::Open {
+            descriptor: plugin.text().to_owned(),
+            memory: limits.memory,
+            strict: limits.strict,
+            modules: plugin.modules().to_vec(),
+        };
         match self.ask(&open, Some(plugin.sealed()), None)? {
             ToHost::Opened { descriptor, confinement } if descriptor == plugin.text() => {
                 self.confinement = confinement;
@@ -255,9 +260,8 @@ impl Drop for Worker {
 
 /// This program again, with nothing of the user's environment but where its libraries are.
 fn command(limits: &Limits) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(WORKER).env_clear();
-    command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
+    let mut command = programs::worker();
+    command.arg(WORKER);
     let threads = limits.threads.to_string();
     command.env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads).env("CUDA_VISIBLE_DEVICES", "");
     command
@@ -265,7 +269,7 @@ fn command(limits: &Limits) -> Command {
 
 /// The socket is its standard input; Ctrl-C at the terminal is not meant for it.
 fn on_line(mut command: Command, socket: OwnedFd) -> Command {
-    command.arg0("coldstart").process_group(0).current_dir("/");
+    command.process_group(0);
     command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }

@@ -10,7 +10,7 @@ use landlock::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
+    TargetArch, apply_filter, apply_filter_all_threads,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,17 +48,30 @@ impl Confinement {
 /// Errs if a part that every supported kernel has cannot be set up. The process must have one thread only: what is set
 /// here holds for the thread that calls it and for those that it starts.
 pub fn confine(memory: u64) -> Result<Confinement, String> {
-    shut_in(memory, &LIBRARIES.map(PathBuf::from), &[])
+    shut_in(memory, &LIBRARIES.map(PathBuf::from), &only_read_code()?)
 }
 
 /// The same for a process that is about to become an interpreter, which reads these folders as well.
 pub fn confine_interpreter(memory: u64, folders: &[PathBuf]) -> Result<Confinement, String> {
     let readable = LIBRARIES.iter().map(PathBuf::from).chain(folders.iter().cloned()).collect::<Vec<_>>();
     // Only programs in these folders, and without fork only in its own place.
-    shut_in(memory, &readable, &[libc::SYS_execve])
+    shut_in(memory, &readable, &Rules::from([(libc::SYS_execve, vec![])]))
 }
 
-fn shut_in(memory: u64, readable: &[PathBuf], more_calls: &[i64]) -> Result<Confinement, String> {
+/// What a system call's arguments must be, for each call that has such rules: one of them must fit.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Memory is never code and writable at once: what is made before the seal cannot become other code after it.
+fn only_read_code() -> Result<Rules, String> {
+    let without = |right: i32| when(2, SeccompCmpOp::MaskedEq(right as u64), [0]);
+    let one_of =
+        || -> Result<_, seccompiler::Error> { Ok([without(libc::PROT_WRITE)?, without(libc::PROT_EXEC)?].concat()) };
+    let calls = [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect];
+    let rules: Result<Rules, seccompiler::Error> = calls.into_iter().map(|call| Ok((call, one_of()?))).collect();
+    rules.map_err(|error| format!("seccomp: {error}"))
+}
+
+fn shut_in(memory: u64, readable: &[PathBuf], more_calls: &Rules) -> Result<Confinement, String> {
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if let Ok(threads @ 2..) = threads {
         return Err(format!("the worker has {threads} threads already"));
@@ -93,18 +106,21 @@ pub fn too_weak(confinement: Confinement) -> String {
     format!("this system's sandbox is only `{}`, and the config requires all of it", confinement.name())
 }
 
-/// Once the instance is made, nothing new can become code, and no file is opened any more.
+/// Once the instance is made, nothing new can become code, and no file is opened any more, in any thread.
+///
+/// Errs if the kernel cannot bring a thread under it, because that has set up a filter of its own.
 pub fn seal_code() -> Result<(), String> {
     seal().map_err(|error| format!("seccomp: {error}"))
 }
 
 fn seal() -> Result<(), seccompiler::Error> {
     let code = libc::PROT_EXEC as u64;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = OPENING.iter().map(|call| (*call, vec![])).collect();
+    let mut rules: Rules = OPENING.iter().map(|call| (*call, vec![])).collect();
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         rules.insert(call, when(2, SeccompCmpOp::MaskedEq(code), [code])?);
     }
-    apply_filter(&program(rules, SeccompAction::Allow, errno(libc::EACCES))?)
+    // A plugin may have started threads by then: the filter holds for them as well, or the call errs.
+    apply_filter_all_threads(&program(rules, SeccompAction::Allow, errno(libc::EACCES))?)
 }
 
 fn limit(memory: u64) -> rustix::io::Result<()> {
@@ -141,9 +157,9 @@ fn hide_files(readable: &[PathBuf]) -> Result<Confinement, landlock::RulesetErro
 }
 
 /// Let through what computing and talking to the host take; everything else fails with EPERM.
-fn filter_calls(more: &[i64]) -> Result<(), seccompiler::Error> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMPUTING.iter().chain(&OLDER).chain(&OPENING).chain(more).map(|call| (*call, vec![])).collect();
+fn filter_calls(more: &Rules) -> Result<(), seccompiler::Error> {
+    let mut rules: Rules = COMPUTING.iter().chain(&OLDER).chain(&OPENING).map(|call| (*call, vec![])).collect();
+    rules.extend(more.clone());
     let (thread, own) = (libc::CLONE_THREAD as u64, u64::from(std::process::id()));
     // Threads, but no processes.
     rules.insert(libc::SYS_clone, when(0, SeccompCmpOp::MaskedEq(thread), [thread])?);
@@ -169,11 +185,7 @@ fn errno(number: i32) -> SeccompAction {
     SeccompAction::Errno(number as u32)
 }
 
-fn program(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    otherwise: SeccompAction,
-    matched: SeccompAction,
-) -> Result<BpfProgram, seccompiler::Error> {
+fn program(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram, seccompiler::Error> {
     let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
     Ok(SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()?)
 }

@@ -1,33 +1,75 @@
 //! Workers in Python: the interpreter is found outside of the sandbox, and started inside of it.
+//!
+//! What it is asked outside runs no line of the script's folder: it starts in `/`, and its modules come from its own folders
+//! and then from the absolute ones of the user's `PYTHONPATH`. Inside it reads those folders, and neither the script's nor
+//! any that holds it or the user's home.
 
 use super::sandbox::{self, Confinement};
 use super::{Limits, SCRIPT_WORKER};
 use crate::plugin::error::{PluginCode, PluginError};
+use crate::programs;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The module that serves a script.
-const MODULE: &str = "coldstart_strategy";
+/// The package that serves a script.
+const KIT: &str = "coldstart_strategy";
 
-/// An interpreter that has the module, in its own words.
-#[derive(Debug, Deserialize)]
+/// What an interpreter is asked outside of the sandbox.
+const QUESTION: &str = include_str!("interpreter.py");
+
+/// How it starts inside: with the folders that it was given, and the kit from its own place.
+const START: &str = "\
+import sys
+place, script, *sys.path = sys.argv[1:]
+from importlib import util
+spec = util.spec_from_file_location('coldstart_strategy', place + '/__init__.py', submodule_search_locations=[place])
+kit = sys.modules[spec.name] = util.module_from_spec(spec)
+spec.loader.exec_module(kit)
+from coldstart_strategy.__main__ import serve
+serve(script)
+";
+
+/// The same numbers on every machine: no order of sets that is drawn at random, and no sums split among threads. And no
+/// module from the current folder, even before the first line runs.
+const FIXED: [(&str, &str); 6] = [
+    ("PYTHONHASHSEED", "0"),
+    ("OPENBLAS_NUM_THREADS", "1"),
+    ("OMP_NUM_THREADS", "1"),
+    ("MKL_NUM_THREADS", "1"),
+    ("PYTHONSAFEPATH", "1"),
+    ("PYTHONDONTWRITEBYTECODE", "1"),
+];
+
+/// An interpreter, in its own words.
+#[derive(Debug, Clone, Deserialize)]
 struct Interpreter {
     /// The program; what is found on the path may be a shell script that looks for it.
     python: PathBuf,
-    /// Folders that it reads.
+    /// The folder of the kit, if it is installed.
+    kit: Option<PathBuf>,
+    /// Whether the kit is of this program's time.
+    current: bool,
+    /// Packages that the kit needs and that are not installed.
+    missing: Vec<String>,
+    /// Where it looks for modules, in order.
+    path: Vec<PathBuf>,
+    /// Files and folders that it reads, links followed.
     read: Vec<PathBuf>,
-    /// All that it needs to know of its surroundings.
-    env: BTreeMap<String, String>,
+    /// The user's homes, links followed.
+    homes: Vec<PathBuf>,
+    /// Where `pip install --user` puts packages, if they count.
+    user_base: Option<String>,
 }
 
 /// What the process has to know that becomes the interpreter.
 #[derive(Debug, Serialize, Deserialize)]
 struct Shell {
     python: PathBuf,
+    kit: PathBuf,
+    path: Vec<PathBuf>,
     script: PathBuf,
     read: Vec<PathBuf>,
     memory: u64,
@@ -41,25 +83,60 @@ impl Interpreter {
             let error = PluginError::new(PluginCode::Library, plugin, message);
             error.with_hint("a script needs python3 with the package: python3 -m pip install ./python")
         };
-        let asked = Command::new("python3").args(["-m", MODULE, "--where"]).stdin(Stdio::null()).output();
+        let python = programs::python(QUESTION, &programs::python_path());
+        let asked = python.and_then(|mut python| python.stdin(Stdio::null()).output());
         let asked = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         if !asked.status.success() {
             let words = String::from_utf8_lossy(&asked.stderr);
-            return Err(missing(format!("python3 has no {MODULE}: {}", words.lines().last().unwrap_or_default())));
+            return Err(missing(format!("python3 cannot be asked: {}", words.lines().last().unwrap_or_default())));
         }
-        serde_json::from_slice(&asked.stdout)
-            .map_err(|error| missing(format!("python3 -m {MODULE} --where makes no sense: {error}")))
+        let said: Interpreter = serde_json::from_slice(&asked.stdout)
+            .map_err(|error| missing(format!("python3 answers what makes no sense: {error}")))?;
+        match said.missing.first() {
+            Some(package) => Err(missing(format!("{} has no {package}", said.python.display()))),
+            None if !said.current => Err(missing(format!("the {KIT} of {} is too old", said.python.display()))),
+            None => Ok(said),
+        }
     }
+
+    /// What it may read for this script, and where it looks for modules: nothing that holds the script or a home.
+    fn narrowed(mut self, script: &Path) -> Interpreter {
+        let homes = std::mem::take(&mut self.homes);
+        let open = |folder: &PathBuf| {
+            let folder = real(folder);
+            folder.parent().is_some() && !holds(&folder, script) && !homes.iter().any(|home| home.starts_with(&folder))
+        };
+        self.path.retain(open);
+        self.read.retain(open);
+        self
+    }
+}
+
+/// Whether a script lies in a folder, at any depth.
+fn holds(folder: &Path, script: &Path) -> bool {
+    script.parent().is_some_and(|own| own.starts_with(folder))
+}
+
+/// With links followed, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The program that becomes the interpreter of a script, without its socket.
 pub fn command(plugin: &str, script: &Path, limits: &Limits) -> Result<Command, PluginError> {
-    let Interpreter { python, mut read, env } = Interpreter::find(plugin)?;
     let script = std::path::absolute(script).unwrap_or_else(|_| script.to_owned());
-    read.extend(script.parent().map(Path::to_owned));
-    let shell = Shell { python, script, read, memory: limits.memory, strict: limits.strict };
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(SCRIPT_WORKER).arg(serde_json::to_string(&shell).expect("plain data")).env_clear().envs(env);
+    let place = real(script.parent().unwrap_or(Path::new("/"))).join(script.file_name().unwrap_or_default());
+    let Interpreter { python, kit, path, mut read, user_base, .. } = Interpreter::find(plugin)?.narrowed(&place);
+    let kit = kit.unwrap_or_default();
+    read.push(kit.clone());
+    read.extend(programs::library_path());
+    let shell = Shell { python, kit, path, script, read, memory: limits.memory, strict: limits.strict };
+    let mut command = programs::worker();
+    command.arg(SCRIPT_WORKER).arg(serde_json::to_string(&shell).expect("plain data")).envs(FIXED);
+    match user_base {
+        Some(folder) => command.env("PYTHONUSERBASE", folder),
+        None => command.env("PYTHONNOUSERSITE", "1"),
+    };
     Ok(command)
 }
 
@@ -76,10 +153,48 @@ pub fn become_interpreter(shell: &str) -> io::Error {
     });
     match shut_in {
         Ok((shell, confinement)) => {
-            let mut command = Command::new(&shell.python);
+            let mut command = programs::in_place(&shell.python);
             command.env("COLDSTART_CONFINEMENT", confinement.name());
-            command.args(["-m", MODULE]).arg(&shell.script).exec()
+            command.arg("-c").arg(START).arg(&shell.kit).arg(&shell.script).args(&shell.path).exec()
         }
         Err(problem) => io::Error::other(problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter(folders: &[&str]) -> Interpreter {
+        let folders: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
+        Interpreter {
+            python: "/opt/py/bin/python3".into(),
+            kit: None,
+            current: true,
+            missing: Vec::new(),
+            path: folders.clone(),
+            read: folders,
+            homes: vec!["/nowhere/ada".into(), "/elsewhere/ada".into()],
+            user_base: None,
+        }
+    }
+
+    #[test]
+    fn no_folder_is_open_that_holds_the_script_or_a_home() {
+        for (folder, open) in [
+            ("/", false),
+            ("/nowhere", false),
+            ("/nowhere/ada", false),
+            ("/elsewhere/ada", false),
+            ("/nowhere/ada/work", false),
+            ("/nowhere/ada/work/ideas", false),
+            ("/nowhere/ada/work/ideas/.venv/lib", true),
+            ("/nowhere/ada/.local/lib/python3.12/site-packages", true),
+            ("/nowhere/bob", true),
+            ("/usr/lib/python3.12", true),
+        ] {
+            let narrowed = interpreter(&[folder]).narrowed(Path::new("/nowhere/ada/work/ideas/my_idea.py"));
+            assert_eq!((narrowed.path.len(), narrowed.read.len()), (usize::from(open), usize::from(open)), "{folder}");
+        }
     }
 }

@@ -32,6 +32,7 @@ fn what_is_given_is_taken() {
         ("summary = \"Schröder 李\"\ncite = \"None\"", "cite", json!("None")),
         ("roles = [\n  \"query\", # later\n]", "roles", json!(["query"])),
         ("needs = [\"model.predict/1\", \"x-new/1\"]", "needs", json!(["model.predict/1", "x-new/1"])),
+        ("modules = [\"a.py\", \"b/_c.py\"]", "modules", json!(["a.py", "b/_c.py"])),
     ] {
         assert_eq!(read(&script(block)).unwrap()[key], expected, "{block}");
         assert_eq!(read(&script(block).replace('\n', "\r\n")).unwrap()[key], expected, "{block}");
@@ -77,6 +78,22 @@ fn a_mistake_is_named_with_its_line() {
         ("roles = [\"querry\"]", "line 3: `roles` names `querry`", "initial and query"),
         ("roles = [\"query\", \"query\"]", "line 3: `roles` names `query` twice", ""),
         ("roles = \"query\"", "line 3: invalid type: string \"query\", expected a sequence", ""),
+        ("modules = \"a.py\"", "line 3: invalid type: string \"a.py\", expected a sequence", ""),
+        (
+            "modules = [\"../a.py\"]",
+            "line 3: `modules` names `../a.py`, which cannot be imported",
+            "below the script's",
+        ),
+        ("modules = [\"/etc/a.py\"]", "line 3: `modules` names `/etc/a.py`", ""),
+        ("modules = [\"a/../b.py\"]", "line 3: `modules` names `a/../b.py`", ""),
+        ("modules = [\"./a.py\"]", "line 3: `modules` names `./a.py`", ""),
+        ("modules = [\"a//b.py\"]", "line 3: `modules` names `a//b.py`", ""),
+        ("modules = [\"a.txt\"]", "line 3: `modules` names `a.txt`", ""),
+        ("modules = [\".py\"]", "line 3: `modules` names `.py`", ""),
+        ("modules = [\"my-idea.py\"]", "line 3: `modules` names `my-idea.py`", ""),
+        ("modules = [\"__init__.py\"]", "line 3: `modules` names `__init__.py`", ""),
+        ("modules = [\"a.py\", \"a.py\"]", "line 3: `modules` names the module of `a.py` twice", ""),
+        ("modules = [\"a.py\", \"a/__init__.py\"]", "line 3: `modules` names the module of `a/__init__.py` twice", ""),
         ("params = 3", "line 3: invalid type", ""),
         ("params = { k = 3 }", "line 3: invalid type", ""),
         ("params = { k = {} }", "line 3: missing field `type`", ""),
@@ -132,6 +149,63 @@ fn the_file_names_the_strategy() {
         }
     }
     assert_eq!(manifest("größe.py", &script("name = \"size\"")).unwrap().name, "size");
+}
+
+fn modules(folder: &Path, named: &[&str]) -> Result<Vec<Module>, PluginError> {
+    let named: Vec<String> = named.iter().map(|path| (*path).to_owned()).collect();
+    read_modules(&folder.join("my_idea.py"), &named)
+}
+
+#[test]
+fn modules_are_read_from_the_script_s_own_folder_alone() {
+    let lab = tempfile::tempdir().unwrap();
+    let (own, elsewhere) = (lab.path().join("own"), lab.path().join("elsewhere"));
+    for folder in [&own.join("tools"), &own.join("folder.py"), &elsewhere] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for (file, text) in [(own.join("a.py"), "a"), (own.join("tools/b.py"), "b"), (elsewhere.join("secret.py"), "s")] {
+        std::fs::write(file, text).unwrap();
+    }
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, own.join(name)).unwrap();
+    link("a.py", "within.py");
+    link("../elsewhere/secret.py", "out.py");
+    link("../elsewhere", "away");
+    link("within.py/..", "loop.py");
+    std::fs::write(own.join("large.py"), vec![b'#'; MOST_BYTES as usize]).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, own.join("pipe.py"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let read = modules(&own, &["a.py", "tools/b.py", "within.py"]).unwrap();
+    assert_eq!(read.iter().map(|module| module.source.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"a"]);
+    for (named, problem) in [
+        (&["missing.py"][..], "its module `missing.py` cannot be read"),
+        (&["out.py"], "its module `out.py` is a link out of the script's folder"),
+        (&["away/secret.py"], "its module `away/secret.py` is a link out of the script's folder"),
+        (&["folder.py"], "its module `folder.py` is no file"),
+        (&["pipe.py"], "its module `pipe.py` is no file"),
+        (&["loop.py"], "its module `loop.py` "),
+        (&["large.py", "a.py"], "its module `a.py` is too large"),
+    ] {
+        let error = modules(&own, named).unwrap_err();
+        assert_eq!(error.code, PluginCode::Library);
+        assert!(error.message.starts_with(problem), "{named:?}: {}", error.message);
+    }
+}
+
+#[test]
+fn the_hash_is_the_file_s_own_or_changes_with_every_module() {
+    let module = |path: &str, source: &str| Module { path: path.to_owned(), source: source.as_bytes().to_vec() };
+    let (a, b) = (module("a.py", "a"), module("b.py", "b"));
+    assert_eq!(hash(b"script", &[]), sha256(b"script"));
+    let both = hash(b"script", &[a.clone(), b.clone()]);
+    assert_eq!(hash(b"script", &[b.clone(), a.clone()]), both, "the order of names does not matter");
+    let others = [
+        hash(b"script", &[]),
+        hash(b"other", &[a.clone(), b.clone()]),
+        hash(b"script", std::slice::from_ref(&a)),
+        hash(b"script", &[a.clone(), module("b.py", "c")]),
+        hash(b"script", &[a.clone(), module("c.py", "b")]),
+        hash(b"script", &[module("a.py", "b"), module("b.py", "a")]),
+    ];
+    assert!(!others.contains(&both));
 }
 
 proptest! {

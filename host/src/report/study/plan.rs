@@ -157,10 +157,8 @@ pub(super) fn read(dir: &Path) -> Result<Study, ReportError> {
 
 /// Errs when the plan or the config of a study is not what was written. An earlier version kept no list of what they hold.
 fn check_files(dir: &Path) -> Result<(), ReportError> {
-    let damaged = |name: &str| ReportError::Damaged {
-        path: dir.join(name),
-        problem: "it is not what was written".to_owned(),
-    };
+    let damaged =
+        |name: &str| ReportError::Damaged { path: dir.join(name), problem: "it is not what was written".to_owned() };
     let Ok(text) = std::fs::read_to_string(dir.join(HASHES)) else { return Ok(()) };
     let list = hash::List::parse(&text).ok_or_else(|| damaged(HASHES))?;
     for name in [PLAN, CONFIG] {
