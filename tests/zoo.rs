@@ -3,7 +3,9 @@
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
 //! The table of what happens stands in `plugins/README.md`.
 
-use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until};
+use coldstart_tests::{
+    Lab, Ran, c_manifest, events, from_c, library, library_name, results, until, without_landlock,
+};
 use rustix::process::Pid;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -224,19 +226,6 @@ fn no_worker_is_left_when_the_program_is_killed() {
         status.contains("coldstart") && !status.contains("State:\tZ")
     };
     until("the end of the workers", || !left.iter().any(alive));
-}
-
-/// A kernel without landlock, as far as the process can tell.
-fn without_landlock(command: &mut Command) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-    // Three calls with one number each on every machine.
-    let calls = (444..=446).map(|call| (call, vec![])).collect();
-    let unknown = SeccompAction::Errno(38);
-    let arch = if cfg!(target_arch = "aarch64") { TargetArch::aarch64 } else { TargetArch::x86_64 };
-    let filter = SeccompFilter::new(calls, SeccompAction::Allow, unknown, arch).unwrap();
-    let filter: BpfProgram = filter.try_into().unwrap();
-    // SAFETY: between fork and exec it makes two system calls, and allocates only to report that one failed.
-    unsafe { command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other)) };
 }
 
 /// Without landlock files could be read: a config may refuse that, and else the record says so.

@@ -4,11 +4,13 @@ mod arrays;
 mod c;
 mod elsewhere;
 mod study;
+mod weak;
 
 pub use arrays::{npy, npy_of_texts, npz};
 pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
 pub use study::{outcome, plan, study_lab, sweep, sweep_with_a_worker_killed};
+pub use weak::without_landlock;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

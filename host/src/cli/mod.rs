@@ -13,6 +13,7 @@ mod problem;
 mod typed;
 
 use crate::plugin::as_worker;
+use crate::workshop::as_check;
 use args::{Args, Command};
 use clap::Parser;
 use console::Console;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 /// Run the program with the process's arguments.
 pub fn main() -> ExitCode {
-    if let Some(served) = as_worker(std::env::args_os()) {
+    if let Some(served) = as_worker(std::env::args_os()).or_else(|| as_check(std::env::args_os())) {
         return match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -56,8 +56,12 @@ impl Verified {
 
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
     pub fn read_unjudged(file: &Path) -> Result<Verified, PluginError> {
-        let bytes = read(file)?;
-        Verified::of(file, &bytes, sha256(&bytes), read_manifest(file, &bytes)?, sealed_copy)
+        Verified::of_unjudged(file, &read(file)?)
+    }
+
+    /// The same of bytes that stand, or could stand, in that file.
+    pub fn of_unjudged(file: &Path, bytes: &[u8]) -> Result<Verified, PluginError> {
+        Verified::of(file, bytes, sha256(bytes), read_manifest(file, bytes)?, sealed_copy)
     }
 
     /// The same for a file whose content is known: any other content is refused before it is looked at.
@@ -130,7 +134,7 @@ pub(super) fn is_script(file: &Path) -> bool {
 }
 
 /// What a library or a script says of itself, and the text that says it.
-pub(super) fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+pub fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
     let name = file.display().to_string();
     if !is_script(file) {
         return Manifest::read(&name, bytes);
