@@ -57,10 +57,16 @@ fn interpreter_with_kit(lab: &Lab, libraries: &str) -> PathBuf {
 /// Run the tiny experiment with that interpreter first on the path.
 fn run(lab: &Lab, interpreter: &Path, out: &str, overrides: &[&str]) -> Ran {
     let args = coldstart_tests::run_args(out, overrides);
-    let mut command = lab.command(&[&args[..], &["--allow-unsigned"]].concat());
+    Ran::of(with_interpreter(lab, interpreter, &[&args[..], &["--allow-unsigned"]].concat()).output().unwrap())
+}
+
+/// The program with that interpreter first on the path.
+fn with_interpreter(lab: &Lab, interpreter: &Path, args: &[&str]) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([interpreter.to_owned()].into_iter().chain(std::env::split_paths(&path)));
-    Ran::of(command.env("PATH", path.unwrap()).output().unwrap())
+    let mut command = lab.command(args);
+    command.env("PATH", path.unwrap());
+    command
 }
 
 fn example(name: &str) -> String {
@@ -114,6 +120,39 @@ fn the_guide_shows_the_example() {
     let guide = std::fs::read_to_string(repository().join("plugins/your-first-strategy-in-python.md")).unwrap();
     let code = guide.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(code.unwrap(), example("my_idea.py"));
+}
+
+/// A script runs in the worker that every script runs in; what is about libraries is skipped.
+#[test]
+fn a_script_passes_the_check() {
+    let Some(libraries) = libraries() else { return };
+    let lab = Lab::new();
+    let interpreter = interpreter_with_kit(&lab, &libraries);
+    let escapes = "\
+# /// coldstart
+# params = {}
+# ///
+import os
+
+def select(request, host):
+    os.kill(os.getppid(), 15)
+";
+    for (name, script, exit) in [("my_idea.py", example("my_idea.py"), 0), ("escapes.py", escapes.to_owned(), 3)] {
+        let file = lab.write(name, script);
+        let args = ["plugin", "check", file.to_str().unwrap(), "--json", "--timeout", "600"];
+        let mut command = with_interpreter(&lab, &interpreter, &args);
+        let report = Ran::of(command.output().unwrap()).exits(exit).json();
+        assert_eq!(report["confinement"], "full", "{report}");
+        let rows = report["cases"].as_array().unwrap();
+        let of = |case: &str| rows.iter().find(|row| row["case"] == case).unwrap().clone();
+        let valid = of("selection-valid");
+        match exit {
+            0 => assert_eq!(valid["result"], "success", "{valid}"),
+            _ => assert!(valid["detail"].as_str().unwrap().contains("Operation not permitted"), "{valid}"),
+        }
+        assert_eq!(of("elf-rules")["result"], "skipped");
+        assert_eq!(of("loads")["result"], "success");
+    }
 }
 
 #[test]

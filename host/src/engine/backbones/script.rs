@@ -238,6 +238,102 @@ mod tests {
         std::fs::remove_file(file).unwrap();
     }
 
+    /// The exported networks beside the tests from outside.
+    fn exported(name: &str) -> Vec<u8> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/weights/torchscript");
+        std::fs::read(folder.join(format!("{name}.pt"))).unwrap()
+    }
+
+    #[test]
+    fn what_is_loaded_is_the_module_without_what_libtorch_need_not_see() {
+        for name in ["traced", "scripted", "frozen"] {
+            let file = exported(name);
+            let new = harmless(&file).unwrap();
+            assert!(new.len() < file.len(), "{name}");
+            assert_eq!(harmless(&new).unwrap(), new, "{name}");
+            let images = Tensor::rand([2, 1, 8, 8], (Kind::Float, tch::Device::Cpu));
+            let answers = [&file, &new].map(|bytes| {
+                let mut module = CModule::load_data(&mut &bytes[..]).unwrap();
+                module.f_set_eval().unwrap();
+                module.forward_ts(std::slice::from_ref(&images)).unwrap()
+            });
+            assert_eq!(answers[0], answers[1], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_does_more_than_compute_is_named() {
+        for (name, sentence) in [
+            ("evil-reads", "calls `torch.from_file`, which is not on the list"),
+            ("evil-at-load", "calls `torch.from_file`, which is not on the list"),
+            ("evil-saves", "calls `torch.save`, which is not on the list"),
+            ("evil-prints", "`code/__torch__.py` has the text"),
+            ("evil-forks", "which is not on the list"),
+        ] {
+            let problem = harmless(&exported(name)).unwrap_err();
+            assert!(problem.contains(sentence), "{name}: {problem}");
+        }
+        // A part more, or another in its place.
+        let file = exported("traced");
+        let with = |name: &str, bytes: &'static [u8]| {
+            let mut parts = archive::read(&file).unwrap();
+            parts.retain(|part| part.name != name);
+            parts.push(archive::Part { name: name.to_owned(), bytes: bytes.into() });
+            harmless(&archive::write(&parts).unwrap())
+        };
+        for (name, bytes, sentence) in [
+            ("bytecode.pkl", &b"\x80\x02N."[..], "`bytecode.pkl` is not on the list"),
+            ("code/evil.so", b"", "`code/evil.so` is not on the list"),
+            ("data/../x", b"", "no plain path"),
+            ("inner.pt", b"PK", "`inner.pt` is not on the list"),
+            ("version", b"9999", "`version` is not on the list"),
+            ("byteorder", b"big", "`byteorder` is not on the list"),
+            ("code/__torch__.py", b"import os\n", "`import`"),
+            ("data.pkl", b"cos\nsystem\n.", "makes a `os.system`"),
+            ("data/0", b"", "does not have the bytes"),
+        ] {
+            let problem = with(name, bytes).expect_err(name);
+            assert!(problem.contains(sentence), "{name}: {problem}");
+        }
+        with("extra/labels.txt", b"anything \x1b").unwrap();
+    }
+
+    /// A short run for every day.
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        let mut rng = Rng::from_seed([5; 32]);
+        for name in ["traced", "evil-at-load"] {
+            let file = exported(name);
+            for part in archive::read(&file).unwrap().iter().filter(|part| part.name.ends_with(".py") || part.name.ends_with(".pkl")) {
+                for _ in 0..300 {
+                    let bytes = mutated(&part.bytes, &mut rng);
+                    _ = pickle::check(&bytes, &|_| Some(4));
+                    _ = source::check(&[("code/__torch__.py", &String::from_utf8_lossy(&bytes))]);
+                }
+            }
+            (0..1000).for_each(|_| _ = harmless(&mutated(&file, &mut rng)));
+        }
+    }
+
+    /// A few bytes changed, cut out or doubled.
+    fn mutated(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
+        let mut bytes = seed.to_vec();
+        for _ in 0..1 + rng.below(4) {
+            if bytes.is_empty() {
+                return bytes;
+            }
+            let at = rng.below(bytes.len() as u64) as usize;
+            let length = 1 + rng.below(8.min((bytes.len() - at) as u64)) as usize;
+            match rng.below(4) {
+                0 => bytes[at] ^= 1 << rng.below(8),
+                1 => bytes[at..at + length].fill(rng.below(256) as u8),
+                2 => _ = bytes.drain(at..at + length),
+                _ => bytes.extend_from_within(at..at + length),
+            }
+        }
+        bytes
+    }
+
     #[test]
     fn a_file_that_does_not_fit_is_refused() {
         let whole = written("whole", true);

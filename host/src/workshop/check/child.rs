@@ -78,8 +78,10 @@ pub fn run(order: &Order, case: &str, other: Option<PathBuf>, threads: u32) -> T
 fn start(task: &Task, threads: u32, socket: UnixStream) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(serde_json::to_string(task).expect("plain data"));
-    if level(&task.case) > Level::Static {
-        // Nothing of the user's environment but where the program's libraries are.
+    let is_script = task.order.file.extension().is_some_and(|extension| extension == "py");
+    if level(&task.case) > Level::Static && !is_script {
+        // Nothing of the user's environment but where the program's libraries are. The process that has a script's worker
+        // started runs none of its code, and has to find the interpreter.
         command.env_clear().current_dir("/");
         command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
     }
