@@ -2,7 +2,7 @@
 
 use coldstart_tests::{Lab, pretexts, results, run_args};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -208,6 +208,44 @@ fn a_probe_has_one_scale_unless_it_is_told() {
         |run: &str| results(&lab.path(run)).into_iter().filter(|(file, _)| file.ends_with("metrics.json"));
     assert!(of_measures("default").ne(of_measures("columns")), "the scale changes nothing");
     lab.run("refused", &with(&[&probe("rows")])).exits(2).says("scale").says("columns");
+}
+
+/// Networks as PyTorch exports them, from `weights/torchscript`.
+#[test]
+fn traced_scripted_and_frozen_networks_are_let_in() {
+    let lab = Lab::new();
+    for name in ["traced", "scripted", "frozen"] {
+        let model = format!("model={{ backbone = \"torchscript:{}\" }}", exported(name).display());
+        let settings = [&model, "training.learner=linear-probe"];
+        lab.run(name, &settings).exits(0).says("fitted a linear probe");
+    }
+}
+
+/// A network from a file is a program, and a stranger's: what it may call stands on a list.
+#[test]
+fn a_network_that_does_more_than_compute_is_refused_before_it_is_loaded() {
+    let lab = Lab::new();
+    let (victim, secret) = (lab.write("victim.txt", "o".repeat(64)), lab.write("secret.txt", "s".repeat(64)));
+    for (name, operator) in [
+        ("evil-reads", "calls `torch.from_file`"),
+        ("evil-at-load", "calls `torch.from_file`"),
+        ("evil-saves", "calls `torch.save`"),
+        ("evil-prints", "has the text"),
+        ("evil-forks", "is not on the list"),
+    ] {
+        let model = format!("model={{ backbone = \"torchscript:{}\" }}", exported(name).display());
+        let ran = lab.run("refused", &[&model, "training.learner=linear-probe"]);
+        ran.exits(2).says_one_problem().says(operator).says("torch.jit.trace");
+        assert!(!ran.stderr.contains("\u{1b}[2J"), "{name}: {}", ran.stderr);
+        assert!(!lab.path("refused").exists(), "{name}");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "o".repeat(64), "{name}");
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "s".repeat(64), "{name}");
+    }
+}
+
+/// A file that `weights/torchscript/make.py` has made.
+fn exported(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("weights/torchscript/{name}.pt"))
 }
 
 /// `weights/rows.pt` answers with the mean of each row of pixels. Made by

@@ -4,7 +4,9 @@
 
 use coldstart_plugin_api::training::{PRESETS, Setting, TrainSpec};
 use coldstart_plugin_api::wire;
-use coldstart_tests::{Lab, interpreter_with_kit, python, python_libraries, repository, results, run_with};
+use coldstart_tests::{
+    Lab, Ran, interpreter_with_kit, path_with, python, python_libraries, repository, results, run_with,
+};
 use std::path::Path;
 use std::process::Command;
 
@@ -70,6 +72,40 @@ fn the_guide_shows_the_example() {
     let guide = std::fs::read_to_string(repository().join("plugins/your-first-strategy-in-python.md")).unwrap();
     let code = guide.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(code.unwrap(), example("my_idea.py"));
+}
+
+/// A script runs in the worker that every script runs in; what is about libraries is skipped.
+#[test]
+fn a_script_passes_the_check() {
+    let Some(libraries) = python_libraries() else { return };
+    let lab = Lab::new();
+    let interpreter = interpreter_with_kit(&lab, &libraries);
+    let escapes = "\
+# /// coldstart
+# params = {}
+# ///
+import os
+
+def select(request, host):
+    os.kill(os.getppid(), 15)
+";
+    for (name, script, exit) in [("my_idea.py", example("my_idea.py"), 0), ("escapes.py", escapes.to_owned(), 3)] {
+        let file = lab.write(name, script);
+        let args = ["plugin", "check", file.to_str().unwrap(), "--json", "--timeout", "600"];
+        let mut command = lab.command(&args);
+        command.env("PATH", path_with(&interpreter));
+        let report = Ran::of(command.output().unwrap()).exits(exit).json();
+        assert_eq!(report["confinement"], "full", "{report}");
+        let rows = report["cases"].as_array().unwrap();
+        let of = |case: &str| rows.iter().find(|row| row["case"] == case).unwrap().clone();
+        let valid = of("selection-valid");
+        match exit {
+            0 => assert_eq!(valid["result"], "success", "{valid}"),
+            _ => assert!(valid["detail"].as_str().unwrap().contains("Operation not permitted"), "{valid}"),
+        }
+        assert_eq!(of("elf-rules")["result"], "skipped");
+        assert_eq!(of("loads")["result"], "success");
+    }
 }
 
 #[test]

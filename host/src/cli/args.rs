@@ -9,7 +9,7 @@ use std::path::PathBuf;
 mod author;
 mod choose;
 
-pub use author::{CheckSettings, PluginBuild, PluginCase, PluginCheck, PluginNew};
+pub use author::{CheckSettings, PluginBuild, PluginCheck, PluginNew, Sandbox};
 pub use choose::{Format, Ingest, OnDisagreement, Select};
 
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
@@ -475,9 +475,6 @@ pub enum Plugin {
     Build(PluginBuild),
     /// Hold a strategy against what hosts demand; from the level `load` on its code runs, in processes of their own
     Check(PluginCheck),
-    /// One case of a check, in a process of its own
-    #[command(hide = true)]
-    CheckCase(PluginCase),
 }
 
 /// Arguments of `plugin pack`.

@@ -17,6 +17,7 @@ mod typed;
 use crate::foreign;
 use crate::plugin::as_worker;
 use crate::programs;
+use crate::workshop::as_check;
 use args::{Args, Command};
 use clap::Parser;
 use console::Console;
@@ -29,7 +30,7 @@ pub fn main() -> ExitCode {
     programs::hide_inherited_descriptors();
     signals::survive_large_files();
     limits::raise_open_files();
-    if let Some(served) = as_worker(std::env::args_os()) {
+    if let Some(served) = as_worker(std::env::args_os()).or_else(|| as_check(std::env::args_os())) {
         return match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

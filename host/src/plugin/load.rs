@@ -57,7 +57,11 @@ struct Content {
 impl Content {
     /// Read a plugin, and hold it against a hash that it must have.
     fn read(file: &Path, locked: Option<&str>) -> Result<Content, PluginError> {
-        let bytes = read(file)?;
+        Content::of(file, read(file)?, locked)
+    }
+
+    /// The same of bytes that stand, or could stand, in that file.
+    fn of(file: &Path, bytes: Vec<u8>, locked: Option<&str>) -> Result<Content, PluginError> {
         let hold = |sha256: &str| match locked.filter(|locked| *locked != sha256) {
             None => Ok(()),
             Some(locked) => {
@@ -94,6 +98,11 @@ impl Verified {
     /// The same whoever made it: for tools that run it shut in, and nowhere else.
     pub fn read_unjudged(file: &Path) -> Result<Verified, PluginError> {
         Verified::of(file, Content::read(file, None)?, sealed_copy)
+    }
+
+    /// The same of bytes that stand, or could stand, in that file.
+    pub fn of_unjudged(file: &Path, bytes: &[u8]) -> Result<Verified, PluginError> {
+        Verified::of(file, Content::of(file, bytes.to_vec(), None)?, sealed_copy)
     }
 
     /// The same for a file whose content is known: a library of any other content is refused before it is looked at, and a
@@ -172,7 +181,7 @@ pub fn is_script(file: &Path) -> bool {
 }
 
 /// What a library or a script says of itself, and the text that says it.
-pub(super) fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
+pub fn read_manifest(file: &Path, bytes: &[u8]) -> Result<(Manifest, String), PluginError> {
     let name = file.display().to_string();
     if !is_script(file) {
         return Manifest::read(&name, bytes);

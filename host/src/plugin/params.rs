@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 /// The parameters with every default written out; errs with a sentence on each that does not fit.
 pub fn with_defaults(manifest: &Manifest, params: &Map<String, Value>) -> Result<Map<String, Value>, PluginError> {
     let wrong = |message: String| PluginError::new(PluginCode::Params, &manifest.name, message);
+    if let Some(keyword) = refers(&manifest.params) {
+        return Err(wrong(format!("the plugin's own schema has `{keyword}`: a schema here stands by itself")));
+    }
     let validator = jsonschema::validator_for(&manifest.params)
         .map_err(|error| wrong(format!("the plugin's own schema is invalid: {error}")))?;
     let given = Value::Object(params.clone());
@@ -25,6 +28,20 @@ pub fn with_defaults(manifest: &Manifest, params: &Map<String, Value>) -> Result
         }
     }
     Ok(params)
+}
+
+/// A keyword of a schema that refers to another one. Nothing is fetched here; and a few that refer to each other can take for
+/// ever.
+fn refers(schema: &Value) -> Option<&'static str> {
+    const REFERRING: [&str; 5] = ["$dynamicRef", "$id", "$recursiveRef", "$ref", "$schema"];
+    match schema {
+        Value::Object(map) => {
+            let own = REFERRING.into_iter().find(|keyword| map.get(*keyword).is_some_and(Value::is_string));
+            own.or_else(|| map.values().find_map(refers))
+        }
+        Value::Array(items) => items.iter().find_map(refers),
+        _ => None,
+    }
 }
 
 /// What a schema's validator found, without the words of JSON Schema.
@@ -133,6 +150,22 @@ mod tests {
             }
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_schema_refers_to_nothing() {
+        let doubled = |i: usize| json!({"allOf": [{"$ref": format!("#/$defs/{i}")}, {"$ref": format!("#/$defs/{i}")}]});
+        let defs: Map<String, Value> = (0..64).map(|i| (i.to_string(), doubled(i + 1))).collect();
+        for schema in [
+            json!({"$ref": "file:///etc/passwd"}),
+            json!({"properties": {"k": {"$ref": "http://localhost/schema.json"}}}),
+            json!({"allOf": [{"$dynamicRef": "#/$defs/a"}]}),
+            json!({"$schema": "file:///etc/passwd"}),
+            json!({"$ref": "#/$defs/0", "$defs": defs}),
+        ] {
+            let error = with_defaults(&Manifest { params: schema, ..manifest() }, &Map::new()).unwrap_err();
+            assert!(error.message.contains("stands by itself"), "{}", error.message);
+        }
     }
 
     #[test]

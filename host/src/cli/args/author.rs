@@ -59,12 +59,25 @@ pub struct PluginCheck {
     pub case: Option<String>,
     #[command(flatten)]
     pub settings: CheckSettings,
+    /// Run its code only where the system can shut it in completely (`required`), or wherever most of that is there (`best-effort`)
+    /// [default: required for packages and installed plugins that nobody you trust has signed, best-effort for all else]
+    #[arg(long, value_name = "HOW")]
+    pub sandbox: Option<Sandbox>,
     /// List the cases, and what each demands
     #[arg(long)]
     pub list: bool,
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What is asked of the system before a plugin's code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sandbox {
+    /// All of the sandbox, or the code does not run.
+    Required,
+    /// What the system has of it.
+    BestEffort,
 }
 
 /// How cases are tried.
@@ -82,23 +95,6 @@ pub struct CheckSettings {
     /// How long a case may take
     #[arg(long, value_name = "SECONDS", default_value_t = 45)]
     pub timeout: u64,
-}
-
-/// Arguments of `plugin check-case`.
-#[derive(Debug, clap::Args)]
-pub struct PluginCase {
-    /// The case
-    pub case: String,
-    /// The library
-    pub file: PathBuf,
-    /// The package that it was taken out of
-    #[arg(long)]
-    pub package: Option<PathBuf>,
-    /// Where the verdict goes
-    #[arg(long)]
-    pub verdict: PathBuf,
-    #[command(flatten)]
-    pub settings: CheckSettings,
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {

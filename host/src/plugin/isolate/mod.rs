@@ -13,7 +13,7 @@ mod worker;
 
 pub use frames::{Fault, understand};
 pub use process::Worker;
-pub use sandbox::only_read;
+pub use sandbox::{Confinement, confine, only_read};
 
 use std::ffi::OsString;
 use std::io;

@@ -3,7 +3,7 @@
 use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
 use super::subject::{BUDGET, Probe, Subject};
 use super::{Case, Level};
-use crate::plugin::{Answer, Instance, Library, Plugin, PluginCode, PluginError};
+use crate::plugin::{Answer, PluginCode, PluginError};
 use coldstart_plugin_api::testing::TestHost;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -87,14 +87,15 @@ fn selection_valid(subject: &Subject) -> Tried {
     for host in subject.hosts()? {
         probe.ask_new(&host, BUDGET)?;
     }
-    Ok(format!("as {}, with {}", probe.library.verified().manifest.roles.join(" and "), probe.params))
+    Ok(format!("as {}, with {}", probe.manifest.roles.join(" and "), probe.params))
 }
 
 fn wrong_name(subject: &Subject, names: &[&str]) -> Tried {
+    // A script is one strategy, which nobody asks for by a name.
+    subject.library()?;
     let probe = subject.probe()?;
     for name in names {
-        let plugin = Plugin::InProcess(Box::new(probe.library.clone()));
-        match plugin.create(name, &probe.params, TestHost::plausible(5, 2, 0).as_host(), None) {
+        match probe.plugin.create(name, &probe.params, TestHost::plausible(5, 2, 0).as_host(), None) {
             Ok(_) => return Err(failed(format!("it made an instance of `{}`", name.escape_default()))),
             Err(error) if error.code == PluginCode::Panicked => return Err(error.into()),
             Err(_) => {}
@@ -106,7 +107,7 @@ fn wrong_name(subject: &Subject, names: &[&str]) -> Tried {
 fn bad_params(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
     let good = subject.params()?;
-    let schema = &probe.library.verified().manifest.params;
+    let schema = &probe.manifest.params;
     let mut bad: Vec<String> = ["", "{", "[]", "null", "7"].map(str::to_owned).into();
     let with = |name: &str, value: Value| {
         let mut params = good.clone();
@@ -119,7 +120,7 @@ fn bad_params(subject: &Subject) -> Tried {
     }
     bad.extend(without_required(schema, &good));
     for params in &bad {
-        refuse(&probe.library, params)?;
+        refuse(&probe, params)?;
     }
     Ok(format!("{} refused", bad.len()))
 }
@@ -147,8 +148,8 @@ fn without_required(schema: &Value, good: &Map<String, Value>) -> Vec<String> {
     required.map(without).collect()
 }
 
-fn refuse(library: &Library, params: &str) -> Result<(), Verdict> {
-    match Instance::create(library, params, TestHost::plausible(5, 2, 0).as_host()) {
+fn refuse(probe: &Probe, params: &str) -> Result<(), Verdict> {
+    match probe.create_with(params, &TestHost::plausible(5, 2, 0)) {
         Ok(_) => Err(failed(format!("it accepts the params {params}"))),
         Err(error) if error.code == PluginCode::Params => Ok(()),
         Err(error) => Err(failed(format!("the params {params} should be P013, not {error}"))),

@@ -2,8 +2,8 @@
 
 use super::child::{self, CHOSEN};
 use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
-use super::subject::{BUDGET, Subject, seed_bytes};
-use super::{Case, Level};
+use super::subject::{BUDGET, Probe, Subject, seed_bytes};
+use super::{Case, Level, Order};
 use crate::plugin::{Answer, Limits, Plugin, Verified};
 use coldstart_plugin_api::{Rng, Selection};
 
@@ -14,14 +14,14 @@ pub const CASES: [Case; 5] = [
         about: "The same request, answers of the host and seed give the same selection: by one instance after another, and in \
                 another process, where hash maps iterate in another order.",
         gate: false,
-        run: same_seed,
+        run: chosen_twice,
     },
     Case {
         name: "threads-do-not-matter",
         level: Level::Conform,
         about: "Told that it may keep one thread busy or eight, it chooses the same.",
         gate: false,
-        run: threads,
+        run: chosen,
     },
     Case {
         name: "seed-matters",
@@ -42,61 +42,70 @@ pub const CASES: [Case; 5] = [
     Case {
         name: "apart-is-the-same",
         level: Level::Conform,
-        about: "In a process of its own, where it can read no file and reach no network, it chooses the same as inside the \
-                program, byte for byte.",
+        about: "In a worker, as it runs when it is not trusted, it chooses the same as when it is loaded into the process that \
+                asks, byte for byte.",
         gate: false,
-        run: apart,
+        run: chosen,
     },
 ];
 
+/// What goes on where a case has told what the plugin chooses: it is held against what other processes tell.
+pub type Comparison = fn(&Order, &str) -> Tried;
+
+/// The cases that are decided by what several processes tell.
+pub const COMPARED: [(&str, Comparison); 3] =
+    [("same-seed-same-answer", same_seed), ("threads-do-not-matter", threads), ("apart-is-the-same", apart)];
+
 /// What it chooses, as ids and the bits of the scores, so that a child process can tell it.
-pub fn chosen(subject: &Subject, threads: u32) -> Tried {
+pub fn chosen(subject: &Subject) -> Tried {
+    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|threads| threads.parse().ok()).unwrap_or(1);
     let probe = subject.probe()?;
-    let tell = |Answer { selection, report }: Answer| {
-        let scores: Vec<u32> = selection.scores.iter().map(|score| score.to_bits()).collect();
-        format!("{:?} {scores:?} {report:?}", selection.ids)
-    };
     let mut told = Vec::new();
     for host in subject.hosts_with(|host| host.threads(threads))? {
-        told.push(tell(probe.ask_new(&host, BUDGET)?));
+        told.push(words(&probe.ask_new(&host, BUDGET)?));
     }
     Ok(told.join("; "))
 }
 
-fn apart(subject: &Subject) -> Tried {
-    let probe = subject.probe()?;
-    let file = Verified::read_unjudged(&subject.order.file)?;
-    let limits = Limits { timeout: subject.order.timeout, ..Limits::default() };
-    let plugin = Plugin::load(&file, Some(&limits))?;
-    for host in subject.hosts()? {
-        let inside = probe.ask_new(&host, BUDGET)?;
-        let mut instance = plugin.create(&file.manifest.name, &probe.params, host.as_host(), None)?;
-        let outside = probe.ask(&mut instance, &host, BUDGET)?;
-        let bits = |chosen: &Answer| chosen.selection.scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
-        let same = inside.selection.ids == outside.selection.ids
-            && bits(&inside) == bits(&outside)
-            && inside.report == outside.report;
-        demand(same, || "apart from the program it chooses differently".to_owned())?;
-    }
-    Ok(String::new())
+fn words(Answer { selection, report }: &Answer) -> String {
+    let scores: Vec<u32> = selection.scores.iter().map(|score| score.to_bits()).collect();
+    format!("{:?} {scores:?} {report:?}", selection.ids)
+}
+
+fn chosen_twice(subject: &Subject) -> Tried {
+    let first = chosen(subject)?;
+    demand(chosen(subject)? == first, || "a second instance chooses differently".to_owned())?;
+    Ok(first)
 }
 
 /// What it chooses in a process of its own with this many threads.
-fn chosen_elsewhere(subject: &Subject, threads: u32) -> Tried {
-    let verdict = child::run(&subject.order, CHOSEN, &[("RAYON_NUM_THREADS", threads.to_string())]);
+fn chosen_elsewhere(order: &Order, threads: u32) -> Tried {
+    let verdict = child::run(order, CHOSEN, None, threads).verdict;
     if verdict.result == Outcome::Success { Ok(verdict.detail) } else { Err(verdict) }
 }
 
-fn same_seed(subject: &Subject) -> Tried {
-    let first = chosen(subject, 1)?;
-    demand(chosen(subject, 1)? == first, || "a second instance chooses differently".to_owned())?;
-    demand(chosen_elsewhere(subject, 1)? == first, || "another process chooses differently".to_owned())?;
+fn same_seed(order: &Order, first: &str) -> Tried {
+    demand(chosen_elsewhere(order, 1)? == first, || "another process chooses differently".to_owned())?;
     Ok(String::new())
 }
 
-fn threads(subject: &Subject) -> Tried {
-    let one = chosen_elsewhere(subject, 1)?;
-    demand(chosen_elsewhere(subject, 8)? == one, || "with eight threads it chooses differently".to_owned())?;
+fn threads(order: &Order, one: &str) -> Tried {
+    demand(chosen_elsewhere(order, 8)? == one, || "with eight threads it chooses differently".to_owned())?;
+    Ok(String::new())
+}
+
+/// The plugin runs in a worker; this process only asks it.
+fn apart(order: &Order, inside: &str) -> Tried {
+    let subject = Subject::open(order.clone(), None)?;
+    let plugin = Verified::read_unjudged(&order.file)?;
+    let limits = Limits { timeout: order.timeout, strict: order.strict, ..Limits::default() };
+    let params = serde_json::Value::Object(subject.params()?).to_string();
+    let probe = Probe { plugin: Plugin::load(&plugin, Some(&limits))?, manifest: plugin.manifest.clone(), params };
+    let mut outside = Vec::new();
+    for host in subject.hosts()? {
+        outside.push(words(&probe.ask_new(&host, BUDGET)?));
+    }
+    demand(outside.join("; ") == inside, || "apart from the program it chooses differently".to_owned())?;
     Ok(String::new())
 }
 

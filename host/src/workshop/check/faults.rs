@@ -96,7 +96,7 @@ fn nan_from_model(subject: &Subject) -> Tried {
 
 fn optional_absent(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
-    let needs = &probe.library.verified().manifest.needs;
+    let needs = &probe.manifest.needs;
     let offered = ops::ALL.into_iter().filter(|op| EVERYWHERE.contains(op) || needs.iter().any(|need| need == op.0));
     let offered: Vec<Op> = offered.collect();
     for host in subject.hosts_with(|host| host.offering(&offered))? {
@@ -119,7 +119,7 @@ fn failing_operation(subject: &Subject) -> Tried {
     let probe = subject.probe()?;
     let asked = asked_for(subject, &probe)?;
     for op in ops::ALL.into_iter().filter(|op| asked.contains(op.0)) {
-        let needed = probe.library.verified().manifest.needs.iter().any(|need| need == op.0);
+        let needed = probe.manifest.needs.iter().any(|need| need == op.0);
         for host in subject.hosts_with(|host| host.failing(op, Error::new(Code::HOST, CAUSE)))? {
             let answer = probe.ask_new(&host, BUDGET);
             let met = host.calls().iter().any(|call| call == op.0);

@@ -68,7 +68,7 @@ fn at_random(
 /// A random pool in one of the plugin's roles, and a budget.
 fn random_host(probe: &Probe, seed: u64) -> Result<(TestHost, usize), Verdict> {
     let mut rng = Rng::for_stream(seed_bytes(seed), "request");
-    let roles = &probe.library.verified().manifest.roles;
+    let roles = &probe.manifest.roles;
     let role = &roles[rng.below(roles.len() as u64) as usize];
     let n = 1 + rng.below(200);
     let mut ids = Vec::new();

@@ -1,11 +1,11 @@
 //! Loading it, and what a host finds afterwards.
 
-use super::outcome::{Tried, Verdict, demand, failed, skipped, warning};
-use super::subject::{BUDGET, Subject, load};
+use super::outcome::{Tried, Verdict, demand, failed, warning};
+use super::subject::{BUDGET, Probe, Subject};
 use super::{Case, Level};
-use crate::plugin::{Manifest, SearchPath};
+use crate::plugin::{Library, Manifest, SearchPath, Verified};
 use coldstart_plugin_api::API_VERSION;
-use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,7 @@ pub const CASES: [Case; 7] = [
         about: "What the loaded code says of itself equals, byte for byte, the manifest in the file, which is all that a user \
                 sees before anything runs.",
         gate: true,
-        // A load that succeeds has compared the two.
-        run: |subject| Ok(load(&subject.order.file)?.verified().manifest.full_name()),
+        run: descriptor_agrees,
     },
     Case {
         name: "loads-fast",
@@ -68,61 +67,62 @@ pub const CASES: [Case; 7] = [
     },
 ];
 
+/// The cases that load two plugins.
+pub const BESIDE_ANOTHER: [&str; 2] = ["loads-before-another", "loads-after-another"];
+
 fn loads(subject: &Subject) -> Tried {
-    let library = load(&subject.order.file)?;
-    Ok(format!("contract {}, this host's is {API_VERSION}", library.verified().manifest.api))
+    let probe = subject.load()?;
+    drop(probe);
+    Ok(format!("contract {}, this host's is {API_VERSION}", subject.manifest()?.api))
+}
+
+/// A load that succeeds has compared the two.
+fn descriptor_agrees(subject: &Subject) -> Tried {
+    subject.load()?;
+    Ok(subject.manifest()?.full_name())
 }
 
 fn loads_fast(subject: &Subject) -> Tried {
-    let start = Instant::now();
-    load(&subject.order.file)?;
-    let took = start.elapsed();
+    let sealed = subject.library()?.sealed().try_clone()?;
+    let took = time_to_load(sealed)?;
     let told = format!("{:.1} ms", 1e3 * took.as_secs_f64());
     if took > FAST { Err(warning(told)) } else { Ok(told) }
 }
 
+fn time_to_load(sealed: OwnedFd) -> Result<Duration, Verdict> {
+    let start = Instant::now();
+    Library::load(&Verified::from_sealed(sealed)?)?;
+    Ok(start.elapsed())
+}
+
 fn with_another(subject: &Subject, before: bool) -> Tried {
-    let other = another(subject)?;
-    let (first, second) = if before { (&subject.order.file, &other) } else { (&other, &subject.order.file) };
-    let loaded = [load(first)?, load(second)?];
-    for library in &loaded {
-        let said =
-            Manifest::read(&library.verified().file.display().to_string(), &std::fs::read(&library.verified().file)?)?
-                .0;
-        demand(said == library.verified().manifest, || {
-            format!("`{}` is no longer itself", library.verified().manifest.name)
-        })?;
+    let (own, other) = (subject.library()?, subject.other()?);
+    let other_name = other.manifest.name.clone();
+    let both = if before { [&own, &other] } else { [&other, &own] };
+    for library in both {
+        let loaded = Library::load(library)?;
+        let said = Verified::from_sealed(loaded.verified().sealed().try_clone()?)?.manifest;
+        demand(said == library.manifest, || format!("`{}` is no longer itself", library.manifest.name))?;
     }
     let probe = subject.probe()?;
     for host in subject.hosts()? {
         probe.ask_new(&host, BUDGET)?;
     }
-    Ok(format!(
-        "with `{}` {}",
-        loaded[usize::from(before)].verified().manifest.name,
-        if before { "after it" } else { "before it" }
-    ))
+    Ok(format!("with `{other_name}` {}", if before { "after it" } else { "before it" }))
 }
 
 /// Another plugin from the search path.
-fn another(subject: &Subject) -> Result<PathBuf, Verdict> {
-    let own = subject.manifest()?;
+pub fn another(own: &Manifest) -> Option<PathBuf> {
     let other = SearchPath::new(&[]).candidates().into_iter().find(|candidate| {
         let usable = |manifest: &Manifest| manifest.name != own.name && manifest.check("").is_ok();
         candidate.manifest.as_ref().is_ok_and(usable)
     });
-    other.map(|candidate| candidate.found.file).ok_or_else(|| skipped("there is no other plugin on the search path"))
+    other.map(|candidate| candidate.found.file)
 }
 
 fn loads_twice(subject: &Subject) -> Tried {
-    let folder = tempfile::tempdir()?;
-    let copy = folder.path().join("copy.so");
-    // A byte after the end of the file changes its hash and nothing else: the copy is another library to a host.
-    std::fs::write(&copy, [&subject.bytes[..], &[0]].concat())?;
     let probe = subject.probe()?;
-    let mut twin = subject.probe()?;
-    twin.library = load(&copy)?;
-    demand(probe.library.verified().sha256 != twin.library.verified().sha256, || "the copy was not loaded".to_owned())?;
+    let twin = Probe::of(Library::load(&subject.twin()?)?, probe.params.clone());
     for host in subject.hosts()? {
         let (one, other) = (probe.ask_new(&host, BUDGET)?, twin.ask_new(&host, BUDGET)?);
         demand(one == other, || "the two copies choose differently".to_owned())?;
@@ -133,10 +133,12 @@ fn loads_twice(subject: &Subject) -> Tried {
 }
 
 fn loads_quietly(subject: &Subject) -> Tried {
-    let before = (count_threads()?, open_files()?, caught_signals()?);
-    load(&subject.order.file)?;
-    let after = (count_threads()?, open_files()?, caught_signals()?);
-    demand(after.0 == before.0, || format!("it started {} threads", after.0.saturating_sub(before.0)))?;
+    let library = subject.library()?;
+    let told = |name: &str| subject.status(name);
+    let before = (told("Threads")?, subject.open_files()?, told("SigCgt")?);
+    Library::load(&library)?;
+    let after = (told("Threads")?, subject.open_files()?, told("SigCgt")?);
+    demand(after.0 == before.0, || format!("there are {} threads, where there was {}", after.0, before.0))?;
     demand(after.2 == before.2, || "it set a signal handler".to_owned())?;
     // The host's own sealed copy stays open.
     let left: Vec<&String> = after.1.difference(&before.1).filter(|file| !file.contains("memfd:coldstart")).collect();
@@ -144,19 +146,4 @@ fn loads_quietly(subject: &Subject) -> Tried {
         Some(file) => Err(failed(format!("it left {file} open"))),
         None => Ok(String::new()),
     }
-}
-
-fn count_threads() -> std::io::Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/task")?.count())
-}
-
-fn open_files() -> std::io::Result<BTreeSet<String>> {
-    let links = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    // The folder that is being read is among them.
-    Ok(links.map(|link| link.display().to_string()).filter(|link| !link.ends_with("/fd")).collect())
-}
-
-fn caught_signals() -> std::io::Result<String> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    Ok(status.lines().find(|line| line.starts_with("SigCgt")).unwrap_or_default().to_owned())
 }

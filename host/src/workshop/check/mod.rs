@@ -1,4 +1,4 @@
-//! Checking a plugin: a table of cases, each in a fresh process.
+//! Checking a plugin: a table of cases, each in a fresh process that has shut itself in as a worker does.
 //!
 //! The cases are those of a host's demands, in four levels: what the file says (`static`), loading it (`load`), calling
 //! it with a pretended host (`conform`), and calling it at random (`fuzz`). A level includes those before it. What a case
@@ -17,13 +17,14 @@ mod states;
 mod statics;
 mod subject;
 
-pub use child::in_child;
+pub use child::as_check;
 pub use outcome::Outcome;
 pub use report::{Report, Row, check};
 
 use crate::nearest::nearest;
 use crate::workshop::WorkshopError;
 use outcome::Tried;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use subject::Subject;
 
 /// How far a check goes; each level includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Level {
     /// Read the file; none of its code runs.
     Static,
@@ -108,9 +109,9 @@ fn named(name: &str) -> Result<&'static Case, WorkshopError> {
 }
 
 /// What is to be checked, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Order {
-    /// The library.
+    /// The library or script; an absolute path.
     pub file: PathBuf,
     /// The package that it was taken out of.
     pub package: Option<PathBuf>,
@@ -126,6 +127,8 @@ pub struct Order {
     pub count: u64,
     /// How long a case may take.
     pub timeout: Duration,
+    /// Run none of its code where the system cannot shut it in completely.
+    pub strict: bool,
 }
 
 #[cfg(test)]

@@ -99,16 +99,15 @@ fn million_ids(subject: &Subject) -> Tried {
     for host in subject.hosts_of((0..1_000_000).collect(), N_CLASSES, |host| host)? {
         probe.ask_new(&host, 1000)?;
     }
-    let gib = peak_memory()?;
+    let gib = peak_memory(subject)?;
     let told = format!("{:.1} s, {gib:.1} GiB at most", start.elapsed().as_secs_f64());
     if gib > MUCH_MEMORY { Err(warning(told)) } else { Ok(told) }
 }
 
 /// The most memory that this process has had, in GiB.
-fn peak_memory() -> Result<f64, Verdict> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    let kib: u32 = kib.ok_or_else(|| skipped("the kernel does not say how much memory a process has had"))?;
+fn peak_memory(subject: &Subject) -> Result<f64, Verdict> {
+    let said = subject.status("VmHWM")?;
+    let kib: Option<u32> = said.strip_suffix("kB").and_then(|kib| kib.trim().parse().ok());
+    let kib = kib.ok_or_else(|| skipped("the kernel does not say how much memory a process has had"))?;
     Ok(f64::from(kib) / f64::from(1 << 20))
 }

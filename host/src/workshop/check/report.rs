@@ -1,8 +1,9 @@
 //! A whole check: the cases in order, and what came of them.
 
+use super::child::{self, SHUT_IN, Told};
 use super::outcome::{Outcome, Verdict, skipped};
 use super::subject::Subject;
-use super::{Case, Level, Order, cases, child, named};
+use super::{Case, Level, Order, cases, determinism, load, named};
 use crate::plugin::Manifest;
 use crate::workshop::WorkshopError;
 use serde::Serialize;
@@ -21,6 +22,10 @@ pub struct Report {
     pub sha256: String,
     /// What it says of itself, if that can be read.
     pub manifest: Option<Manifest>,
+    /// How well it was shut in while its code ran: `full`, `partial` or `no-landlock`; empty if none of it ran.
+    pub confinement: String,
+    /// Why none of its code was run, if it could not be shut in as it should.
+    pub refused: Option<String>,
     /// The seed of pretended hosts and random requests.
     pub seed: u64,
     /// The worst of all results.
@@ -54,19 +59,27 @@ pub fn check(order: &Order, said: &(dyn Fn(&Row) + Sync)) -> Result<Report, Work
         Some(name) => vec![named(name)?],
         None => cases().filter(|case| case.level <= order.level).collect(),
     };
-    let subject = Subject::read(order.clone()).map_err(|error| WorkshopError::file(&order.file, &error))?;
+    let subject = Subject::open(order.clone(), None).map_err(|error| WorkshopError::file(&order.file, &error))?;
     let mut rows = Vec::new();
+    let (mut confinement, mut weak) = (String::new(), None);
     for level in Level::ALL {
+        // Nothing of it is run before it is known how well it is shut in.
+        if level == Level::Load && wanted.iter().any(|case| case.level >= level) && closed_gate(&rows).is_none() {
+            let Told { verdict, confinement: known } = child::run(order, SHUT_IN, None, 1);
+            weak = (verdict.result != Outcome::Success).then_some(verdict);
+            confinement = known;
+        }
         let of_level: Vec<&'static Case> = wanted.iter().copied().filter(|case| case.level == level).collect();
         // What stands in the way is found first: the rest of its level, and every later one, would only repeat it.
         for gate in [true, false] {
             let closed = closed_gate(&rows);
             let cases: Vec<&'static Case> = of_level.iter().copied().filter(|case| case.gate == gate).collect();
-            rows.extend(side_by_side(&cases, |case| match &closed {
-                Some(closed) if level > Level::Static => {
+            rows.extend(side_by_side(&cases, |case| match (&closed, &weak) {
+                (Some(closed), _) if level > Level::Static => {
                     row(case, said, || skipped(format!("not tried, because `{closed}` does not hold")))
                 }
-                _ => row(case, said, || child::run(order, case.name, &[])),
+                (None, Some(weak)) => row(case, said, || weak.clone()),
+                _ => row(case, said, || tried(order, case, &subject)),
             }));
         }
     }
@@ -76,10 +89,24 @@ pub fn check(order: &Order, said: &(dyn Fn(&Row) + Sync)) -> Result<Report, Work
         file: order.file.clone(),
         sha256: format!("sha256:{digest}"),
         manifest: subject.manifest().ok(),
+        refused: weak.map(|weak| weak.detail),
+        confinement,
         seed: order.seed,
         result: rows.iter().map(|row| row.result).max().unwrap_or(Outcome::Success),
         cases: rows,
     })
+}
+
+/// What came of a case: in one process, or held against what others tell.
+fn tried(order: &Order, case: &Case, subject: &Subject) -> Verdict {
+    let beside = load::BESIDE_ANOTHER.contains(&case.name);
+    let other = beside.then(|| load::another(&subject.manifest().ok()?)).flatten();
+    let verdict = child::run(order, case.name, other, 1).verdict;
+    let compared = determinism::COMPARED.iter().find(|(name, _)| *name == case.name);
+    match compared {
+        Some((_, compare)) if verdict.result == Outcome::Success => compare(order, &verdict.detail).into(),
+        _ => verdict,
+    }
 }
 
 /// A case without which nothing later can be tried, and that does not hold.

@@ -146,20 +146,28 @@ fn manifest_valid(subject: &Subject) -> Tried {
     Err(warning(format!("it does not say: {}", empty.join(", "))))
 }
 
+/// What the library is, measured from its file; skips the case for a script.
+fn facts(subject: &Subject) -> Result<Facts, Verdict> {
+    if subject.is_script() {
+        return Err(skipped("a script, which is no library"));
+    }
+    Ok(Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?)
+}
+
 fn elf_rules(subject: &Subject) -> Tried {
-    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let facts = facts(subject)?;
     demand(facts.banned_properties.is_empty(), || format!("it {}", facts.banned_properties.join(", and ")))?;
     Ok(String::new())
 }
 
 fn libraries_allowed(subject: &Subject) -> Tried {
-    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let facts = facts(subject)?;
     demand(facts.banned_libraries.is_empty(), || format!("it {}", facts.banned_libraries.join(", and ")))?;
     Ok(facts.libraries.join(", "))
 }
 
 fn exports_entry_only(subject: &Subject) -> Tried {
-    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let facts = facts(subject)?;
     let others: Vec<&str> = facts.needless_exports(&ENTRIES).collect();
     demand(others.is_empty(), || {
         format!("it exports {} symbols more: {}", others.len(), others[..others.len().min(5)].join(", "))
@@ -168,7 +176,7 @@ fn exports_entry_only(subject: &Subject) -> Tried {
 }
 
 fn glibc_floor(subject: &Subject) -> Tried {
-    let facts = Facts::read(&subject.name(), &subject.bytes, &ENTRIES)?;
+    let facts = facts(subject)?;
     let floor = facts.glibc.clone().unwrap_or_else(|| "any".to_owned());
     if facts.needs_newer_glibc_than(FLOOR) {
         return Err(warning(format!("runs on glibc {floor} and newer; for {FLOOR} build it with cargo-zigbuild")));

@@ -3,14 +3,20 @@
 use super::Order;
 use super::outcome::{Verdict, skipped};
 use crate::plugin::{
-    Answer, Instance, Library, Manifest, PluginCode, PluginError, Verified, check_selection, check_sizing,
-    with_defaults,
+    Answer, Confinement, Instance, Library, Limits, Manifest, Plugin, PluginCode, PluginError, Verified,
+    check_selection, check_sizing, read_manifest, with_defaults,
 };
 use coldstart_plugin_api::ops::SizeArgs;
 use coldstart_plugin_api::testing::TestHost;
 use coldstart_plugin_api::{Role, wire};
+use rustix::fs::{Dir, Mode, OFlags};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Images in an ordinary pretended pool, and classes.
 const N_IMAGES: u64 = 120;
@@ -20,16 +26,41 @@ pub const BUDGET: usize = 7;
 /// The largest initial set that a sizer may ask for.
 const LARGEST_INITIAL_SET: u64 = 60;
 
-/// The plugin under test.
+/// The plugin under test, with all that a case may need: once the process is shut in, nothing is opened any more.
 pub struct Subject {
     pub order: Order,
     pub bytes: Vec<u8>,
+    plugin: Result<Verified, PluginError>,
+    twin: Result<Verified, PluginError>,
+    other: Option<Result<Verified, PluginError>>,
+    process: Process,
+}
+
+/// What the kernel says of this process.
+struct Process {
+    status: File,
+    files: Mutex<Dir>,
+}
+
+impl Process {
+    fn open() -> io::Result<Process> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let files = Dir::new(rustix::fs::open("/proc/self/fd", flags, Mode::empty())?)?;
+        Ok(Process { status: File::open("/proc/self/status")?, files: Mutex::new(files) })
+    }
 }
 
 impl Subject {
-    /// Read the file; errs if it cannot be read.
-    pub fn read(order: Order) -> std::io::Result<Subject> {
-        Ok(Subject { bytes: std::fs::read(&order.file)?, order })
+    /// Read the file, and another plugin that it may be loaded beside; errs if it cannot be read.
+    ///
+    /// A plugin that breaks a rule is opened all the same: the cases say what is wrong.
+    pub fn open(order: Order, other: Option<&Path>) -> io::Result<Subject> {
+        let bytes = std::fs::read(&order.file)?;
+        let plugin = Verified::read_unjudged(&order.file);
+        // A byte after the end of the file changes its hash and nothing else: the copy is another library to a host.
+        let twin = Verified::of_unjudged(&order.file, &[&bytes[..], &[0]].concat());
+        let other = other.map(Verified::read_unjudged);
+        Ok(Subject { order, bytes, plugin, twin, other, process: Process::open()? })
     }
 
     /// The file's name, for messages.
@@ -37,9 +68,22 @@ impl Subject {
         self.order.file.display().to_string()
     }
 
+    /// Whether it is a script, which is never loaded into this process.
+    pub fn is_script(&self) -> bool {
+        self.plugin.as_ref().is_ok_and(Verified::is_script)
+    }
+
+    /// How well the workers are shut in that scripts run in; a worker is started to learn it.
+    pub fn confinement_of_script(&self) -> Result<Confinement, String> {
+        let plugin = self.load().map_err(|error| error.to_string())?;
+        let known = [Confinement::Full, Confinement::Partial, Confinement::NoFiles];
+        let found = known.into_iter().find(|known| known.name() == plugin.confinement());
+        found.ok_or_else(|| format!("its worker is shut in as `{}`", plugin.confinement()))
+    }
+
     /// What the file says of itself.
     pub fn manifest(&self) -> Result<Manifest, PluginError> {
-        Ok(Manifest::read(&self.name(), &self.bytes)?.0)
+        Ok(read_manifest(&self.order.file, &self.bytes)?.0)
     }
 
     /// Parameters with every default; skips the case when one has neither default nor value.
@@ -55,10 +99,58 @@ impl Subject {
         Ok(with_defaults(&manifest, &self.order.params)?)
     }
 
+    /// Load it: a library into this process, a script into a worker.
+    pub fn load(&self) -> Result<Plugin, PluginError> {
+        let plugin = self.plugin.clone()?;
+        let limits = Limits { timeout: self.order.timeout, strict: self.order.strict, ..Limits::default() };
+        Plugin::load(&plugin, plugin.is_script().then_some(&limits))
+    }
+
     /// Load it, ready to be asked with its parameters.
     pub fn probe(&self) -> Result<Probe, Verdict> {
         let params = Value::Object(self.params()?).to_string();
-        Ok(Probe { library: load(&self.order.file)?, params })
+        Ok(Probe { plugin: self.load()?, manifest: self.plugin.clone()?.manifest, params })
+    }
+
+    /// The library, checked but not loaded; skips the case for a script.
+    pub fn library(&self) -> Result<Verified, Verdict> {
+        let plugin = self.plugin.clone()?;
+        if plugin.is_script() { Err(skipped("a script, which is no library")) } else { Ok(plugin) }
+    }
+
+    /// A copy of the library whose hash is another.
+    pub fn twin(&self) -> Result<Verified, Verdict> {
+        self.library()?;
+        Ok(self.twin.clone()?)
+    }
+
+    /// Another library.
+    pub fn other(&self) -> Result<Verified, Verdict> {
+        self.library()?;
+        let other = self.other.clone().ok_or_else(|| skipped("there is no other plugin on the search path"))?;
+        Ok(other?)
+    }
+
+    /// What the kernel says of this process under a name, such as `Threads`.
+    pub fn status(&self, name: &str) -> io::Result<String> {
+        let mut bytes = vec![0; 1 << 14];
+        let length = self.process.status.read_at(&mut bytes, 0)?;
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        let said = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
+        said.map(str::to_owned).ok_or_else(|| io::Error::other(format!("the kernel says nothing of {name}")))
+    }
+
+    /// Where the descriptors of this process lead to.
+    pub fn open_files(&self) -> io::Result<BTreeSet<String>> {
+        let mut files = self.process.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.rewind();
+        let mut names = Vec::new();
+        while let Some(entry) = files.read() {
+            names.push(entry?.file_name().to_owned());
+        }
+        let folder = files.fd()?;
+        let links = names.iter().filter_map(|name| rustix::fs::readlinkat(folder, name.as_c_str(), Vec::new()).ok());
+        Ok(links.map(|link| link.to_string_lossy().into_owned()).collect())
     }
 
     /// For each of its roles an ordinary host: in round 0 without labels, or in round 1 with some.
@@ -101,11 +193,6 @@ impl Subject {
     }
 }
 
-/// Load a library into this process, whoever made it.
-pub fn load(file: &Path) -> Result<Library, PluginError> {
-    Library::load(&Verified::read_unjudged(file)?)
-}
-
 /// A seed of the contract's length.
 pub fn seed_bytes(seed: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -115,19 +202,31 @@ pub fn seed_bytes(seed: u64) -> [u8; 32] {
 
 /// The loaded plugin, with its parameters.
 pub struct Probe {
-    pub library: Library,
+    pub plugin: Plugin,
+    pub manifest: Manifest,
     pub params: String,
 }
 
 impl Probe {
+    /// A library in this process.
+    pub fn of(library: Library, params: String) -> Probe {
+        let manifest = library.verified().manifest.clone();
+        Probe { plugin: Plugin::InProcess(Box::new(library)), manifest, params }
+    }
+
     /// A new instance.
     pub fn create(&self, host: &TestHost) -> Result<Instance, PluginError> {
-        Instance::create(&self.library, &self.params, host.as_host())
+        self.create_with(&self.params, host)
+    }
+
+    /// A new instance with other parameters.
+    pub fn create_with(&self, params: &str, host: &TestHost) -> Result<Instance, PluginError> {
+        self.plugin.create(&self.manifest.name, params, host.as_host(), None)
     }
 
     /// Ask an instance, and hold its answer against the contract.
     pub fn ask(&self, instance: &mut Instance, host: &TestHost, budget: usize) -> Result<Answer, PluginError> {
-        let Manifest { name, roles, .. } = &self.library.verified().manifest;
+        let Manifest { name, roles, .. } = &self.manifest;
         let sizes = roles.iter().any(|role| role == Role::Sizer.name());
         let mut request = host.border_request(budget);
         request.budget = budget as u64;

@@ -1,8 +1,8 @@
 //! The cases as such, and what holds of every strategy of this repository for any pool, through its loaded library.
 
-use super::subject::{Probe, load, seed_bytes};
+use super::subject::{Probe, seed_bytes};
 use super::*;
-use crate::plugin::PluginError;
+use crate::plugin::{Library, PluginError, Verified};
 use coldstart_plugin_api::testing::TestHost;
 use coldstart_plugin_api::{Role, Selection};
 use proptest::prelude::*;
@@ -38,7 +38,8 @@ fn shipped() -> Option<BTreeMap<String, Probe>> {
             eprintln!("skipped: {} is not there; build the workspace first", file.display());
             return None;
         }
-        probes.insert(name, Probe { library: load(&file).unwrap(), params: "{}".to_owned() });
+        let library = Library::load(&Verified::read_unjudged(&file).unwrap()).unwrap();
+        probes.insert(name, Probe::of(library, "{}".to_owned()));
     }
     Some(probes)
 }
@@ -105,7 +106,7 @@ fn for_all(names: &[&str], n_pools: u32, holds: impl Fn(&str, &Probe, &Pool) -> 
     let known: Vec<&str> = probes.keys().map(String::as_str).collect();
     for name in if names.is_empty() { &known[..] } else { names } {
         let probe = &probes[*name];
-        for role in &probe.library.verified().manifest.roles {
+        for role in &probe.manifest.roles {
             let role = if *role == Role::Initial.name() { Role::Initial } else { Role::Query };
             let mut runner = TestRunner::new(Config { cases: n_pools, failure_persistence: None, ..Config::default() });
             let found = runner.run(&pools(), |pool| holds(name, probe, &pool.for_role(role)));
@@ -186,13 +187,15 @@ fn a_permuted_pool_has_the_permuted_answer() {
 /// error there is none: up to five picks of two classes are followed in all their outcomes.
 #[test]
 fn information_is_positive_and_together_no_more_than_its_parts() {
-    for_all(&["batch-bald"], 48, |_, probe, pool| {
+    for_all(&["batch-bald"], 48, |_, _, pool| {
         let host = Pool { n_classes: 2, ..pool.clone() }.host();
         let n = host.request(0).unlabelled.len();
         let passes = r#"{"passes": 16}"#.to_owned();
-        let parts =
-            Probe { library: shipped().expect("they were there")["bald"].library.clone(), params: passes.clone() };
-        let together = Probe { library: probe.library.clone(), params: passes };
+        let with_passes = |name: &str| {
+            let probe = shipped().expect("they were there").remove(name).expect("it was there");
+            Probe { params: passes.clone(), ..probe }
+        };
+        let (parts, together) = (with_passes("bald"), with_passes("batch-bald"));
         let alone = parts.ask_new(&host, n).map_err(unexpected)?.selection;
         prop_assert!(alone.scores.iter().all(|score| *score >= -1e-9), "{:?}", alone.scores);
         let of: BTreeMap<u64, f32> = alone.ids.iter().copied().zip(alone.scores.iter().copied()).collect();

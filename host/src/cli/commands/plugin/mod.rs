@@ -48,7 +48,6 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
         Plugin::New(wanted) => new::new(wanted),
         Plugin::Build(order) => build::build(order),
         Plugin::Check(order) => check::check(order),
-        Plugin::CheckCase(case) => check::case(case),
     }
 }
 
