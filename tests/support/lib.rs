@@ -9,7 +9,7 @@ mod weak;
 
 pub use arrays::{npy, npy_of_texts, npz};
 pub use c::{c_manifest, from_c, manifest_section};
-pub use elsewhere::{Elsewhere, has_tool, without_landlock};
+pub use elsewhere::{Elsewhere, has_tool};
 pub use python::{interpreter_with_kit, path_with, python, python_libraries, run_with};
 pub use study::{outcome, plan, study_lab, sweep, sweep_with_a_worker_killed};
 pub use weak::without_landlock;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 mod author;
 mod choose;
 
-pub use author::{CheckSettings, PluginBuild, PluginCheck, PluginNew, Sandbox};
+pub use author::{CheckSettings, PluginBuild, PluginCheck, PluginNew};
 pub use choose::{Format, Ingest, OnDisagreement, Select};
 
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
@@ -29,9 +29,10 @@ pub struct Args {
     #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_unsigned: bool,
     /// How well strategies that run apart must be shut in at the least: `required` refuses them where the system cannot do it
-    /// completely; a config can only demand more
-    #[arg(long, global = true, env = "COLDSTART_SANDBOX", value_name = "HOW", default_value = "best-effort", value_parser = sandbox)]
-    pub sandbox: Sandbox,
+    /// completely, `best-effort` takes what there is; a config can only demand more [default: best-effort; `plugin check`
+    /// requires it for packages and installed plugins that nobody you trust has signed]
+    #[arg(long, global = true, env = "COLDSTART_SANDBOX", value_name = "HOW", default_value = "", hide_default_value = true, value_parser = sandbox)]
+    pub sandbox: Floor,
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -215,11 +216,15 @@ pub enum Executor {
     Slurm,
 }
 
+/// What the user demands of the sandbox, if anything. An alias, so that clap leaves the `Option` to the parser.
+type Floor = Option<Sandbox>;
+
 /// The words of `plugins.sandbox` in a config. A variable that is empty counts as not set.
-fn sandbox(text: &str) -> Result<Sandbox, String> {
+fn sandbox(text: &str) -> Result<Floor, String> {
     match text {
-        "best-effort" | "" => Ok(Sandbox::BestEffort),
-        "required" => Ok(Sandbox::Required),
+        "" => Ok(None),
+        "best-effort" => Ok(Some(Sandbox::BestEffort)),
+        "required" => Ok(Some(Sandbox::Required)),
         _ => Err("expected `required` or `best-effort`".to_owned()),
     }
 }
@@ -277,7 +282,7 @@ impl Args {
         if self.allow_unsigned {
             shared.push("--allow-unsigned".into());
         }
-        if self.sandbox == Sandbox::Required {
+        if self.sandbox == Some(Sandbox::Required) {
             shared.extend(["--sandbox".into(), "required".into()]);
         }
         shared

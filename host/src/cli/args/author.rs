@@ -59,25 +59,12 @@ pub struct PluginCheck {
     pub case: Option<String>,
     #[command(flatten)]
     pub settings: CheckSettings,
-    /// Run its code only where the system can shut it in completely (`required`), or wherever most of that is there (`best-effort`)
-    /// [default: required for packages and installed plugins that nobody you trust has signed, best-effort for all else]
-    #[arg(long, value_name = "HOW")]
-    pub sandbox: Option<Sandbox>,
     /// List the cases, and what each demands
     #[arg(long)]
     pub list: bool,
     /// As JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// What is asked of the system before a plugin's code runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sandbox {
-    /// All of the sandbox, or the code does not run.
-    Required,
-    /// What the system has of it.
-    BestEffort,
 }
 
 /// How cases are tried.

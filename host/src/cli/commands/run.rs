@@ -52,7 +52,7 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         meter: Arc::new(console.clone()),
         cache: cache_of(args),
         allow_unsigned: args.allow_unsigned,
-        sandbox: args.sandbox,
+        sandbox: args.sandbox.unwrap_or_default(),
         record: false,
         lock: None,
         threads: 0,

@@ -2,8 +2,9 @@
 
 use super::super::print_json;
 use super::find;
-use crate::cli::args::{CheckSettings, PluginCheck, Sandbox};
+use crate::cli::args::{CheckSettings, PluginCheck};
 use crate::cli::problem::Problem;
+use crate::config::Sandbox;
 use crate::plugin::package::{EXTENSION, Package, sha256};
 use crate::plugin::trust::{Trust, TrustStore, judge, judge_package};
 use crate::plugin::{Found, Manifest};
@@ -13,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Check a plugin, or list the cases.
-pub fn check(wanted: &PluginCheck) -> Result<(), Problem> {
+pub fn check(wanted: &PluginCheck, sandbox: Option<Sandbox>) -> Result<(), Problem> {
     let Some(plugin) = wanted.plugin.as_ref().filter(|_| !wanted.list) else {
         list(wanted.json);
         return Ok(());
     };
     let unpacked = tempfile::tempdir().map_err(|error| Problem::failed(&error, None))?;
     let meant = library_of(plugin, unpacked.path())?;
-    let strict = wanted.sandbox.map_or(meant.is_strangers, |sandbox| sandbox == Sandbox::Required);
+    let strict = sandbox.map_or(meant.is_strangers, |sandbox| sandbox == Sandbox::Required);
     let order = order(meant, wanted, strict);
     // Draws on a terminal only.
     let progress = indicatif::ProgressBar::new_spinner();

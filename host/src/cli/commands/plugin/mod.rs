@@ -47,7 +47,7 @@ pub fn plugin(args: &Args, command: &Plugin) -> Result<(), Problem> {
         Plugin::Lock { configs, package } => install::lock(configs, package),
         Plugin::New(wanted) => new::new(wanted),
         Plugin::Build(order) => build::build(order),
-        Plugin::Check(order) => check::check(order),
+        Plugin::Check(order) => check::check(order, args.sandbox),
     }
 }
 

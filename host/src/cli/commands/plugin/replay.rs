@@ -20,7 +20,7 @@ pub fn replay(args: &Args, recording: &Path, plugin: Option<&str>, as_json: bool
     if !file.trust.suffices() && !args.allow_unsigned {
         return Err(file.needs_leave().into());
     }
-    let limits = Limits { strict: args.sandbox == Sandbox::Required, ..Limits::default() };
+    let limits = Limits { strict: args.sandbox == Some(Sandbox::Required), ..Limits::default() };
     let findings = recording.replay(&Plugin::load(&file, Some(&limits))?)?;
     let differing: Vec<&Finding> = findings.iter().filter(|finding| finding.difference.is_some()).collect();
     if as_json {
