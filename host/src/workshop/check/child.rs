@@ -4,6 +4,7 @@ use super::outcome::{Outcome, Verdict, failed};
 use super::subject::Subject;
 use super::{Order, Tried, determinism, named};
 use crate::plugin::only_read;
+use crate::programs;
 use crate::workshop::WorkshopError;
 use rustix::process::{Resource, Rlimit, Signal};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub fn run(order: &Order, case: &str, environment: &[(&str, String)]) -> Verdict
 }
 
 fn start(order: &Order, case: &str, environment: &[(&str, String)], answer: &Path) -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = programs::again();
     command.args(["plugin", "check-case", case]).arg(&order.file).arg("--verdict").arg(answer);
     command.args(order.package.iter().flat_map(|package| ["--package".as_ref(), package.as_os_str()]));
     command.args(["--params", &Value::Object(order.params.clone()).to_string()]);
