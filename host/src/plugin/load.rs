@@ -69,15 +69,13 @@ impl Content {
                 Err(PluginError::new(PluginCode::LockMismatch, file.display().to_string(), message))
             }
         };
-        if !is_script(file) {
-            let sha256 = sha256(&bytes);
-            hold(&sha256)?;
-            let (manifest, text) = read_manifest(file, &bytes)?;
-            return Ok(Content { bytes, manifest, text, modules: Vec::new(), sha256 });
+        let is_script = is_script(file);
+        if !is_script {
+            hold(&sha256(&bytes))?;
         }
-        // The block of comments says which modules count.
         let (manifest, text) = read_manifest(file, &bytes)?;
-        let modules = script::read_modules(file, &manifest.modules)?;
+        // The block of comments of a script says which modules count; a library has none, whatever it says.
+        let modules = if is_script { script::read_modules(file, &manifest.modules)? } else { Vec::new() };
         let sha256 = script::hash(&bytes, &modules);
         hold(&sha256)?;
         Ok(Content { bytes, manifest, text, modules, sha256 })

@@ -8,6 +8,7 @@ use super::outcome::{Outcome, Verdict, failed, skipped};
 use super::subject::Subject;
 use super::{Level, Order, Tried, determinism, named};
 use crate::plugin::{Confinement, confine, only_read};
+use crate::programs;
 use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -76,15 +77,12 @@ pub fn run(order: &Order, case: &str, other: Option<PathBuf>, threads: u32) -> T
 }
 
 fn start(task: &Task, threads: u32, socket: UnixStream) -> io::Result<Child> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(ARGUMENT).arg(serde_json::to_string(task).expect("plain data"));
     let is_script = task.order.file.extension().is_some_and(|extension| extension == "py");
-    if level(&task.case) > Level::Static && !is_script {
-        // Nothing of the user's environment but where the program's libraries are. The process that has a script's worker
-        // started runs none of its code, and has to find the interpreter.
-        command.env_clear().current_dir("/");
-        command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)));
-    }
+    // A worker knows nothing of the user's environment. The process that has a script's worker started runs none of its code,
+    // and has to find the interpreter.
+    let is_shut_in = level(&task.case) > Level::Static && !is_script;
+    let mut command = if is_shut_in { programs::worker() } else { programs::again() };
+    command.arg(ARGUMENT).arg(serde_json::to_string(task).expect("plain data"));
     let threads = threads.to_string();
     command.env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads).env("CUDA_VISIBLE_DEVICES", "");
     // A group of its own, so that what the plugin may have started goes with it.
