@@ -115,19 +115,15 @@ fn limits_of_the_shell_are_worked_with_or_named() {
     assert_eq!(limited(&lab, "-n 200", &["run", "tiny.toml", "--out", "few"]).0, Some(0));
     assert_eq!(limited(&lab, "-n 200", &sweep).0, Some(0));
 
-    // In blocks of 512 bytes: models and pages are larger.
-    let (code, said) = limited(&lab, "-f 8", &["run", "tiny.toml", "--out", "small"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("File too large") && said.contains("small/") && said.contains("ulimit -f"), "{said}");
-    let begun = if lab.path("small/config.toml").exists() {
-        vec!["resume", "small"]
-    } else {
-        vec!["run", "tiny.toml", "--out", "small"]
-    };
-    lab.coldstart(&begun).exits(0);
+    // In blocks of 512 bytes: nothing fits, and the page does not.
+    let (code, said) = limited(&lab, "-f 8", &["run", "tiny.toml", "--out", "nothing"]);
+    assert!(code == Some(3) && said.contains("libcoldstart_random.so") && said.contains("ulimit -f"), "{said}");
+    let (code, said) = limited(&lab, "-f 6000", &["run", "tiny.toml", "--out", "small"]);
+    assert!(code == Some(1) && said.contains("small/report.html") && said.contains("ulimit -f"), "{said}");
+    lab.coldstart(&["resume", "small"]).exits(0);
     assert_eq!(results(&lab.path("small")), results(&lab.path("few")));
 
-    let (code, said) = limited(&lab, "-v 200000", &["run", "tiny.toml", "--out", "tight"]);
+    let (code, said) = limited(&lab, "-v 1800000", &["run", "tiny.toml", "--out", "tight"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ulimit -v"), "{said}");
     assert!(!Path::new(&lab.path("tight")).exists());

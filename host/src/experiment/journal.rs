@@ -93,7 +93,16 @@ pub enum Event {
         files: Hashes,
     },
     /// The run is complete.
-    RunFinished,
+    RunFinished {
+        /// The tables that it leaves beside the rounds.
+        #[serde(default, skip_serializing_if = "Hashes::is_empty")]
+        files: Hashes,
+    },
+    /// It was diagnosed: with the label of every image, by whoever asked for it.
+    Diagnosed {
+        /// What that left.
+        files: Hashes,
+    },
     /// The run stopped with an error.
     RunFailed {
         /// Its text.
@@ -309,6 +318,10 @@ mod tests {
         Event::RunStarted { files: Hashes::new() }
     }
 
+    fn ended() -> Event {
+        Event::RunFinished { files: Hashes::new() }
+    }
+
     #[test]
     fn a_torn_line_is_cut_off_and_a_damaged_one_named() {
         let folder = tempfile::tempdir().unwrap();
@@ -358,7 +371,7 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let mut journal = Journal::open(&path).unwrap();
         let finished = Event::RoundFinished { round: 0, files: Hashes::from([("a".to_owned(), "00ff".to_owned())]) };
-        let events = [started(), finished, Event::RunFinished];
+        let events = [started(), finished, ended()];
         events.iter().for_each(|event| journal.append(event.clone()).unwrap());
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
@@ -381,8 +394,8 @@ mod tests {
             "{\"time\":\"x\",\"event\":\"run-started\"}\n{\"time\":\"y\",\"event\":\"round-finished\",\"round\":0}\n",
         )
         .unwrap();
-        Journal::open(&path).unwrap().append(Event::RunFinished).unwrap();
+        Journal::open(&path).unwrap().append(ended()).unwrap();
         let finished = Event::RoundFinished { round: 0, files: Hashes::new() };
-        assert_eq!(Journal::read(&path).unwrap(), [started(), finished, Event::RunFinished]);
+        assert_eq!(Journal::read(&path).unwrap(), [started(), finished, ended()]);
     }
 }

@@ -57,7 +57,7 @@ impl Experiment<'_> {
         let record = self.dir.record()?;
         let outcome = self.rounds(&record, &mut journal);
         let last = match &outcome {
-            Ok(_) => Event::RunFinished,
+            Ok(_) => Event::RunFinished { files: self.dir.hash_results()? },
             Err(RunError::Cancelled) => Event::Interrupted,
             Err(error) => Event::RunFailed { error: chain(error) },
         };

@@ -61,10 +61,14 @@ pub struct Record {
 }
 
 impl Record {
-    fn of(events: Vec<Event>) -> Record {
+    /// What these events say.
+    pub fn of(events: Vec<Event>) -> Record {
         let mut record = Record::default();
         for event in events {
-            record.is_finished = event == Event::RunFinished;
+            record.is_finished = match event {
+                Event::Diagnosed { .. } => record.is_finished,
+                _ => matches!(event, Event::RunFinished { .. }),
+            };
             match event {
                 Event::RunStarted { files } => record = Record { began_with: files, ..Record::default() },
                 Event::Resumed { round } => record.rounds.truncate(round as usize),
@@ -182,6 +186,11 @@ impl RunDir {
     /// The hashes of the files that say what runs.
     pub fn hash_beginning(&self) -> Result<Hashes, RunError> {
         hashes::of_files(&self.root, &BEGINNING)
+    }
+
+    /// The hash of the table of results.
+    pub fn hash_results(&self) -> Result<Hashes, RunError> {
+        hashes::of_files(&self.root, &["results.csv"])
     }
 
     /// Errs if one of the files that say what runs is not what the run began with.

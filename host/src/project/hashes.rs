@@ -12,6 +12,11 @@ use std::fs;
 /// The list.
 const HASHES: &str = "hashes.json";
 
+/// The round of a file such as `rounds/003/picks.json`.
+fn round_of(name: &str) -> Option<u32> {
+    name.strip_prefix(super::ROUNDS)?.split('/').nth(1)?.parse().ok()
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stored {
     /// What each file holds.
@@ -41,15 +46,17 @@ impl Project {
         let mut stored: Stored = serde_json::from_str(&text).map_err(|error| ProjectError::damaged(&path, error))?;
         for (name, hash) in std::mem::take(&mut stored.next) {
             if look(&self.root, &name, &hash)? == Kept::Whole {
+                // The round that was being made has its name: all of it is there, but for the copies at the front.
+                stored.showing = round_of(&name).or(stored.showing);
                 stored.files.insert(name, hash);
             }
         }
         for (name, hash) in &stored.files {
             let problem = match look(&self.root, name, hash)? {
                 Kept::Whole => continue,
-                Kept::Missing => "it is gone",
                 // What is copied to the front is copied again.
-                Kept::Changed if stored.showing.is_some() && !name.contains('/') => continue,
+                Kept::Missing | Kept::Changed if stored.showing.is_some() && name == super::CONFIG => continue,
+                Kept::Missing => "it is gone",
                 Kept::Changed => "it is not what was written",
             };
             return Err(ProjectError::damaged(&self.path(name), problem));

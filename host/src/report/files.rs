@@ -246,6 +246,8 @@ impl Journal {
                 ("resumed" | "round-finished", Some(round)) => stored.retain(|file, _| round_of(file) < Some(round)),
                 _ => {}
             }
+            // Written anew after each round; its hash is known once the run has finished.
+            stored.remove("results.csv");
             stored.extend(event.files.clone());
         }
         stored

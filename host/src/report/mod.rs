@@ -153,20 +153,38 @@ pub fn write(run_dirs: &[PathBuf], html: &Path) -> Result<Report, ReportError> {
     Ok(Report { html: html.to_owned(), png, runs: runs.len(), problems: runs.iter().flat_map(Run::notes).collect() })
 }
 
-/// Writes through a temporary file in the same folder, so that a full disk leaves no half page.
+/// Writes through a partial file in the same folder, so that a full disk leaves no half page. What others left who were killed goes.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = parent.join(format!(".{name}.{}.{PARTIAL}", std::process::id()));
     let write = || {
         std::fs::create_dir_all(parent)?;
-        let mut file = tempfile::Builder::new().permissions(shared_file()).tempfile_in(parent)?;
+        remove_abandoned(parent, &name)?;
+        let mut file = std::fs::File::create(&partial)?;
         file.write_all(bytes)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        file.sync_all()?;
+        std::fs::rename(&partial, path)
     };
-    write().map_err(|source| ReportError::Write { path: path.to_owned(), source })
+    write().map_err(|source| {
+        let _ = std::fs::remove_file(&partial);
+        ReportError::Write { path: path.to_owned(), source }
+    })
 }
 
-/// Temporary files are private by default; a report is meant to be shown, as far as the umask allows.
-fn shared_file() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+/// The ending of a file that is not whole yet.
+const PARTIAL: &str = "partial";
+
+/// Removes partial files of this name whose processes are no more.
+fn remove_abandoned(folder: &Path, name: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let process =
+            file.strip_prefix(&format!(".{name}.")).and_then(|file| file.strip_suffix(&format!(".{PARTIAL}")));
+        let is_abandoned = |process: &str| process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists();
+        if process.is_some_and(is_abandoned) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -43,6 +43,8 @@ pub struct Run {
     pub status: Status,
     /// What could not be read, one sentence each.
     pub problems: Vec<String>,
+    /// The hashes of its files, where its journal has them.
+    pub(super) stored: BTreeMap<String, String>,
 }
 
 /// How a run ended, by its journal.
@@ -113,8 +115,22 @@ fn read(dir: &Path, depth: Depth) -> Result<Run, ReportError> {
     let diagnostics = if everything { reader.diagnostics() } else { None };
     let maps = if everything { reader.maps() } else { Vec::new() };
     reader.check()?;
-    let (dir, status, problems) = (dir.to_owned(), status(&journal), reader.problems);
-    Ok(Run { dir, config, environment, plugins, journal, rounds, trainings, diagnostics, maps, status, problems })
+    let (dir, status) = (dir.to_owned(), status(&journal));
+    let Reader { problems, stored, .. } = reader;
+    Ok(Run {
+        dir,
+        config,
+        environment,
+        plugins,
+        journal,
+        rounds,
+        trainings,
+        diagnostics,
+        maps,
+        status,
+        problems,
+        stored,
+    })
 }
 
 impl Run {
@@ -137,6 +153,18 @@ impl Run {
     /// Whether anybody was asked how large the initial set should be.
     pub fn asked_sizers(&self) -> bool {
         self.rounds.iter().any(|round| round.sizings.is_some())
+    }
+
+    /// The bytes of a file that others are given as it is; none if it is not there.
+    ///
+    /// Errs when it is not what the run wrote.
+    pub(super) fn file(&self, name: &str) -> Result<Option<Vec<u8>>, ReportError> {
+        let path = self.dir.join(name);
+        let Ok(bytes) = fs::read(&path) else { return Ok(None) };
+        match self.stored.get(name).is_none_or(|hash| *hash == sha256(&bytes)) {
+            true => Ok(Some(bytes)),
+            false => Err(ReportError::Damaged { path, problem: "it is not what was written".to_owned() }),
+        }
     }
 
     /// How it ended, in a few words.

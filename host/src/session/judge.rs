@@ -6,7 +6,7 @@ use super::{AtKey, Options, SessionError, learner, preflight, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
-use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, write_atomically};
+use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, of_files, of_folder, write_atomically};
 use crate::operations::{self, About, Entry, Items, Representation, Services, write_map};
 use coldstart_plugin_api::ops::MapArgs;
 use coldstart_plugin_api::training::{self as spec, Measure, Pass, Record, Target, TrainSpec, ViewOp};
@@ -136,7 +136,9 @@ pub fn represent(
 pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32) -> Result<Diagnosis, SessionError> {
     let start = Instant::now();
     let dir = RunDir::open(dir)?;
-    dir.check_beginning(&dir.record()?)?;
+    let record = dir.record()?;
+    dir.check_beginning(&record)?;
+    dir.rounds_there(&record)?;
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
     config.threads = environment.threads;
@@ -181,6 +183,9 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     };
     let text = serde_json::to_vec_pretty(&diagnosis).expect("plain data");
     write_atomically(&dir.path("diagnostics.json"), &text)?;
+    let mut files = of_files(dir.root(), &["diagnostics.json"])?;
+    files.extend(of_folder(dir.root(), "artifacts/diagnosis")?);
+    Journal::open(&dir.path("journal.jsonl"))?.append(Event::Diagnosed { files })?;
     Ok(diagnosis)
 }
 

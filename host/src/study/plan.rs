@@ -2,7 +2,7 @@
 
 use super::claims::lock;
 use crate::config::{Config, Initial, Query, Sweep};
-use crate::experiment::{Event, Journal, RunError, create_folder, now, write_atomically};
+use crate::experiment::{Journal, Record, RunError, create_folder, now, write_atomically};
 use crate::hash::{self, sha256};
 use crate::session::SessionError;
 use serde::{Deserialize, Serialize};
@@ -163,10 +163,11 @@ impl Study {
         if let Some(error) = self.failure(name) {
             return State::Failed(error);
         }
-        match Journal::read(&dir.join("journal.jsonl")) {
-            Ok(events) if events.last() == Some(&Event::RunFinished) => State::Finished,
-            _ if dir.join("config.toml").is_file() => State::Begun,
-            _ => State::Waiting,
+        let events = Journal::read(&dir.join("journal.jsonl")).unwrap_or_default();
+        match () {
+            () if Record::of(events).is_finished => State::Finished,
+            () if dir.join("config.toml").is_file() => State::Begun,
+            () => State::Waiting,
         }
     }
 

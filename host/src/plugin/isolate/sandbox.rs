@@ -7,7 +7,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
     Scope, path_beneath_rules,
 };
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter, apply_filter_all_threads,
@@ -124,11 +124,16 @@ fn seal() -> Result<(), seccompiler::Error> {
 }
 
 fn limit(memory: u64) -> rustix::io::Result<()> {
-    let bounded = |value| Rlimit { current: Some(value), maximum: Some(value) };
-    setrlimit(Resource::Core, bounded(0))?;
-    setrlimit(Resource::Fsize, bounded(0))?;
-    setrlimit(Resource::Nofile, bounded(OPEN_FILES))?;
-    setrlimit(Resource::As, bounded(address_space().saturating_add(memory)))
+    lower(Resource::Core, 0)?;
+    lower(Resource::Fsize, 0)?;
+    lower(Resource::Nofile, OPEN_FILES)?;
+    lower(Resource::As, address_space().saturating_add(memory))
+}
+
+/// Bounds a resource; where the shell allows less already, that holds.
+fn lower(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    let most = getrlimit(resource).maximum.map_or(most, |allowed| allowed.min(most));
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 /// What the process has mapped so far, libtorch among it, in bytes.

@@ -147,7 +147,7 @@ fn copy_artifacts(run: &Run, to: &Path) -> Result<(), ReportError> {
     let selections = counted(run).map(|round| format!("rounds/{:03}/selection.csv", round.number));
     for name in ARTIFACTS.iter().map(|name| (*name).to_owned()).chain(selections) {
         // One that is not there is no loss.
-        if let Ok(bytes) = std::fs::read(run.dir.join(&name)) {
+        if let Some(bytes) = run.file(&name)? {
             write_whole(&to.join(&name), &bytes)?;
         }
     }
