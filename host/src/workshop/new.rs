@@ -1,9 +1,11 @@
 //! `plugin new`: a crate that builds, passes its own tests and `plugin check`, and is then the author's.
 
 use super::error::WorkshopError;
+use crate::limits;
+use crate::wait;
 use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The contract's package.
@@ -200,11 +202,9 @@ fn find_contract(named: Option<&Path>) -> Result<(PathBuf, String), WorkshopErro
 /// Whom git knows the user as; else the publisher; else a name to be replaced.
 fn author(wanted: &NewCrate) -> String {
     let git = |key: &str| {
-        let output = Command::new("git")
-            .args(["config", "--get", key])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
+        let mut git = Command::new("git");
+        git.args(["config", "--get", key]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let output = wait::output(&mut git, limits::GIT).ok().filter(|output| output.status.success())?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
     };
