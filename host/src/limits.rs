@@ -230,6 +230,8 @@ pub const SAFE_POINT: Duration = Duration::from_secs(600);
 pub const CACHE_ENTRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a command waits for another process that lets go of a cache entry which is made.
 pub const CACHE_LOCK: Duration = Duration::from_secs(60);
+/// How long a server may say nothing in the middle of a download.
+pub const SILENCE: Duration = Duration::from_secs(120);
 /// How long the system may take to end a process that was killed.
 pub const DEATH: Duration = Duration::from_secs(10);
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::limits;
@@ -16,6 +16,12 @@ const NAP: Duration = Duration::from_millis(2);
 const MOST_SAID: u64 = 64 << 20;
 /// How long it may take until all that an ended program has said is read.
 const REST: Duration = Duration::from_secs(2);
+
+/// Bytes that a source is read in at once, and how many such pieces wait.
+const PIECE: usize = 1 << 16;
+const PIECES: usize = 4;
+/// How often a wait for bytes looks up.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// A signal belongs to the process, and so does this.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -104,6 +110,60 @@ fn said(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     told
 }
 
+/// A source that others fill, such as a server: read elsewhere, so that one that falls silent ends the reading.
+pub struct Source {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    piece: io::Cursor<Vec<u8>>,
+    silence: Duration,
+}
+
+impl Source {
+    /// Read so that no wait for a byte is longer than `silence`, and none goes on after the user has stopped the program.
+    pub fn new(mut source: impl Read + Send + 'static, silence: Duration) -> Source {
+        let (tell, pieces) = mpsc::sync_channel(PIECES);
+        std::thread::spawn(move || {
+            loop {
+                let mut piece = vec![0; PIECE];
+                let read = source.read(&mut piece);
+                let ends = !matches!(read, Ok(1..));
+                let told = tell.send(read.map(|count| {
+                    piece.truncate(count);
+                    piece
+                }));
+                // Nobody listens any more where the reading was given up.
+                if ends || told.is_err() {
+                    return;
+                }
+            }
+        });
+        Source { pieces, piece: io::Cursor::default(), silence }
+    }
+
+    /// The next piece; empty at the end.
+    fn next(&self) -> io::Result<Vec<u8>> {
+        let start = Instant::now();
+        loop {
+            match self.pieces.recv_timeout(GLANCE) {
+                Ok(piece) => return piece,
+                Err(RecvTimeoutError::Disconnected) => return Ok(Vec::new()),
+                // Not the kind `Interrupted`: whoever copies would try again.
+                Err(_) if interrupted() => return Err(io::Error::new(ErrorKind::ConnectionAborted, "interrupted")),
+                Err(_) if start.elapsed() >= self.silence => return Err(too_late(self.silence)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.position() == self.piece.get_ref().len() as u64 {
+            self.piece = io::Cursor::new(self.next()?);
+        }
+        self.piece.read(into)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +195,19 @@ mod tests {
                 Err(error) => assert_eq!((error.kind(), in_time), (ErrorKind::TimedOut, false), "{script}: {error}"),
             }
         }
+    }
+
+    #[test]
+    fn a_source_that_falls_silent_ends_the_reading_and_any_other_is_read_through() {
+        let bytes: Vec<u8> = (0..300_000).map(|i| i as u8).collect();
+        let mut read = Vec::new();
+        let count = Source::new(io::Cursor::new(bytes.clone()), Duration::from_secs(60)).read_to_end(&mut read);
+        assert_eq!((count.unwrap(), read == bytes), (300_000, true));
+        let (silent, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        io::Write::write_all(&mut other, b"begun").unwrap();
+        let mut read = Vec::new();
+        let error = Source::new(silent, Duration::from_millis(300)).read_to_end(&mut read).unwrap_err();
+        assert_eq!((error.kind(), &read[..]), (ErrorKind::TimedOut, &b"begun"[..]));
     }
 
     #[test]
