@@ -670,9 +670,7 @@ mod tests {
             let ops = vec![json!({"op": "flip", "p": 0.5}); n_ops];
             json!({"ops": ops, "count": count, "clean": false, "reduce": "mean"})
         };
-        let kmeans = |clusters: u32, iterations: u32, restarts: u32, stream: usize| {
-            json!({"clusters": clusters, "iterations": iterations, "restarts": restarts, "stream": text(stream)})
-        };
+        let kmeans = |clusters: u32, iterations: u32, restarts: u32, stream: usize| json!({"clusters": clusters, "iterations": iterations, "restarts": restarts, "stream": text(stream)});
         let dropout = |passes: u32| json!({"passes": passes, "p": 0.5, "shared": true, "clean": false});
         let (c, i, r) = (most::CLUSTERS, most::ITERATIONS, most::RESTARTS);
         for (fits, too_much, part) in [

@@ -137,7 +137,8 @@ fn what_stays_within_the_limits_is_left_alone() {
 fn hostile(lab: &Lab, out: &str, isolation: &str, (behaviour, n): (&str, usize)) -> Command {
     let params = format!("query.params={{ behaviour = \"{behaviour}\", from_round = 1, n = {n} }}");
     let isolation = format!("plugins.isolation={isolation}");
-    let fixed = ["query.strategy=hostile", "query.rounds=1", &params, "plugins.retries=0", "plugins.memory=2", &isolation];
+    let fixed =
+        ["query.strategy=hostile", "query.rounds=1", &params, "plugins.retries=0", "plugins.memory=2", &isolation];
     lab.command(&coldstart_tests::run_args(out, &fixed))
 }
 
@@ -346,18 +347,38 @@ fn operations_refuse_what_is_beyond_their_bounds_before_they_begin() {
     let rows = [
         ("model.predict/2", views(20_000), "`views` is at most 1000, not 20000"),
         ("model.predict/2", views(4_000_000_000), "`views` is at most 1000"),
-        ("model.predict/2", views(1).replace("normalise\"", "pad-crop\",\"padding\":4000000000"), "`padding` must be at most"),
+        (
+            "model.predict/2",
+            views(1).replace("normalise\"", "pad-crop\",\"padding\":4000000000"),
+            "`padding` must be at most",
+        ),
         ("model.predict/2", views(1).replace("normalise\"", "blur\",\"sigma\":[1e9,1e9],\"p\":1.0"), "`sigma` must be"),
         ("model.predict/3", dropout(4_000_000_000), "`passes` is at most 1024"),
-        ("kmeans/1", r#"{"clusters":4000000000,"iterations":1,"restarts":1,"stream":"x"}"#.to_owned(), "`clusters` is at most"),
-        ("kmeans/1", r#"{"clusters":1,"iterations":4000000000,"restarts":1,"stream":"x"}"#.to_owned(), "`iterations` is at most"),
-        ("kmeans/1", r#"{"clusters":1,"iterations":1,"restarts":4000000000,"stream":"x"}"#.to_owned(), "`restarts` is at most"),
+        (
+            "kmeans/1",
+            r#"{"clusters":4000000000,"iterations":1,"restarts":1,"stream":"x"}"#.to_owned(),
+            "`clusters` is at most",
+        ),
+        (
+            "kmeans/1",
+            r#"{"clusters":1,"iterations":4000000000,"restarts":1,"stream":"x"}"#.to_owned(),
+            "`iterations` is at most",
+        ),
+        (
+            "kmeans/1",
+            r#"{"clusters":1,"iterations":1,"restarts":4000000000,"stream":"x"}"#.to_owned(),
+            "`restarts` is at most",
+        ),
         ("kmeans_pp/1", format!(r#"{{"k":1,"first":"drawn","stream":"{long_text}"}}"#), "the length of stream"),
         ("train/1", training("epochs", "4000000000"), "`epochs` must be at most 100000"),
         ("train/1", training("batch_size", "4000000000"), "`batch_size` must be at most"),
         ("train/1", training("views", padded), "`padding` must be at most"),
         ("train/1", training("backbone", r#"{"name":"convnet","width":4000000000}"#), "`width` must be at most"),
-        ("train/1", training("views", r#"[{"op":"jigsaw","grid":65536,"gap":0,"orders":[]}]"#), "`grid` must be 2 to 8"),
+        (
+            "train/1",
+            training("views", r#"[{"op":"jigsaw","grid":65536,"gap":0,"orders":[]}]"#),
+            "`grid` must be 2 to 8",
+        ),
         ("train/1", training("record", records).replace("\"epochs\":1,", "\"epochs\":100000,"), "are allowed"),
     ];
     for (i, (op, args, sentence)) in rows.iter().enumerate() {
@@ -373,10 +394,9 @@ fn operations_refuse_what_is_beyond_their_bounds_before_they_begin() {
 fn ctrl_c_ends_a_long_operation() {
     let lab = Lab::new();
     for isolation in ["process", "in-process"] {
-        for (name, op, args) in [
-            ("views", "model.predict/2", views(1000)),
-            ("training", "train/1", training("epochs", "100000")),
-        ] {
+        for (name, op, args) in
+            [("views", "model.predict/2", views(1000)), ("training", "train/1", training("epochs", "100000"))]
+        {
             let out = format!("{name}-{isolation}");
             let more = [&format!("plugins.isolation={isolation}")[..], "plugins.timeout=3600"];
             let child = start(asks(&lab, &out, (op, &args), &more));
@@ -398,10 +418,9 @@ fn what_the_program_works_for_a_call_counts_after_its_share() {
         ("process", "P019", "what is more than 24 times 0.1 s counts as its own time"),
         ("in-process", "P015", "the program has worked 2.5 s for this call"),
     ] {
-        for (name, op, args) in [
-            ("views", "model.predict/2", views(1000)),
-            ("training", "train/1", training("epochs", "100000")),
-        ] {
+        for (name, op, args) in
+            [("views", "model.predict/2", views(1000)), ("training", "train/1", training("epochs", "100000"))]
+        {
             let began = Instant::now();
             let more = [&format!("plugins.isolation={isolation}")[..], "plugins.timeout=0.1"];
             let ran = ran_of(asks(&lab, &format!("{name}-{isolation}"), (op, &args), &more));

@@ -294,7 +294,8 @@ mod tests {
             *value += 50.0 * (i / 3 % 3) as f32;
         }
         for seed in 0..5 {
-            let found = kmeans(&points, 3, rounds(50, 1), &mut Rng::from_seed([seed; 32]), &device(), &|| true).unwrap();
+            let found =
+                kmeans(&points, 3, rounds(50, 1), &mut Rng::from_seed([seed; 32]), &device(), &|| true).unwrap();
             for i in 3..60 {
                 assert_eq!(found.of_point[i], found.of_point[i % 3], "seed {seed}, point {i}");
             }

@@ -283,11 +283,7 @@ impl<'a> Call<'a> {
     }
 
     /// Ask the current task model, or the trained network of that name.
-    fn with_model<T>(
-        &self,
-        name: Option<&str>,
-        ask: impl FnOnce(&Model, &engine::Images) -> Result<T>,
-    ) -> Result<T> {
+    fn with_model<T>(&self, name: Option<&str>, ask: impl FnOnce(&Model, &engine::Images) -> Result<T>) -> Result<T> {
         let Some(name) = name else {
             let task = self.services.task.lock();
             let Some(model) = &task.model else {

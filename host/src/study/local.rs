@@ -3,8 +3,8 @@
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder};
-use crate::memory::{Memory, peak_bytes};
 use crate::limits;
+use crate::memory::{Memory, peak_bytes};
 use crate::session::SessionError;
 use crate::wait;
 use rustix::process::{Pid, Signal, kill_process};
@@ -154,7 +154,10 @@ impl Local<'_> {
         for worker in &mut workers {
             let left = deadline.saturating_duration_since(Instant::now());
             if wait::ended_within(&mut worker.child, left).is_none() {
-                tracing::warn!("worker {} does not stop and is ended: its run goes on from the last round", worker.number + 1);
+                tracing::warn!(
+                    "worker {} does not stop and is ended: its run goes on from the last round",
+                    worker.number + 1
+                );
                 let _ = worker.child.kill();
                 let _ = wait::ended_within(&mut worker.child, limits::DEATH);
             }

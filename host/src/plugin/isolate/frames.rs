@@ -633,7 +633,9 @@ mod tests {
             assert_eq!(ToHost::limit(body, &Allowance::default()), limits::FRAME_TENSOR, "{body:?}");
         }
         // Whatever cannot be told has the least.
-        for body in [&b""[..], b"\x82", b"\x81\xa4ca", b"\x81\xa4call\x82\xa5other\x01\xa3ask\x81\xa6invoke", &[0xff; 64]] {
+        for body in
+            [&b""[..], b"\x82", b"\x81\xa4ca", b"\x81\xa4call\x82\xa5other\x01\xa3ask\x81\xa6invoke", &[0xff; 64]]
+        {
             assert_eq!(ToHost::limit(body, &Allowance::default()), limits::FRAME_PLAIN, "{body:?}");
         }
     }

@@ -280,7 +280,12 @@ mod tests {
         let excess = watch.hand(&mapped).unwrap_err();
         assert_eq!(excess.limit.name, limits::MEMORY.name);
         // It is charged whole, however little of it is mapped.
-        watch.shared.handed().push(Handed { inode: mapped.metadata().unwrap().ino(), bytes: 60 << 30, is_sent: true, missed: 0 });
+        watch.shared.handed().push(Handed {
+            inode: mapped.metadata().unwrap().ino(),
+            bytes: 60 << 30,
+            is_sent: true,
+            missed: 0,
+        });
         drop((mapped, copy));
         assert!(watch.shared.check_memory(0).is_err(), "the mapping is still there");
         drop(map);
