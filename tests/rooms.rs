@@ -358,7 +358,7 @@ fn the_list_of_strategies_has_a_row_for_each_and_every_code() {
     }
     let codes = Lab::new().coldstart(&["plugin", "codes"]);
     let ids: Vec<&str> = codes.exits(0).stdout.lines().step_by(2).filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(ids.len(), 20);
+    assert_eq!(ids.len(), 21);
     for id in ids {
         assert!(has_word(&list, id), "plugins/README.md does not explain {id}");
     }

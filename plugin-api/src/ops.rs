@@ -103,6 +103,43 @@ pub const GROUP_SUMS_1: Op = Op("group_sums/1");
 /// Inputs: ids (u64 \[n\]), places (f32 \[n, 2\]), groups (u64 \[n\]). Args: [`MapArgs`]. Answer: [`Empty`].
 pub const MAP_PUT_1: Op = Op("map.put/1");
 
+/// The most that the arguments of an operation may ask for. A message that asks for more is refused before anything is done;
+/// what an answer takes together is bounded by the memory for tensors besides.
+pub mod most {
+    /// Random views of an image.
+    pub const VIEWS: u32 = 1000;
+    /// Passes under dropout.
+    pub const PASSES: u32 = 1024;
+    /// Outputs of a model, in one question.
+    pub const OUTPUTS: usize = 8;
+    /// Clusters of k-means.
+    pub const CLUSTERS: u32 = 1_000_000;
+    /// Rounds of Lloyd's algorithm.
+    pub const ITERATIONS: u32 = 10_000;
+    /// Starts of k-means.
+    pub const RESTARTS: u32 = 1000;
+    /// Bytes of a name, a heading or a stream.
+    pub const TEXT: usize = 256;
+    /// Operations on a view.
+    pub const VIEW_OPS: usize = 64;
+    /// Epochs of a training.
+    pub const EPOCHS: u32 = 100_000;
+    /// Images in a step of a training.
+    pub const BATCH_SIZE: u32 = 65_536;
+    /// Classes that a training tells apart, and numbers that a head puts out.
+    pub const WIDTH: u32 = 65_536;
+    /// Channels after a backbone's first convolution.
+    pub const BACKBONE_WIDTH: u32 = 4096;
+    /// Keys in a queue, and entries that are drawn against one.
+    pub const KEYS: u32 = 1 << 20;
+    /// Choices of an operation on a view.
+    pub const CHOICES: usize = 10_000;
+    /// Pixels added on each side of an image.
+    pub const PADDING: u32 = 1024;
+    /// Numbers that a training keeps of each image, and drops of its learning rate.
+    pub const RECORDS: usize = 1000;
+}
+
 /// A message without fields.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Empty {}
@@ -156,6 +193,7 @@ pub struct EnvInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictArgs {
     /// What to compute; each at most once.
+    #[serde(deserialize_with = "bounded::outputs")]
     pub outputs: Vec<Output>,
 }
 
@@ -181,6 +219,7 @@ pub struct PredictArgs2 {
     /// The model's name from [`TrainAnswer`]; absent, the current task model.
     pub model: Option<String>,
     /// What to compute; each at most once.
+    #[serde(deserialize_with = "bounded::outputs")]
     pub outputs: Vec<Output>,
     /// Random views to look at; absent, the image as it is.
     pub views: Option<Views>,
@@ -193,6 +232,7 @@ pub struct PredictArgs3 {
     /// The model's name from [`TrainAnswer`]; absent, the current task model.
     pub model: Option<String>,
     /// What to compute; each at most once.
+    #[serde(deserialize_with = "bounded::outputs")]
     pub outputs: Vec<Output>,
     /// Random views to look at; absent, the image as it is.
     pub views: Option<Views>,
@@ -206,6 +246,7 @@ pub struct PredictArgs3 {
 #[serde(deny_unknown_fields)]
 pub struct Dropout {
     /// How many passes.
+    #[serde(deserialize_with = "bounded::passes")]
     pub passes: u32,
     /// The chance of a feature to be left out; the others count 1 / (1 - p) times.
     pub p: f64,
@@ -222,8 +263,10 @@ pub struct Dropout {
 pub struct Views {
     /// What is done to each view, as in a [`TrainSpec`](crate::training::TrainSpec); no choosing operation. An image's views depend on the call's
     /// seed and its id alone.
+    #[serde(deserialize_with = "bounded::view_ops")]
     pub ops: Vec<ViewOp>,
     /// How many views.
+    #[serde(deserialize_with = "bounded::views")]
     pub count: u32,
     /// Whether the image as it is counts as one view more.
     pub clean: bool,
@@ -259,16 +302,20 @@ pub struct TrainAnswer {
 #[serde(deny_unknown_fields)]
 pub struct KMeansArgs {
     /// How many clusters; at most as many as points.
+    #[serde(deserialize_with = "bounded::clusters")]
     pub clusters: u32,
     /// The most rounds of Lloyd's algorithm; it stops when no point changes its cluster.
+    #[serde(deserialize_with = "bounded::iterations")]
     pub iterations: u32,
     /// How often to start anew; the start with the least inertia counts.
+    #[serde(deserialize_with = "bounded::restarts")]
     pub restarts: u32,
     /// A start also ends once the squares of the centres' moves in a round add up to no more than this times the variance of a
     /// feature, on average over the features; scikit-learn has 1e-4. Since 1.2.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tolerance: f64,
     /// The stream of the call's seed that the starts are drawn from.
+    #[serde(deserialize_with = "bounded::stream")]
     pub stream: String,
 }
 
@@ -357,6 +404,7 @@ pub struct KMeansPpArgs {
     /// The first one.
     pub first: First,
     /// The stream of the call's seed that the points are drawn from.
+    #[serde(deserialize_with = "bounded::stream")]
     pub stream: String,
 }
 
@@ -377,6 +425,7 @@ pub struct KCenterArgs {
     /// How many picks; at most as many as there are points that are no centre.
     pub k: u64,
     /// The stream of the call's seed that the first pick is drawn from where there is no centre.
+    #[serde(deserialize_with = "bounded::stream")]
     pub stream: String,
 }
 
@@ -459,14 +508,19 @@ pub struct GroupSumsArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapArgs {
     /// A file name without ending: letters, digits, `_` and `-`.
+    #[serde(deserialize_with = "bounded::name")]
     pub name: String,
     /// A heading.
+    #[serde(deserialize_with = "bounded::title")]
     pub title: String,
     /// What the first number of a place means.
+    #[serde(deserialize_with = "bounded::x_axis")]
     pub x_axis: String,
     /// What the second number means.
+    #[serde(deserialize_with = "bounded::y_axis")]
     pub y_axis: String,
     /// What a group is: `cluster`.
+    #[serde(deserialize_with = "bounded::group")]
     pub group: String,
 }
 
@@ -474,10 +528,63 @@ pub struct MapArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactArgs {
     /// A file name without folders; letters, digits, `.`, `_` and `-`.
+    #[serde(deserialize_with = "bounded::name")]
     pub name: String,
     /// The file's bytes.
     #[serde(with = "bytes")]
     pub bytes: Vec<u8>,
+}
+
+/// Fields that know their bounds: a message beyond them cannot be read.
+mod bounded {
+    use super::{Output, ViewOp, most};
+    use serde::de::{Deserialize, Deserializer, Error};
+
+    fn at_most<E: Error>(part: &str, number: u64, most: u64) -> Result<(), E> {
+        match number > most {
+            true => Err(E::custom(format!("`{part}` is at most {most}, not {number}"))),
+            false => Ok(()),
+        }
+    }
+
+    macro_rules! numbers {
+        ($($part:ident: $most:expr;)*) => {$(
+            pub fn $part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+                let number = u32::deserialize(deserializer)?;
+                at_most(stringify!($part), u64::from(number), u64::from($most))?;
+                Ok(number)
+            }
+        )*};
+    }
+
+    macro_rules! lengths {
+        ($($part:ident: $type:ty, $most:expr;)*) => {$(
+            pub fn $part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                let several = <$type>::deserialize(deserializer)?;
+                at_most(concat!("the length of ", stringify!($part)), several.len() as u64, $most as u64)?;
+                Ok(several)
+            }
+        )*};
+    }
+
+    numbers! {
+        views: most::VIEWS;
+        passes: most::PASSES;
+        clusters: most::CLUSTERS;
+        iterations: most::ITERATIONS;
+        restarts: most::RESTARTS;
+    }
+
+    lengths! {
+        outputs: Vec<Output>, most::OUTPUTS;
+        view_ops: Vec<ViewOp>, most::VIEW_OPS;
+        stream: String, most::TEXT;
+        name: String, most::TEXT;
+        title: String, most::TEXT;
+        x_axis: String, most::TEXT;
+        y_axis: String, most::TEXT;
+        group: String, most::TEXT;
+    }
 }
 
 /// MessagePack's own byte string instead of an array of numbers.
@@ -542,5 +649,49 @@ impl Output {
             Output::Embeddings => "embeddings",
             Output::Residuals => "residuals",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+    use serde_json::json;
+
+    fn decoded<T: serde::de::DeserializeOwned>(message: &serde_json::Value) -> Result<(), String> {
+        wire::decode::<T>(&wire::encode(message)).map(|_| ()).map_err(|error| error.message)
+    }
+
+    /// At the bound a message is read, beyond it the part is named.
+    #[test]
+    fn a_message_beyond_its_bounds_cannot_be_read() {
+        let text = |length: usize| json!("x".repeat(length));
+        let views = |count: u32, n_ops: usize| {
+            let ops = vec![json!({"op": "flip", "p": 0.5}); n_ops];
+            json!({"ops": ops, "count": count, "clean": false, "reduce": "mean"})
+        };
+        let kmeans = |clusters: u32, iterations: u32, restarts: u32, stream: usize| json!({"clusters": clusters, "iterations": iterations, "restarts": restarts, "stream": text(stream)});
+        let dropout = |passes: u32| json!({"passes": passes, "p": 0.5, "shared": true, "clean": false});
+        let (c, i, r) = (most::CLUSTERS, most::ITERATIONS, most::RESTARTS);
+        for (fits, too_much, part) in [
+            (views(most::VIEWS, 1), views(most::VIEWS + 1, 1), "views"),
+            (views(1, most::VIEW_OPS), views(1, most::VIEW_OPS + 1), "view_ops"),
+            (views(1, 1), views(20_000, 1), "views"),
+        ] {
+            assert_eq!(decoded::<Views>(&fits), Ok(()));
+            assert!(decoded::<Views>(&too_much).unwrap_err().contains(part), "{part}");
+        }
+        for (too_much, part) in [
+            (kmeans(c + 1, i, r, 1), "clusters"),
+            (kmeans(c, i + 1, r, 1), "iterations"),
+            (kmeans(c, i, r + 1, 1), "restarts"),
+            (kmeans(c, i, r, most::TEXT + 1), "stream"),
+        ] {
+            assert!(decoded::<KMeansArgs>(&too_much).unwrap_err().contains(part), "{part}");
+        }
+        assert_eq!(decoded::<KMeansArgs>(&kmeans(c, i, r, most::TEXT)), Ok(()));
+        assert_eq!(decoded::<Dropout>(&dropout(most::PASSES)), Ok(()));
+        assert!(decoded::<Dropout>(&dropout(u32::MAX)).unwrap_err().contains("passes"));
+        assert!(decoded::<PredictArgs>(&json!({"outputs": vec!["logits"; 9]})).unwrap_err().contains("outputs"));
     }
 }

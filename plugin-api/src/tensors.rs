@@ -11,6 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const _: () = assert!(cfg!(target_endian = "little"), "tensors are little-endian, and so must be the machine");
 
+/// How many tensors a plugin keeps at once: each costs the host something, however small it is.
+pub const MOST_TENSORS: usize = 65_536;
+
+/// How many axes a tensor has that a plugin hands over.
+pub const MOST_AXES: usize = 16;
+
 /// The tensors of one call, by slot and generation: an id that was released never finds another tensor.
 pub struct Tensors {
     table: Mutex<Table>,
@@ -136,6 +142,11 @@ impl Rows<'_> {
 }
 
 impl HostTensor {
+    /// Bytes that are held for this tensor alone.
+    fn n_own(&self) -> u64 {
+        self.bytes.n_own() + 4 * self.scale.as_ref().map_or(0, |scale| scale.len() as u64)
+    }
+
     /// Any tensor, from bytes held for it.
     pub fn new(dtype: DType, shape: Vec<u64>, bytes: Vec<u8>) -> HostTensor {
         HostTensor { dtype, shape, bytes: bytes.into(), scale: None }
@@ -238,7 +249,7 @@ impl Tensors {
             table.slots.push(Slot::default());
             table.slots.len() - 1
         });
-        table.n_bytes += tensor.bytes.n_own();
+        table.n_bytes += tensor.n_own();
         let slot = &mut table.slots[free];
         slot.generation += 1;
         slot.tensor = Some(Arc::new(tensor));
@@ -247,8 +258,12 @@ impl Tensors {
 
     /// Keep a tensor for the plugin; errs when it keeps too many already.
     pub fn keep(&self, tensor: HostTensor) -> Result<TensorId> {
+        if self.len() >= MOST_TENSORS {
+            let message = format!("the call keeps {MOST_TENSORS} tensors already: release some");
+            return Err(Error::new(Code::OUT_OF_MEMORY, message));
+        }
         let kept = self.table().n_bytes;
-        if kept.saturating_add(tensor.bytes.n_own()) > self.most_bytes {
+        if kept.saturating_add(tensor.n_own()) > self.most_bytes {
             let message = format!("the tensors of this call take {kept} bytes already: release some");
             return Err(Error::new(Code::OUT_OF_MEMORY, message));
         }
@@ -270,7 +285,7 @@ impl Tensors {
         let mut table = self.table();
         let slot = table.slots.get_mut(index).filter(|slot| slot.generation == generation);
         if let Some(tensor) = slot.and_then(|slot| slot.tensor.take()) {
-            table.n_bytes -= tensor.bytes.n_own();
+            table.n_bytes -= tensor.n_own();
             table.free.push(index);
         }
     }
@@ -311,6 +326,10 @@ impl Tensors {
 
     /// The border's `tensor_put`; errs when the shape and the number of bytes disagree.
     pub fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> RResult<TensorId, Fault> {
+        if shape.len() > MOST_AXES {
+            let message = format!("a tensor has at most {MOST_AXES} axes, not {}", shape.len());
+            return RErr(Error::new(Code::BAD_PARAMS, message).into());
+        }
         let n_bytes = shape.iter().try_fold(dtype.size(), |product, length| product.checked_mul(*length));
         if dtype.size() == 0 || n_bytes != Some(bytes.len() as u64) {
             let message = format!("{} bytes do not make a tensor of type {} and shape {shape:?}", bytes.len(), dtype.0);
@@ -358,6 +377,26 @@ mod tests {
         assert!(tensors.keep(HostTensor::of_u64(&[0; 4])).is_ok());
         tensors.release(own);
         assert!(tensors.keep(HostTensor::of_u64(&[0; 8])).is_ok());
+    }
+
+    /// What costs no bytes of elements costs something all the same.
+    #[test]
+    fn tensors_without_elements_are_counted_and_so_are_axes_and_scales() {
+        let tensors = Tensors::limited(100);
+        assert!(tensors.put(DType::U8, &[1; MOST_AXES], &[0]).is_ok());
+        assert!(tensors.put(DType::U8, &[1; MOST_AXES + 1], &[0]).is_err());
+        let scaled = |n: usize| HostTensor {
+            scale: Some(vec![1.0; n].into()),
+            bytes: Bytes::Shared(Arc::new(vec![0; 4 * n])),
+            ..HostTensor::new(DType::F32, vec![n as u64, 1], vec![])
+        };
+        assert!(tensors.keep(scaled(26)).is_err());
+        let kept = tensors.keep(scaled(24)).unwrap();
+        tensors.release(kept);
+        assert!(tensors.keep(scaled(24)).is_ok());
+        let empty = || tensors.keep(HostTensor::new(DType::U8, vec![0], vec![]));
+        let n_kept = (0..2 * MOST_TENSORS).take_while(|_| empty().is_ok()).count();
+        assert_eq!(n_kept + 2, MOST_TENSORS);
     }
 
     #[test]

@@ -6,6 +6,10 @@ from typing import Dict
 
 import msgpack
 
+#: The most bytes of a log message and of an error's sentence: the host does not hear out much longer ones.
+MOST_TEXT = 1 << 16
+#: The most details of an error.
+_MOST_DETAILS = 7
 #: A script raised something that it did not mean to raise: the counterpart of a panic in Rust.
 RAISED = 4
 #: The instance raised earlier and refuses further calls.
@@ -60,13 +64,23 @@ class Broken(BaseException):
     """The conversation with the program cannot go on: the worker ends. No script can catch it by accident."""
 
 
+def shortened(text: str) -> str:
+    """The text, cut at ``MOST_TEXT`` bytes with a note of what is left out."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MOST_TEXT:
+        return text
+    kept = encoded[:MOST_TEXT].decode("utf-8", "ignore")
+    return f"{kept}... {len(encoded) - len(kept.encode())} bytes left out"
+
+
 _KINDS = {kind.code: kind for kind in (Cancelled, Unsupported, BadParams, OutOfMemory, HostFailed)}
 
 
 def fault(code: int, message: str, details: Dict[str, str]) -> dict:
     """The fields of a frame ``fault``."""
+    details = {shortened(str(name)): shortened(str(text)) for name, text in list(details.items())[:_MOST_DETAILS]}
     detail = msgpack.packb(details, unicode_errors="replace") if details else b""
-    return {"code": code, "message": message, "detail": detail}
+    return {"code": code, "message": shortened(message), "detail": detail}
 
 
 def of_fault(fields: dict, context: str) -> Error:

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import msgpack
 import numpy as np
 
-from .errors import Broken, Cancelled, Error, HostFailed
+from .errors import Broken, Cancelled, Error, HostFailed, shortened
 from .request import Ids, as_ids
 from .wire import Conversation, Frame
 
@@ -278,7 +278,7 @@ class Host:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Tell the user how far a long call has come."""
-        self._conversation.tell("progress", {"stage": stage, "done": int(done), "total": int(total)})
+        self._conversation.tell("progress", {"stage": shortened(stage), "done": int(done), "total": int(total)})
 
     def cancelled(self) -> bool:
         """Whether the user has cancelled."""

@@ -8,6 +8,7 @@ import traceback
 
 import msgpack
 
+from .errors import shortened
 from .wire import Conversation
 
 #: The level that lets nothing through, then those of the wire: 1 error, 2 warn, 3 info, 4 debug, 5 trace.
@@ -29,10 +30,11 @@ class Bridge(logging.Handler):
             message = f"{record.msg!r} cannot be formatted with {record.args!r}: {error}"
         fields = {}
         if record.exc_info and record.exc_info[0]:
-            fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+            fields["traceback"] = shortened("".join(traceback.format_exception(*record.exc_info)))
         level = next(number for number, least in enumerate(_LEVELS) if record.levelno >= least or number == 5)
         packed = msgpack.packb(fields, unicode_errors="replace") if fields else b""
-        self._conversation.log({"level": max(level, 1), "target": record.name, "message": message, "fields": packed})
+        target, message = shortened(record.name), shortened(message)
+        self._conversation.log({"level": max(level, 1), "target": target, "message": message, "fields": packed})
 
 
 class Printed(io.TextIOBase):

@@ -6,6 +6,7 @@ use crate::experiment::{Metrics, Watcher};
 use crate::foreign;
 use crate::operations::Meter;
 use crate::report;
+use crate::wait;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt;
 use std::io::IsTerminal;
@@ -97,6 +98,7 @@ impl Console {
         let (cancelled, console) = (self.cancelled.clone(), self.clone());
         let ignores_hangup = signals::ignores_hangup();
         let installed = ctrlc::set_handler(move || {
+            wait::interrupt();
             if cancelled.swap(true, Ordering::Relaxed) && !patient {
                 std::process::exit(130);
             }

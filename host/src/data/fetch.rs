@@ -15,6 +15,8 @@ use ureq::http::{Response, StatusCode, header};
 
 use super::error::{DataError, Place};
 use super::listing::member_name;
+use crate::limits;
+use crate::wait::Source;
 
 /// A data set that anyone may download.
 #[derive(Debug)]
@@ -155,10 +157,10 @@ fn download(url: &str, file: &PublicFile, path: &Path, progress: &mut dyn FnMut(
     let io_error = |source| DataError::io(&partial, source);
     let arrived = fs::metadata(&partial).map_or(0, |metadata| metadata.len());
     if arrived < file.bytes {
-        let (mut response, start) = request(url, arrived)?;
+        let (response, start) = request(url, arrived)?;
         let mut target = OpenOptions::new().create(true).append(true).open(&partial).map_err(io_error)?;
         target.set_len(start).map_err(io_error)?;
-        let body = response.body_mut().as_reader();
+        let body = Source::new(response.into_body().into_reader(), limits::SILENCE);
         let mut report = |done| progress(&Progress { file: file.name, done, total: file.bytes });
         copy(body, &mut target, start, file.bytes, url, &partial, &mut report)?;
         target.sync_all().map_err(io_error)?;

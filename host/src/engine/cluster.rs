@@ -12,6 +12,9 @@ use super::predict::Matrix;
 /// Rows whose distances are held at once.
 const BLOCK: i64 = 4096;
 
+/// Asked at every step of long work, which ends once it says no.
+pub type GoOn<'a> = &'a dyn Fn() -> bool;
+
 /// Points in clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clustering {
@@ -35,18 +38,19 @@ pub struct Neighbours {
 /// Lloyd's algorithm from k-means++ starts (Arthur & Vassilvitskii 2007), as long as `effort` says.
 ///
 /// An empty cluster takes the point that lies farthest from its centre. On the CPU the same points and generator give the
-/// same clusters. Errs when there are fewer points than clusters, or no cluster.
+/// same clusters. Errs when there are fewer points than clusters, or no cluster, and once `go_on` says no.
 pub fn kmeans(
     points_nd: &Matrix,
     k: usize,
     effort: Effort,
     rng: &mut Rng,
     device: &Device,
+    go_on: GoOn<'_>,
 ) -> Result<Clustering, EngineError> {
     if k == 0 || k > points_nd.n_rows {
         return Err(EngineError::Input(format!("{} points do not make {k} clusters", points_nd.n_rows)));
     }
-    guard::entry("clustering", || clusters(points_nd, k, effort, rng, device))
+    guard::entry("clustering", || clusters(points_nd, k, effort, rng, device, go_on))
 }
 
 fn clusters(
@@ -55,6 +59,7 @@ fn clusters(
     effort: Effort,
     rng: &mut Rng,
     device: &Device,
+    go_on: GoOn<'_>,
 ) -> Result<Clustering, EngineError> {
     let _no_grad = tch::no_grad_guard();
     let doing = "clustering";
@@ -65,7 +70,8 @@ fn clusters(
     let still = effort.tolerance * variance;
     let mut best: Option<Lloyd> = None;
     for _ in 0..effort.restarts.max(1) {
-        let found = Lloyd::run(&points, k, (effort.iterations, still), rng).doing(doing)?;
+        let found = Lloyd::run(&points, k, (effort.iterations, still), rng, go_on).doing(doing)?;
+        let found = found.ok_or(EngineError::Cancelled)?;
         if best.as_ref().is_none_or(|best| found.inertia < best.inertia) {
             best = Some(found);
         }
@@ -86,10 +92,20 @@ struct Lloyd {
 }
 
 impl Lloyd {
-    fn run(points: &Tensor, k: usize, (iterations, still): (usize, f64), rng: &mut Rng) -> TorchResult<Lloyd> {
-        let mut centres = seeds(points, k, rng)?;
+    /// None if it was stopped.
+    fn run(
+        points: &Tensor,
+        k: usize,
+        (iterations, still): (usize, f64),
+        rng: &mut Rng,
+        go_on: GoOn<'_>,
+    ) -> TorchResult<Option<Lloyd>> {
+        let Some(mut centres) = seeds(points, k, rng, go_on)? else { return Ok(None) };
         let (mut of_point, mut distances) = assign(points, &centres)?;
         for round in 1..=iterations {
+            if !go_on() {
+                return Ok(None);
+            }
             let before = std::mem::replace(&mut centres, means(points, &of_point, &distances, k)?);
             let moves = centres.f_sub(&before)?.f_square_()?.f_sum(Kind::Double)?;
             let (moved, away) = assign(points, &centres)?;
@@ -103,12 +119,13 @@ impl Lloyd {
             }
         }
         let inertia = distances.iter().map(|distance| f64::from(*distance)).sum();
-        Ok(Lloyd { of_point, centres, inertia })
+        Ok(Some(Lloyd { of_point, centres, inertia }))
     }
 }
 
 /// k-means++: each further centre is a point drawn with a chance in proportion to its squared distance to the nearest so far.
-fn seeds(points: &Tensor, k: usize, rng: &mut Rng) -> TorchResult<Tensor> {
+/// None if it was stopped.
+fn seeds(points: &Tensor, k: usize, rng: &mut Rng, go_on: GoOn<'_>) -> TorchResult<Option<Tensor>> {
     let n = points.size()[0];
     let mut chosen = vec![rng.below(n as u64) as i64];
     // In blocks that stay in the processor's cache.
@@ -120,6 +137,9 @@ fn seeds(points: &Tensor, k: usize, rng: &mut Rng) -> TorchResult<Tensor> {
     };
     let mut nearest = to_one(chosen[0])?;
     while chosen.len() < k {
+        if !go_on() {
+            return Ok(None);
+        }
         let weights: Vec<f32> = floats(&nearest)?;
         let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mut left = rng.uniform() * total;
@@ -135,7 +155,7 @@ fn seeds(points: &Tensor, k: usize, rng: &mut Rng) -> TorchResult<Tensor> {
         chosen.push(next as i64);
         nearest = nearest.f_minimum(&to_one(next as i64)?)?;
     }
-    points.f_index_select(0, &Tensor::f_from_slice(&chosen)?.f_to_device(points.device())?)
+    points.f_index_select(0, &Tensor::f_from_slice(&chosen)?.f_to_device(points.device())?).map(Some)
 }
 
 /// The nearest centre of each point, and the squared distance to it.
@@ -174,16 +194,16 @@ fn means(points: &Tensor, of_point: &[i64], distances: &[f32], k: usize) -> Torc
     Ok(centres)
 }
 
-/// The `k` nearest other points of each point. Errs when there are not as many.
-pub fn knn(points_nd: &Matrix, k: usize, device: &Device) -> Result<Neighbours, EngineError> {
+/// The `k` nearest other points of each point. Errs when there are not as many, and once `go_on` says no.
+pub fn knn(points_nd: &Matrix, k: usize, device: &Device, go_on: GoOn<'_>) -> Result<Neighbours, EngineError> {
     let n = points_nd.n_rows;
     if k == 0 || k >= n {
         return Err(EngineError::Input(format!("{n} points do not have {k} others each")));
     }
-    guard::entry("looking for neighbours", || neighbours(points_nd, k, device))
+    guard::entry("looking for neighbours", || neighbours(points_nd, k, device, go_on))
 }
 
-fn neighbours(points_nd: &Matrix, k: usize, device: &Device) -> Result<Neighbours, EngineError> {
+fn neighbours(points_nd: &Matrix, k: usize, device: &Device, go_on: GoOn<'_>) -> Result<Neighbours, EngineError> {
     let n = points_nd.n_rows;
     let _no_grad = tch::no_grad_guard();
     let doing = "looking for neighbours";
@@ -191,6 +211,9 @@ fn neighbours(points_nd: &Matrix, k: usize, device: &Device) -> Result<Neighbour
     let mut positions_nk = Vec::with_capacity(n * k);
     let mut start = 0;
     for block in points.f_split(BLOCK / 4, 0).doing(doing)? {
+        if !go_on() {
+            return Err(EngineError::Cancelled);
+        }
         let mut found = nearest_of(&points, &block, start, k).doing(doing)?;
         for (i, near) in found.chunks_mut(k).enumerate() {
             let i = start as usize + i;
@@ -256,7 +279,7 @@ mod tests {
         let points = cloud(500, 2, 6);
         let with = |tolerance, iterations| {
             let effort = Effort { iterations, restarts: 1, tolerance };
-            kmeans(&points, 9, effort, &mut Rng::from_seed([2; 32]), &device()).unwrap()
+            kmeans(&points, 9, effort, &mut Rng::from_seed([2; 32]), &device(), &|| true).unwrap()
         };
         assert_eq!(with(1e9, 300), with(0.0, 1));
         assert_eq!(with(1e-30, 300), with(0.0, 300));
@@ -271,7 +294,8 @@ mod tests {
             *value += 50.0 * (i / 3 % 3) as f32;
         }
         for seed in 0..5 {
-            let found = kmeans(&points, 3, rounds(50, 1), &mut Rng::from_seed([seed; 32]), &device()).unwrap();
+            let found =
+                kmeans(&points, 3, rounds(50, 1), &mut Rng::from_seed([seed; 32]), &device(), &|| true).unwrap();
             for i in 3..60 {
                 assert_eq!(found.of_point[i], found.of_point[i % 3], "seed {seed}, point {i}");
             }
@@ -282,7 +306,7 @@ mod tests {
     #[test]
     fn the_end_is_a_fixed_point() {
         let points = cloud(200, 4, 2);
-        let found = kmeans(&points, 7, rounds(200, 3), &mut Rng::from_seed([9; 32]), &device()).unwrap();
+        let found = kmeans(&points, 7, rounds(200, 3), &mut Rng::from_seed([9; 32]), &device(), &|| true).unwrap();
         let mut inertia = 0.0;
         for (i, &cluster) in found.of_point.iter().enumerate() {
             let own = distance(points.row(i), found.centres_kd.row(cluster));
@@ -303,19 +327,19 @@ mod tests {
     #[test]
     fn as_many_clusters_as_points_leave_each_alone() {
         let points = cloud(12, 2, 3);
-        let found = kmeans(&points, 12, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device()).unwrap();
+        let found = kmeans(&points, 12, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device(), &|| true).unwrap();
         let mut clusters = found.of_point.clone();
         clusters.sort_unstable();
         assert_eq!(clusters, (0..12).collect::<Vec<_>>());
         for k in [0, 13] {
-            assert!(kmeans(&points, k, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device()).is_err());
+            assert!(kmeans(&points, k, rounds(10, 1), &mut Rng::from_seed([1; 32]), &device(), &|| true).is_err());
         }
     }
 
     #[test]
     fn neighbours_equal_a_search_through_all() {
         let points = cloud(150, 5, 4);
-        let found = knn(&points, 6, &device()).unwrap();
+        let found = knn(&points, 6, &device(), &|| true).unwrap();
         for i in 0..150 {
             let mut others: Vec<usize> = (0..150).filter(|j| *j != i).collect();
             let to = |j: &usize| distance(points.row(i), points.row(*j));
@@ -323,6 +347,26 @@ mod tests {
             assert_eq!(found.positions_nk[6 * i..][..6], others[..6], "point {i}");
             assert_eq!(found.distances_nk.row(i)[5], to(&others[5]));
         }
-        assert!(knn(&points, 150, &device()).is_err());
+        assert!(knn(&points, 150, &device(), &|| true).is_err());
+    }
+
+    #[test]
+    fn a_stop_is_heard_at_every_step() {
+        use std::cell::Cell;
+        let points = cloud(2000, 4, 5);
+        let ask = |go_on: GoOn<'_>| {
+            let clusters = kmeans(&points, 9, rounds(20, 2), &mut Rng::from_seed([2; 32]), &device(), go_on).err();
+            [clusters, knn(&points, 3, &device(), go_on).err()]
+        };
+        let asked = Cell::new(0);
+        assert!(ask(&|| asked.replace(asked.get() + 1) < usize::MAX).iter().all(Option::is_none));
+        for step in [0, 1, 5, 12] {
+            let left = Cell::new(step);
+            let [clusters, neighbours] = ask(&|| left.replace(left.get().saturating_sub(1)) > 0);
+            assert!(matches!(clusters, Some(EngineError::Cancelled)), "{step}");
+            // It is asked once for each block.
+            assert!(matches!(neighbours, Some(EngineError::Cancelled)), "{step}");
+        }
+        assert!(asked.get() > 20);
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Mutex, Once, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -18,7 +19,7 @@ use tch::TchError;
 use super::EngineError;
 use super::error::TorchResult;
 use super::guard;
-use crate::programs;
+use crate::{limits, programs, wait};
 
 /// The PyTorch that `tch` binds, and the only one whose CUDA part fits.
 pub const TORCH_VERSION: &str = "2.11.0";
@@ -381,7 +382,8 @@ fn loaded_torch_folder() -> Option<PathBuf> {
 fn python_torch_folder() -> Option<PathBuf> {
     let ask = "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
     let mut python = programs::python(ask, &programs::python_path()).ok()?;
-    let answer = python.output().ok().filter(|answer| answer.status.success())?;
+    python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let answer = wait::output(&mut python, limits::PYTHON).ok().filter(|answer| answer.status.success())?;
     Some(Path::new(String::from_utf8(answer.stdout).ok()?.trim()).join("lib"))
 }
 

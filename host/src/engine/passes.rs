@@ -52,6 +52,9 @@ pub fn predict_passes(
     for start in (0..n).step_by(BLOCK) {
         let n_block = BLOCK.min(n - start);
         for pass in 0..dropout.passes {
+            if observer(PredictProgress { n_done: start, n_images: n }).is_break() {
+                return Err(EngineError::Cancelled);
+            }
             let mut x_nd = embeds_nd.values[start * masks.d..][..n_block * masks.d].to_vec();
             for (row, id) in x_nd.chunks_mut(masks.d).zip(&ids[start..]) {
                 let own;

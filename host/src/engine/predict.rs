@@ -98,7 +98,8 @@ pub struct Glances<'a> {
     pub ids: &'a [u64],
 }
 
-/// Looks at random views of the images `rows`; otherwise as [`predict`]. Never more than a block's answers are kept.
+/// Looks at random views of the images `rows`; otherwise as [`predict`]. Never more than a block's answers are kept, and
+/// `observer` is told before every view.
 ///
 /// Errs also when an operation does not fit the images, or there is no view at all.
 pub fn predict_views(
@@ -114,7 +115,7 @@ pub fn predict_views(
     }
     let views = Views::new(images, glances.ops)?;
     let block = block_size(model);
-    in_blocks(model, images, rows, outputs, block, observer, &|pass, start, rows| {
+    in_blocks(model, images, rows, outputs, block, observer, &|pass, start, rows, go_on| {
         let doing = "predicting over views";
         let mut moments = Moments::default();
         if glances.clean {
@@ -122,6 +123,7 @@ pub fn predict_views(
             moments.add(Answers::of(model, pass, &x_nchw, outputs).doing(doing)?).doing(doing)?;
         }
         for view in 0..glances.count {
+            go_on()?;
             let stream = |i: usize| {
                 let id = glances.ids[(start + i).min(glances.ids.len() - 1)];
                 Rng::for_stream(glances.seed, &format!("view/{view}/{id}"))
@@ -165,15 +167,26 @@ pub(super) fn predict_in_blocks(
     block: usize,
     observer: &mut PredictObserver<'_>,
 ) -> Result<Predictions, EngineError> {
-    in_blocks(model, images, rows, outputs, block, observer, &|pass, _, rows| {
+    in_blocks(model, images, rows, outputs, block, observer, &|pass, _, rows, _| {
         let x_nchw =
             images.batch(&images.unchanged(rows).doing("predicting")?, 0, rows.len()).doing("cutting a block")?;
         Answers::of(model, pass, &x_nchw, outputs).doing("predicting")
     })
 }
 
-/// Answers to a full block of rows, of which the first is the one at a place in all that were asked for.
-type Look<'a> = dyn Fn(&Pass, usize, &[usize]) -> Result<Answers, EngineError> + 'a;
+/// Answers to a full block of rows, of which the first is the one at a place in all that were asked for. What takes long asks
+/// now and then whether it is to go on, and ends with that error.
+type Look<'a> = dyn Fn(&Pass, usize, &[usize], GoOn<'_>) -> Result<Answers, EngineError> + 'a;
+
+/// Errs when the prediction is cancelled.
+type GoOn<'a> = &'a mut dyn FnMut() -> Result<(), EngineError>;
+
+fn told(observer: &mut PredictObserver<'_>, n_done: usize, n_images: usize) -> Result<(), EngineError> {
+    match observer(PredictProgress { n_done, n_images }) {
+        ControlFlow::Break(()) => Err(EngineError::Cancelled),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
 
 fn in_blocks(
     model: &Model,
@@ -217,12 +230,9 @@ fn blockwise(
     let pass = model.inference_pass().doing("folding batch-norm")?;
     let mut collected = Collected::new(model, outputs, padded.len()).doing("making space for predictions")?;
     for start in (0..n_images).step_by(block) {
-        let answers = look(&pass, start, &padded[start..start + block])?;
+        let answers = look(&pass, start, &padded[start..start + block], &mut || told(observer, start, n_images))?;
         collected.put(&answers, start).doing("keeping predictions")?;
-        let n_done = n_images.min(start + block);
-        if observer(PredictProgress { n_done, n_images }).is_break() {
-            return Err(EngineError::Cancelled);
-        }
+        told(observer, n_images.min(start + block), n_images)?;
     }
     collected.take(n_images).doing("reading predictions back")
 }

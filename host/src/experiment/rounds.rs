@@ -127,7 +127,7 @@ impl Experiment<'_> {
     /// Take up the model and the states that a round left.
     fn load(&mut self, round: u32) -> Result<(), RunError> {
         let checkpoint = self.dir.checkpoint(round);
-        let failed = |source| RunError::Step { round, step: "restoring", source };
+        let failed = |source| of_step(round, "restoring", self.watcher.cancelled(), source);
         self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
         self.initial.load(&read(&checkpoint.join("initial.state"))?).map_err(failed)?;
         self.query.load(&read(&checkpoint.join("query.state"))?).map_err(failed)?;
@@ -278,7 +278,7 @@ impl Experiment<'_> {
         self.dir.write_json(round, "metrics.json", measured)?;
         let checkpoint = self.dir.checkpoint(round);
         create_folder(&checkpoint)?;
-        let failed = |source| RunError::Step { round, step: "storing", source };
+        let failed = |source| of_step(round, "storing", self.watcher.cancelled(), source);
         self.learner.save(&checkpoint.join("model.safetensors")).map_err(failed)?;
         write_atomically(&checkpoint.join("initial.state"), &self.initial.save().map_err(failed)?)?;
         write_atomically(&checkpoint.join("query.state"), &self.query.save().map_err(failed)?)?;
@@ -292,10 +292,14 @@ impl Experiment<'_> {
         if self.watcher.cancelled() { Err(RunError::Cancelled) } else { Ok(()) }
     }
 
-    /// A failure while the user is cancelling is the cancellation.
     fn failed(&self, round: u32, step: &'static str, source: Failure) -> RunError {
-        if self.watcher.cancelled() { RunError::Cancelled } else { RunError::Step { round, step, source } }
+        of_step(round, step, self.watcher.cancelled(), source)
     }
+}
+
+/// A failure while the user is cancelling is the cancellation.
+fn of_step(round: u32, step: &'static str, cancelled: bool, source: Failure) -> RunError {
+    if cancelled { RunError::Cancelled } else { RunError::Step { round, step, source } }
 }
 
 /// What has happened so far.

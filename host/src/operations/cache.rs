@@ -14,19 +14,24 @@
 //! ```
 
 use crate::hash::{sha256, sha256_of};
+use crate::limits;
 use coldstart_plugin_api::{Code, Error, Result};
 use rustix::fs::{Access, FlockOperation};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 /// How long a process that waits sleeps between two looks.
 const NAP: Duration = Duration::from_millis(200);
+
+/// How long it waits before it says for whom.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// A folder of entries.
 #[derive(Debug, Clone)]
@@ -123,6 +128,7 @@ impl Cache {
         make: impl FnOnce(&Path, &Path) -> Result<T>,
     ) -> Result<Entry<T>> {
         self.prepare()?;
+        let (begun, mut told) = (Instant::now(), false);
         let lock = loop {
             if let Ok(Some(entry)) = self.open(key) {
                 return Ok(entry);
@@ -132,8 +138,15 @@ impl Cache {
                 break lock;
             }
             waiting()?;
+            if begun.elapsed() > limits::CACHE_ENTRY {
+                return Err(self.held_too_long(key));
+            }
+            if begun.elapsed() > SILENCE && !std::mem::replace(&mut told, true) {
+                tracing::warn!("waiting for {}, which makes the same `{name}`", self.holder(key));
+            }
             std::thread::sleep(NAP);
         };
+        note_holder(&lock);
         let folder = self.root().join(key);
         match self.read(key) {
             Ok(Some(about)) => return Ok(Entry { about, cached: true, _lock: self.shared(lock, key)?, folder }),
@@ -236,11 +249,32 @@ impl Cache {
         removed
     }
 
-    /// Lets others use the entry too, and nobody remove it.
+    /// Lets others use the entry too, and nobody remove it. Another process may hold it for a moment between the two.
     fn shared(&self, lock: File, key: &str) -> Result<File> {
-        let shared = rustix::fs::flock(&lock, FlockOperation::LockShared);
-        shared.map_err(|error| self.failed("lock", &self.beside(key, "lock"), &error.into()))?;
-        Ok(lock)
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => return Ok(lock),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if begun.elapsed() < limits::CACHE_LOCK => std::thread::sleep(NAP),
+                Err(Errno::WOULDBLOCK) => return Err(self.held_too_long(key)),
+                Err(error) => return Err(self.failed("lock", &self.beside(key, "lock"), &error.into())),
+            }
+        }
+    }
+
+    /// Who holds an entry, as far as it has said so.
+    fn holder(&self, key: &str) -> String {
+        let said = fs::read_to_string(self.beside(key, "lock")).unwrap_or_default();
+        let plain = |c: char| c.is_ascii_digit();
+        match !said.is_empty() && said.len() < 20 && said.chars().all(plain) {
+            true => format!("the process {said}"),
+            false => "another process".to_owned(),
+        }
+    }
+
+    fn held_too_long(&self, key: &str) -> Error {
+        let message = format!("{} has held the cache entry {key} for too long", self.holder(key));
+        Error::new(Code::HOST, message).with("hint", "end that process, or name another folder with `--cache`")
     }
 
     /// `KEY.ENDING`.
@@ -295,6 +329,12 @@ impl Cache {
         Error::new(Code::HOST, message)
             .with("hint", "name another folder with `--cache`, or make space with `coldstart cache clean`")
     }
+}
+
+/// Whoever waits is told who is at work; where it cannot be written nobody is told.
+fn note_holder(mut lock: &File) {
+    use std::io::Write;
+    let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
 }
 
 /// Makes a folder, and errs if nothing can be put into it.

@@ -2,9 +2,11 @@
 
 use super::maths::Maths;
 use super::train::{self, About, Items, Training, from_engine};
-use super::{Context, Entry, Services, features, write_map};
+use super::{Context, Entry, Services, draw_map, features, put, refused};
 use crate::engine::{self, Glances, Model, Outputs};
 use crate::foreign;
+use crate::limits::{self, shortened};
+use crate::wait;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
@@ -13,17 +15,10 @@ use coldstart_plugin_api::tensors::{HostTensor, Tensors};
 use coldstart_plugin_api::training::{Target, TrainSpec};
 use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-/// The largest artifact: they are small tables and images, and they stay with the run for good.
-const LARGEST_ARTIFACT_BYTES: usize = 64 << 20;
-
-/// What one call may write into the log.
-const MOST_LOG_LINES: u32 = 1000;
 
 /// The services as one call sees them.
 pub struct Call<'a> {
@@ -31,7 +26,34 @@ pub struct Call<'a> {
     context: Context<'a>,
     tensors: Tensors,
     asked: Mutex<Asked>,
-    log_lines: AtomicU32,
+    /// What operations have taken so far.
+    worked: Mutex<Duration>,
+    /// Bytes of the run's artifacts in other rounds.
+    in_other_rounds: OnceLock<u64>,
+    logged: Mutex<Logged>,
+}
+
+/// What a call has written into the log.
+#[derive(Debug, Default)]
+struct Logged {
+    lines: u64,
+    bytes: u64,
+    lines_left_out: u64,
+    bytes_left_out: u64,
+}
+
+impl Logged {
+    /// Whether one more line of so many bytes may be written; counted in any case.
+    fn admits(&mut self, bytes: u64) -> bool {
+        let fits = self.lines < limits::LOG_LINES.most && self.bytes + bytes <= limits::LOG_BYTES.most;
+        let (lines, sum) = match fits {
+            true => (&mut self.lines, &mut self.bytes),
+            false => (&mut self.lines_left_out, &mut self.bytes_left_out),
+        };
+        *lines += 1;
+        *sum += bytes;
+        fits
+    }
 }
 
 /// What a strategy had the host do during a call.
@@ -53,7 +75,9 @@ impl<'a> Call<'a> {
             context,
             tensors: Tensors::limited(services.tensor_bytes),
             asked: Mutex::default(),
-            log_lines: AtomicU32::new(0),
+            worked: Mutex::default(),
+            in_other_rounds: OnceLock::new(),
+            logged: Mutex::default(),
         }
     }
 
@@ -83,10 +107,32 @@ impl<'a> Call<'a> {
         note(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
-        if self.services.cancelled.load(Ordering::Relaxed) {
+    /// Do something for the plugin within the time that is left for this call.
+    fn in_time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.services.is_cancelled() || wait::interrupted() {
             return Err(Error::new(Code::CANCELLED, "cancelled"));
         }
+        let worked = || self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.services.host_time.saturating_sub(*worked());
+        let start = Instant::now();
+        self.services.set_until(start.checked_add(left));
+        let done = work();
+        self.services.set_until(None);
+        *worked() += start.elapsed();
+        match done {
+            Err(error) if error.code == Code::CANCELLED && !self.services.is_cancelled() => Err(self.too_long()),
+            done => done,
+        }
+    }
+
+    fn too_long(&self) -> Error {
+        let (seconds, times) = (self.services.host_time.as_secs_f64(), limits::HOST_TIME.most + 1);
+        let message = format!("the program has worked {seconds} s for this call, {times} times `plugins.timeout`");
+        Error::new(Code::HOST, message).with("hint", "ask for less, or raise `plugins.timeout`")
+    }
+
+    fn answer(&self, op: &str, args: &[u8], inputs: &[TensorId]) -> Result<(Vec<u8>, Vec<HostTensor>)> {
+        limits::INPUTS.check(inputs.len() as u64).map_err(refused)?;
         let empty = wire::encode(&ops::Empty {});
         match op {
             op if op == ops::POOL_INFO_1.0 => Ok((wire::encode(&self.pool_info()), vec![])),
@@ -117,7 +163,7 @@ impl<'a> Call<'a> {
                 Ok((empty, vec![]))
             }
             op if op == ops::ARTIFACT_PUT_1.0 => {
-                self.put_artifact(&wire::decode(args)?)?;
+                self.put_artifact(wire::decode(args)?)?;
                 Ok((empty, vec![]))
             }
             _ => {
@@ -140,7 +186,8 @@ impl<'a> Call<'a> {
 
     fn pixels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
         let (data, positions) = (&self.services.data, self.positions(inputs)?);
-        let shape = data.shape;
+        let (shape, n) = (data.shape, positions.len());
+        self.services.check_size(n, shape.bytes(), || format!("the pixels of {n} images"))?;
         let image = |position: &usize| &data.pool.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
         let bytes = positions.iter().flat_map(image).copied().collect();
         let axes = [positions.len(), shape.height, shape.width, shape.channels];
@@ -172,8 +219,11 @@ impl<'a> Call<'a> {
     fn predict(&self, args: &ops::PredictArgs3, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
         let (ids, rows) = (self.ids(inputs)?, self.positions(inputs)?);
         let bad = |message: String| Error::new(Code::BAD_PARAMS, message);
-        if let Some(op) = args.views.iter().flat_map(|views| &views.ops).find(|op| op.n_choices().is_some()) {
-            return Err(bad(format!("a view takes no operation with choices, such as {op:?}")));
+        for op in args.views.iter().flat_map(|views| &views.ops) {
+            op.check()?;
+            if op.n_choices().is_some() {
+                return Err(bad(format!("a view takes no operation with choices, such as {op:?}")));
+            }
         }
         if args.views.is_some() && args.dropout.is_some() {
             return Err(bad("dropout goes with the image as it is, not with views".to_owned()));
@@ -192,27 +242,33 @@ impl<'a> Call<'a> {
         };
         let observer = &mut |progress: engine::PredictProgress| {
             self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
-            match self.services.cancelled.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            self.services.flow()
         };
-        let seed = self.context.seed;
+        let (seed, n, n_passes) = (self.context.seed, rows.len(), args.dropout.map_or(1, |d| d.passes as usize));
         let (mut predicted, mut passes) = self.with_model(args.model.as_deref(), |model, images| {
+            let n_numbers = |output: &Output| match output {
+                Output::Embeddings => model.n_features(),
+                Output::Residuals => model.n_outputs(),
+                Output::Probabilities | Output::Logits => n_passes.saturating_mul(model.n_outputs()),
+            };
+            let n_each = args.outputs.iter().map(n_numbers).fold(0, usize::saturating_add);
+            let what = || format!("{n_each} numbers for each of {n} images");
+            self.services.check_size(n, n_each.saturating_mul(4), what)?;
             if let Some(ops::Views { ops, count, clean, reduce }) = &args.views {
                 let (count, clean, reduce) = (*count as usize, *clean, *reduce);
                 let glances = Glances { ops, count, clean, reduce, seed, ids: &ids };
-                return Ok((engine::predict_views(model, images, &rows, swept, glances, observer)?, None));
+                let predicted = engine::predict_views(model, images, &rows, swept, glances, observer);
+                return Ok((predicted.map_err(from_engine)?, None));
             }
-            let predicted = engine::predict(model, images, &rows, swept, observer)?;
+            let predicted = engine::predict(model, images, &rows, swept, observer).map_err(from_engine)?;
             let (Some(dropout), Some(embeds_nd)) = (args.dropout, &predicted.embeds_nd) else {
                 return Ok((predicted, None));
             };
-            let passes = engine::predict_passes(model, embeds_nd, asked, dropout, (seed, &ids), observer)?;
+            let passes = engine::predict_passes(model, embeds_nd, asked, dropout, (seed, &ids), observer);
+            let passes = passes.map_err(from_engine)?;
             Ok((predicted, Some(passes)))
         })?;
         self.note(|asked| asked.predicting += start.elapsed());
-        let n_passes = args.dropout.map_or(1, |dropout| dropout.passes as usize);
         // Made first: they only look at the probabilities, all else is taken away.
         let mut residuals = wants(Output::Residuals).then(|| predicted.probs_nc.as_ref().map(residuals)).flatten();
         let tensor = |output: &Output| match (output, &mut passes) {
@@ -227,18 +283,14 @@ impl<'a> Call<'a> {
     }
 
     /// Ask the current task model, or the trained network of that name.
-    fn with_model<T>(
-        &self,
-        name: Option<&str>,
-        ask: impl FnOnce(&Model, &engine::Images) -> std::result::Result<T, engine::EngineError>,
-    ) -> Result<T> {
+    fn with_model<T>(&self, name: Option<&str>, ask: impl FnOnce(&Model, &engine::Images) -> Result<T>) -> Result<T> {
         let Some(name) = name else {
             let task = self.services.task.lock();
             let Some(model) = &task.model else {
                 let message = "no model is trained before the initial set is labelled";
                 return Err(Error::new(Code::UNSUPPORTED, message));
             };
-            return ask(model, &task.pool).map_err(from_engine);
+            return ask(model, &task.pool);
         };
         let mut network = self.services.network.lock().unwrap_or_else(PoisonError::into_inner);
         let model = match network.take().filter(|(known, _)| known == name) {
@@ -246,10 +298,11 @@ impl<'a> Call<'a> {
             None => train::load(self.services, name)?,
         };
         let (_, model) = network.insert((name.to_owned(), model));
-        ask(model, &self.services.task.lock().pool).map_err(from_engine)
+        ask(model, &self.services.task.lock().pool)
     }
 
     fn train(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, Vec<HostTensor>)> {
+        limits::TRAININGS.check(self.note(|asked| asked.trainings.len() as u64) + 1).map_err(refused)?;
         let items = self.items(spec, inputs)?;
         let (entry, answer) = self.have_trained(|| train::train(self.services, spec, &items))?;
         let records = train::records(&entry)?;
@@ -307,7 +360,7 @@ impl<'a> Call<'a> {
             asked.training += start.elapsed();
             asked.trainings.extend(training);
         });
-        Ok((answer, features.rows(&positions)))
+        Ok((answer, features.rows(self.services, &positions)?))
     }
 
     fn points(&self, inputs: &[TensorId]) -> Result<engine::Matrix> {
@@ -335,23 +388,34 @@ impl<'a> Call<'a> {
         if n_cols != 2 || places.len() != 2 * positions.len() || groups.len() != positions.len() {
             return Err(Error::new(Code::BAD_PARAMS, "a map needs two numbers and a group for each id"));
         }
-        write_map(folder, args, &self.services.data, &positions, &places, &groups, false)
-            .map_err(|error| Error::new(Code::HOST, format!("map `{}`: {error}", args.name)))
+        let failed = |error| Error::new(Code::HOST, format!("map `{}`: {error}", args.name));
+        let files = draw_map(args, &self.services.data, &positions, &places, &groups, false).map_err(failed)?;
+        self.charge(folder, &files)?;
+        put(folder, &files).map_err(failed)
     }
 
-    fn put_artifact(&self, args: &ops::ArtifactArgs) -> Result<()> {
+    /// Errs when the round's or the run's folder of artifacts would hold more than it may with these files.
+    fn charge(&self, folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+        let new = files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        let (n_files, bytes) = inside(folder);
+        let elsewhere = *self.in_other_rounds.get_or_init(|| in_siblings(folder));
+        let all = limits::ARTIFACT_FILES.check(n_files + files.len() as u64);
+        let all = all.and_then(|()| limits::ARTIFACTS_OF_A_ROUND.check(bytes + new));
+        all.and_then(|()| limits::ARTIFACTS_OF_A_RUN.check(elsewhere + bytes + new)).map_err(refused)
+    }
+
+    fn put_artifact(&self, args: ops::ArtifactArgs) -> Result<()> {
         let bad = |message: &str| Error::new(Code::BAD_PARAMS, format!("artifact `{}`: {message}", args.name));
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
             return Err(bad("a name has letters, digits, `.`, `_` and `-` only, and does not begin with a dot"));
         }
-        if args.bytes.len() > LARGEST_ARTIFACT_BYTES {
-            return Err(bad("larger than 64 MiB"));
-        }
+        limits::ARTIFACT.check(args.bytes.len() as u64).map_err(refused)?;
         let folder = self.context.artifacts.as_ref().ok_or_else(|| bad("the run has no folder yet"))?;
-        let written =
-            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(folder.join(&args.name), &args.bytes));
-        written.map_err(|error| Error::new(Code::HOST, format!("artifact `{}`: {error}", args.name)))
+        let name = args.name.clone();
+        let files = [(args.name, args.bytes)];
+        self.charge(folder, &files)?;
+        put(folder, &files).map_err(|error| Error::new(Code::HOST, format!("artifact `{name}`: {error}")))
     }
 
     /// Pool positions of the ids in the one input tensor.
@@ -368,7 +432,39 @@ impl<'a> Call<'a> {
         let [ids] = inputs else {
             return Err(Error::new(Code::BAD_PARAMS, format!("expected one tensor of ids, got {}", inputs.len())));
         };
-        self.tensors.get(*ids)?.as_u64()
+        let (ids, n_images) = (self.tensors.get(*ids)?, self.services.data.pool.len() as u64);
+        let most = limits::IDS.at(limits::IDS.most.saturating_mul(n_images));
+        most.check(ids.shape.iter().product()).map_err(refused)?;
+        ids.as_u64()
+    }
+}
+
+/// How many files a folder holds, and how many bytes in them.
+fn inside(folder: &Path) -> (u64, u64) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len());
+    sizes.fold((0, 0), |(n, sum), size| (n + 1, sum + size))
+}
+
+/// Bytes in the folders beside a folder.
+fn in_siblings(folder: &Path) -> u64 {
+    let beside = folder.parent().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+    beside.map(|entry| entry.path()).filter(|other| other != folder).map(|other| inside(&other).1).sum()
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let logged = self.logged.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if logged.lines_left_out > 0 {
+            let plugin = self.context.plugin;
+            let (most, bytes) = (limits::LOG_LINES.figure(), limits::LOG_BYTES.figure());
+            tracing::warn!(
+                plugin,
+                "{} lines of its log ({}) are left out: a call writes {most} and {bytes} at most",
+                logged.lines_left_out,
+                limits::Unit::Bytes.say(logged.bytes_left_out),
+            );
+        }
     }
 }
 
@@ -425,7 +521,8 @@ impl abi::Host for Call<'_> {
         outputs: &mut RVec<TensorId>,
     ) -> RResult<RVec<u8>, Fault> {
         contained(|| {
-            let (answer, tensors) = self.answer(op.as_str(), args.as_slice(), inputs.as_slice())?;
+            let asked = || self.answer(op.as_str(), args.as_slice(), inputs.as_slice());
+            let (answer, tensors) = self.in_time(asked)?;
             for tensor in tensors {
                 outputs.push(self.tensors.keep(tensor)?);
             }
@@ -460,34 +557,38 @@ impl abi::Host for Call<'_> {
     }
 
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, fields: RSlice<'_, u8>) {
-        let fields: BTreeMap<String, String> = wire::decode(fields.as_slice()).unwrap_or_default();
+        let said = (target.len() + message.len() + fields.len()) as u64;
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is cut counts as long as it is shown.
+        if !logged.admits(said.min(limits::LOG_LINE.most)) {
+            return;
+        }
+        drop(logged);
+        let fields = if fields.len() > limits::LOG_LINE.len() { &[] } else { fields.as_slice() };
+        let fields: BTreeMap<String, String> = wire::decode(fields).unwrap_or_default();
         let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         // A log line of a plugin's is one line.
         let (target, message, fields) =
             (foreign::word(target.as_str()), foreign::line(message.as_str()), foreign::line(&fields));
         let plugin = self.context.plugin;
-        match self.log_lines.fetch_add(1, Ordering::Relaxed) {
-            ..MOST_LOG_LINES => {}
-            MOST_LOG_LINES => {
-                return tracing::warn!(plugin, "{MOST_LOG_LINES} lines in one call: the rest is not shown");
-            }
-            _ => return,
-        }
+        let line = shortened(format!("{target}: {message}{fields}"), limits::LOG_LINE.len());
         match level {
-            1 => tracing::error!(plugin, "{target}: {message}{fields}"),
-            2 => tracing::warn!(plugin, "{target}: {message}{fields}"),
-            3 => tracing::info!(plugin, "{target}: {message}{fields}"),
-            4 => tracing::debug!(plugin, "{target}: {message}{fields}"),
-            _ => tracing::trace!(plugin, "{target}: {message}{fields}"),
+            1 => tracing::error!(plugin, "{line}"),
+            2 => tracing::warn!(plugin, "{line}"),
+            3 => tracing::info!(plugin, "{line}"),
+            4 => tracing::debug!(plugin, "{line}"),
+            _ => tracing::trace!(plugin, "{line}"),
         }
     }
 
     fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
-        self.services.meter.tick(stage.as_str(), done, total);
+        let stage = stage.as_str();
+        let end = (0..=stage.len().min(limits::STAGE.len())).rev().find(|at| stage.is_char_boundary(*at));
+        self.services.meter.tick(&stage[..end.unwrap_or(0)], done, total);
     }
 
     fn cancelled(&self) -> bool {
-        self.services.cancelled.load(Ordering::Relaxed)
+        self.services.is_cancelled() || wait::interrupted()
     }
 
     fn rng_fill(&self, stream: RStr<'_>, mut into: RSliceMut<'_, u8>) {

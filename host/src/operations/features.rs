@@ -11,9 +11,7 @@ use coldstart_plugin_api::ops::TrainAnswer;
 use coldstart_plugin_api::tensors::{Bytes, HostTensor};
 use coldstart_plugin_api::training::TrainSpec;
 use coldstart_plugin_api::{Code, Error, Result, Rng};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// Where the features of the pool come from.
@@ -139,18 +137,20 @@ impl Features {
         }
     }
 
-    /// The rows at these positions of the pool; all of them in order without a copy.
-    pub fn rows(&self, positions: &[usize]) -> HostTensor {
+    /// The rows at these positions of the pool; all of them in order without a copy. Errs when a copy takes too much memory.
+    pub fn rows(&self, services: &Services, positions: &[usize]) -> Result<HostTensor> {
         let all: &[u8] = (*self.bytes).as_ref();
         let row_bytes = 4 * self.n_cols;
         let shape = vec![positions.len() as u64, self.n_cols as u64];
         let whole = positions.len() * row_bytes == all.len() && positions.iter().enumerate().all(|(i, at)| i == *at);
         if whole {
-            return HostTensor { dtype: DType::F32, shape, bytes: Bytes::Shared(self.bytes.clone()), scale: None };
+            let bytes = Bytes::Shared(self.bytes.clone());
+            return Ok(HostTensor { dtype: DType::F32, shape, bytes, scale: None });
         }
+        services.check_size(positions.len(), row_bytes, || format!("the features of {} images", positions.len()))?;
         let mut bytes = Vec::with_capacity(positions.len() * row_bytes);
         positions.iter().for_each(|at| bytes.extend_from_slice(&all[at * row_bytes..][..row_bytes]));
-        HostTensor::new(DType::F32, shape, bytes)
+        Ok(HostTensor::new(DType::F32, shape, bytes))
     }
 }
 
@@ -173,10 +173,7 @@ fn embedded(services: &Services, network: &Model, name: &str) -> Result<Features
     let embeddings = Outputs { embeddings: true, ..Outputs::default() };
     let predicted = engine::predict(network, &task.pool, &rows, embeddings, &mut |progress| {
         services.meter.tick("looking at the pool", progress.n_done as u64, progress.n_images as u64);
-        match services.cancelled.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        services.flow()
     });
     let embeds_nd = predicted.map_err(from_engine)?.embeds_nd;
     let embeds_nd = embeds_nd.ok_or_else(|| Error::new(Code::HOST, "the engine left out the features"))?;
@@ -197,7 +194,7 @@ fn pixels(services: &Services, components: usize) -> Result<Features> {
     let values: Vec<f32> = data.pool.pixels_nhwc.iter().map(|byte| f32::from(*byte) / 255.0).collect();
     let points = Points::new(&values, data.shape.bytes()).map_err(of_kernel)?;
     let n_cols = components.min(points.d()).min(points.n());
-    let go_on = || !services.cancelled.load(Ordering::Relaxed);
+    let go_on = || services.goes_on();
     // Drawn without the run's seed: the same images have the same components in every run.
     let mut rng = Rng::for_stream(key(0), "principal components");
     let components = kernels::principal(&points, n_cols, true, &mut rng, &go_on).map_err(of_kernel)?;
@@ -218,7 +215,7 @@ pub fn plane(services: &Services, features: Option<&Representation>) -> Result<V
         return Ok((0..n).flat_map(|i| [values[i * features.n_cols], 0.0]).collect());
     }
     let points = Points::new(values, features.n_cols).map_err(of_kernel)?;
-    let go_on = || !services.cancelled.load(Ordering::Relaxed);
+    let go_on = || services.goes_on();
     let mut rng = Rng::for_stream(key(0), "plane");
     kernels::principal(&points, PLANE, false, &mut rng, &go_on).map_err(of_kernel)
 }

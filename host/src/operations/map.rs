@@ -45,6 +45,24 @@ pub fn write_map(
     groups: &[u64],
     oracle: bool,
 ) -> std::io::Result<()> {
+    put(folder, &draw_map(args, data, positions, places, groups, oracle)?)
+}
+
+/// Write files into a folder, which need not exist yet.
+pub fn put(folder: &Path, files: &[(String, Vec<u8>)]) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    files.iter().try_for_each(|(name, bytes)| std::fs::write(folder.join(name), bytes))
+}
+
+/// The files of a map, with their names.
+pub fn draw_map(
+    args: &MapArgs,
+    data: &Dataset,
+    positions: &[usize],
+    places: &[f32],
+    groups: &[u64],
+    oracle: bool,
+) -> std::io::Result<[(String, Vec<u8>); 2]> {
     let id = |position: &usize| data.pool.ids[*position];
     let every = positions.len().div_ceil(MOST_THUMBS).max(1);
     let shown: Vec<usize> = positions.iter().copied().step_by(every).collect();
@@ -67,7 +85,6 @@ pub fn write_map(
             tile: tile_size(data.shape),
         },
     };
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join(file), contact_sheet(&data.pool, data.shape, &shown))?;
-    std::fs::write(folder.join(format!("{}.map.json", args.name)), serde_json::to_vec(&map)?)
+    let json = serde_json::to_vec(&map)?;
+    Ok([(file, contact_sheet(&data.pool, data.shape, &shown)), (format!("{}.map.json", args.name), json)])
 }

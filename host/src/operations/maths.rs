@@ -8,7 +8,6 @@ use coldstart_plugin_api::ops::{self, First};
 use coldstart_plugin_api::tensors::{HostTensor, Rows};
 use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Message and tensors.
 type Answer = (Vec<u8>, Vec<HostTensor>);
@@ -68,7 +67,7 @@ impl Maths<'_> {
             let found = found.map_err(of_kernel)?;
             (found.of_point, found.centres, found.inertia)
         } else {
-            let found = engine::kmeans(&self.matrix()?, k, effort, &mut rng, &self.services.device);
+            let found = engine::kmeans(&self.matrix()?, k, effort, &mut rng, &self.services.device, &self.go_on());
             let found = found.map_err(from_engine)?;
             (found.of_point, found.centres_kd.values, found.inertia)
         };
@@ -84,7 +83,7 @@ impl Maths<'_> {
             let memory = usize::try_from(self.services.tensor_bytes / 4).unwrap_or(usize::MAX);
             return Ok(table(&kernels::knn(&points(&rows)?, k, memory, &self.go_on()).map_err(of_kernel)?, k));
         }
-        let found = engine::knn(&self.matrix()?, k, &self.services.device).map_err(from_engine)?;
+        let found = engine::knn(&self.matrix()?, k, &self.services.device, &self.go_on()).map_err(from_engine)?;
         let (positions, distances) = (found.positions_nk, found.distances_nk.values);
         Ok(table(&kernels::Neighbours { positions, distances }, k))
     }
@@ -101,14 +100,7 @@ impl Maths<'_> {
     /// Whether a table of so many rows and columns of positions and distances may be made; it is what a quadratic question
     /// would take.
     fn check_size(&self, n: usize, k: usize) -> Result<()> {
-        let (bytes, limit) = ((n as u64).saturating_mul(12 * k as u64), self.services.tensor_bytes);
-        if bytes <= limit {
-            return Ok(());
-        }
-        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        let message =
-            format!("{k} neighbours of {n} points take {:.1} GiB, and {:.1} are allowed", gib(bytes), gib(limit));
-        Err(Error::new(Code::OUT_OF_MEMORY, message).with("hint", "ask for fewer, or raise `plugins.memory`"))
+        self.services.check_size(n, k.saturating_mul(12), || format!("{k} neighbours of {n} points"))
     }
 
     fn kmeans_pp(&self, args: &ops::KMeansPpArgs) -> Result<Vec<HostTensor>> {
@@ -173,7 +165,9 @@ impl Maths<'_> {
 
     fn group_sums(&self, args: &ops::GroupSumsArgs) -> Result<Vec<HostTensor>> {
         let (rows, groups, weights) = (self.input(0)?.as_rows()?, self.positions(1)?, self.input(2)?.numbers()?);
-        let sums = kernels::group_sums(&points(&rows)?, &groups, args.groups as usize, Some(&weights));
+        let n_groups = usize::try_from(args.groups).unwrap_or(usize::MAX);
+        self.services.check_size(n_groups, 4 * rows.n_cols + 8, || format!("sums of {n_groups} groups"))?;
+        let sums = kernels::group_sums(&points(&rows)?, &groups, n_groups, Some(&weights));
         Ok(vec![HostTensor::of_f32(&sums.map_err(of_kernel)?, rows.n_cols)])
     }
 
@@ -198,6 +192,7 @@ impl Maths<'_> {
             return bad(format!("there is no row {position} of {n}"));
         }
         let row_bytes = tensor.bytes.len().checked_div(n).unwrap_or(0);
+        self.services.check_size(positions.len(), row_bytes, || format!("{} rows", positions.len()))?;
         let mut bytes = Vec::with_capacity(positions.len() * row_bytes);
         positions.iter().for_each(|i| bytes.extend_from_slice(&tensor.bytes[i * row_bytes..][..row_bytes]));
         let shape = [&[positions.len() as u64], tensor.shape.get(1..).unwrap_or_default()].concat();
@@ -247,7 +242,7 @@ impl Maths<'_> {
     }
 
     fn go_on(&self) -> impl Fn() -> bool + Sync {
-        || !self.services.cancelled.load(Ordering::Relaxed)
+        || self.services.goes_on()
     }
 }
 

@@ -15,14 +15,19 @@ pub use cache::{Cache, Entry, Listed};
 pub use call::{Asked, Call};
 pub use features::{Features, Made, Representation, key_of_features, of_pool, plane};
 pub use map::write_map;
+use map::{draw_map, put};
 pub use train::{About, Items, Training, load, records, train};
 
 use crate::data::{Dataset, Pins};
 use crate::engine::{Device, Images, Model, ModelSettings, Precision};
+use crate::limits::{self, Excess};
 use coldstart_plugin_api::ops::EnvInfo;
+use coldstart_plugin_api::{Code, Error, Result};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What operations draw on, for the length of a run.
 pub struct Services {
@@ -50,6 +55,10 @@ pub struct Services {
     pub oracles: bool,
     /// How many bytes of tensors are kept for one call.
     pub tensor_bytes: u64,
+    /// How long the operations of one call may take together.
+    pub host_time: Duration,
+    /// When the operation under way has to end; none where nobody asked for it in a call.
+    pub until: Mutex<Option<Instant>>,
     /// What was trained before.
     pub cache: Cache,
     /// The network that was asked last, beside the task model: often it is asked again.
@@ -58,6 +67,49 @@ pub struct Services {
     pub cancelled: Arc<AtomicBool>,
     /// Hears how far long steps have come.
     pub meter: Arc<dyn Meter>,
+}
+
+impl Services {
+    /// Whether the user wants to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the work under way goes on: the user does not want to stop, and its time is not over.
+    pub fn goes_on(&self) -> bool {
+        let until = self.until();
+        !self.is_cancelled() && until.is_none_or(|until| Instant::now() < until)
+    }
+
+    /// The same, for the engine's observers.
+    pub fn flow(&self) -> ControlFlow<()> {
+        if self.goes_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// Let the work under way take until then, or as long as it takes.
+    pub fn set_until(&self, until: Option<Instant>) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Errs when `n` of something take more memory than the tensors of a call may, so many bytes each.
+    pub fn check_size(&self, n: usize, bytes_of_each: usize, what: impl Fn() -> String) -> Result<()> {
+        let (bytes, most) = ((n as u64).saturating_mul(bytes_of_each as u64), self.tensor_bytes);
+        if bytes <= most {
+            return Ok(());
+        }
+        let (bytes, most) = (limits::Unit::Bytes.say(bytes), limits::Unit::Bytes.say(most));
+        let message = format!("{} take {bytes}, and {most} are allowed", what());
+        Err(Error::new(Code::OUT_OF_MEMORY, message).with("hint", "ask for fewer, or raise `plugins.memory`"))
+    }
+}
+
+/// A limit that a plugin's question passes, in words for the plugin.
+fn refused(excess: Excess) -> Error {
+    Error::new(Code::BAD_PARAMS, excess.to_string())
 }
 
 /// Hears of progress, from any thread.

@@ -4,14 +4,12 @@ use super::cache::Entry;
 use super::{Services, TaskState};
 use crate::engine::{self, EngineError, Matrix, Model, ModelSettings, PretextJob, Targets};
 use crate::hash::hex;
-use coldstart_plugin_api::training::{Backbone, TrainSpec};
+use coldstart_plugin_api::training::{Backbone, Target, TrainSpec};
 use coldstart_plugin_api::{Code, Error, Result, wire};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 const WEIGHTS: &str = "model.safetensors";
@@ -77,14 +75,15 @@ pub struct Training {
 pub fn train(services: &Services, spec: &TrainSpec, items: &Items) -> Result<(Entry<About>, Training)> {
     let start = Instant::now();
     spec.check()?;
+    check_size(services, spec, items)?;
     let (spec, model) = resolved(services, spec)?;
     let seed = spec.seed.unwrap_or(services.run_seed);
     let key = key(services, &spec, seed, items);
     let name = spec.name.clone();
     let task = services.task.lock();
-    let waiting = || match services.cancelled.load(Ordering::Relaxed) {
-        true => Err(Error::new(Code::CANCELLED, "cancelled")),
-        false => {
+    let waiting = || match services.goes_on() {
+        false => Err(Error::new(Code::CANCELLED, "cancelled")),
+        true => {
             services.meter.tick("waiting for another process", 0, 1);
             Ok(())
         }
@@ -101,6 +100,20 @@ pub fn train(services: &Services, spec: &TrainSpec, items: &Items) -> Result<(En
     services.meter.step(&format!("{how} `{name}` ({} epochs), loss {loss:.3}{right}", spec.epochs));
     let training = Training { model: key, name, cached, epochs: spec.epochs, loss, accuracy, seconds };
     Ok((entry, training))
+}
+
+/// Errs when what a training keeps, or what one of its steps looks at, takes more memory than tensors may.
+fn check_size(services: &Services, spec: &TrainSpec, items: &Items) -> Result<()> {
+    let (n, in_step) = (items.positions.len(), items.positions.len().min(spec.batch_size as usize));
+    let n_kept = spec.record.len().saturating_mul(spec.epochs as usize);
+    services.check_size(n, n_kept.saturating_mul(4), || format!("{n_kept} records of {n} images"))?;
+    let n_choices = match spec.target {
+        Target::Applied { op, every: true } => spec.views[op as usize].n_choices().unwrap_or(1),
+        _ => 1,
+    };
+    let n_views = n_choices.saturating_mul(spec.objective.n_views());
+    let bytes = n_views.saturating_mul(4 * services.data.shape.bytes());
+    services.check_size(in_step, bytes, || format!("{n_views} views of each of the {in_step} images of a step"))
 }
 
 /// The numbers that a training recorded: for each record a row for each epoch, a column for each image.
@@ -205,10 +218,7 @@ impl Work<'_> {
         };
         let trained = engine::pretext(job, &self.services.device, &mut |progress| {
             self.services.meter.tick(&self.spec.name, progress.step as u64, progress.n_steps as u64);
-            match self.services.cancelled.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            self.services.flow()
         });
         let (model, record) = trained.map_err(from_engine)?;
         model.save(&folder.join(WEIGHTS)).map_err(from_engine)?;

@@ -1,6 +1,7 @@
 //! The error of this room: a stable code, a sentence, a hint.
 
 use crate::foreign;
+use crate::limits::{Excess, MESSAGE, shortened};
 use std::fmt;
 
 /// A stable code: scripts and tests match on it.
@@ -46,10 +47,12 @@ pub enum PluginCode {
     Timeout,
     /// Its worker process died.
     WorkerDied,
+    /// It took or sent more than a limit allows.
+    Limit,
 }
 
 /// Every code with its number, its meaning in a few words, and what to do about it.
-pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
+pub const CODES: [(PluginCode, &str, &str, &str); 21] = [
     (PluginCode::NotFound, "P001", "not found", "`coldstart plugin list` shows the plugins on the search path"),
     (PluginCode::Ambiguous, "P002", "ambiguous name", "write `publisher/name`, or remove one of the files"),
     (
@@ -110,6 +113,12 @@ pub const CODES: [(PluginCode, &str, &str, &str); 20] = [
         "worker died",
         "the run can be resumed; with `run --record` its author gets a file to replay",
     ),
+    (
+        PluginCode::Limit,
+        "P021",
+        "passes its limits",
+        "plugins/README.md lists the limits; `plugins.memory` and `plugins.timeout` raise what depends on them",
+    ),
 ];
 
 impl PluginCode {
@@ -133,7 +142,8 @@ impl PluginCode {
         self.row().2
     }
 
-    /// Whether the plugin's worker process is gone with it, so that only a new one could go on.
+    /// Whether the plugin's worker process is gone with it, so that a new one may go on. Whoever passes a limit would do so
+    /// again.
     pub fn lost_the_worker(self) -> bool {
         matches!(self, PluginCode::Timeout | PluginCode::WorkerDied)
     }
@@ -158,15 +168,21 @@ pub struct PluginError {
 }
 
 impl PluginError {
-    /// An error with its code's hint.
+    /// An error with its code's hint. The sentence may be a stranger's: it is cut at [`MESSAGE`].
     pub fn new(code: PluginCode, plugin: impl Into<String>, message: impl Into<String>) -> PluginError {
-        PluginError { code, plugin: plugin.into(), message: message.into(), hint: code.hint().to_owned() }
+        let message = shortened(message.into(), MESSAGE.len());
+        PluginError { code, plugin: plugin.into(), message, hint: code.hint().to_owned() }
     }
 
-    /// The same error with a better hint.
+    /// The same error with a better hint, cut as the sentence is.
     pub fn with_hint(mut self, hint: impl Into<String>) -> PluginError {
-        self.hint = hint.into();
+        self.hint = shortened(hint.into(), MESSAGE.len());
         self
+    }
+
+    /// A plugin that takes or sends more than a limit allows.
+    pub fn limit(plugin: impl Into<String>, excess: Excess) -> PluginError {
+        PluginError::new(PluginCode::Limit, plugin, excess.to_string())
     }
 }
 

@@ -5,6 +5,8 @@ use super::error::{PluginCode, PluginError};
 use super::package::{EXTENSION, Package, PackageError, make_folder, sync};
 use super::search::{StrategyName, user_folder};
 use super::trust::{Trust, TrustStore, judge_package};
+use crate::limits;
+use crate::wait::Source;
 use rustix::fs::FlockOperation;
 use semver::Version;
 use std::fs::{self, File};
@@ -74,9 +76,9 @@ pub fn fetch(url: &str) -> Result<tempfile::NamedTempFile, PackageError> {
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .accept_encoding("identity")
         .user_agent(concat!("coldstart/", env!("CARGO_PKG_VERSION")));
-    let mut response = config.build().new_agent().get(url).call().map_err(|error| failed(error.to_string()))?;
+    let response = config.build().new_agent().get(url).call().map_err(|error| failed(error.to_string()))?;
     let mut file = tempfile::NamedTempFile::new().map_err(|error| failed(error.to_string()))?;
-    let mut body = response.body_mut().as_reader().take(MOST_BYTES + 1);
+    let mut body = Source::new(response.into_body().into_reader(), limits::SILENCE).take(MOST_BYTES + 1);
     let bytes = std::io::copy(&mut body, &mut file).map_err(|error| failed(error.to_string()))?;
     if bytes > MOST_BYTES {
         return Err(failed(format!("it has more than {MOST_BYTES} bytes")));

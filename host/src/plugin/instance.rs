@@ -5,6 +5,7 @@ use super::isolate::{Limits, Worker};
 use super::load::{Library, Verified};
 use super::record::{self, Recorder};
 use crate::foreign;
+use crate::limits::{self, shortened};
 use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{self, HostRef, SelectorBox};
 use coldstart_plugin_api::ops::SizeAnswer;
@@ -205,7 +206,10 @@ impl Body {
             }),
             Body::Apart(worker) => worker.ask_strategy(request, &host)?.map_err(abi::Fault::from),
         };
-        answer.map_err(|fault| failed(name, fault, PluginCode::Select))
+        let answer = answer.map_err(|fault| failed(name, fault, PluginCode::Select))?;
+        let limit = limits::FRAME_SELECTION;
+        limit.check(answer.report.len() as u64).map_err(|excess| PluginError::limit(name, excess))?;
+        Ok(answer)
     }
 
     fn save(&mut self, name: &str) -> Result<Vec<u8>, PluginError> {
@@ -213,7 +217,9 @@ impl Body {
             Body::InProcess(selector) => selector.save().into_result().map(RVec::into_vec),
             Body::Apart(worker) => worker.save()?.map_err(abi::Fault::from),
         };
-        state.map_err(|fault| failed(name, fault, PluginCode::Select))
+        let state = state.map_err(|fault| failed(name, fault, PluginCode::Select))?;
+        limits::STATE.check(state.len() as u64).map_err(|excess| PluginError::limit(name, excess))?;
+        Ok(state)
     }
 
     fn load(&mut self, name: &str, state: &[u8]) -> Result<(), PluginError> {
@@ -242,12 +248,15 @@ fn failed(name: &str, fault: abi::Fault, otherwise: PluginCode) -> PluginError {
         _ => otherwise,
     };
     if let Some(backtrace) = error.details.get("backtrace") {
-        tracing::debug!("`{name}` panicked {backtrace}");
+        tracing::debug!("`{name}` panicked {}", shortened(backtrace.clone(), limits::FRAME_PLAIN.len()));
     }
     let place = error.details.get("backtrace").and_then(|backtrace| backtrace.lines().next()).unwrap_or_default();
-    let found = PluginError::new(code, name, format!("{} {place}", error.message).trim());
+    // Its end is the place: a sentence that is too long is cut before that.
+    let sentence = shortened(error.message, limits::MESSAGE.len() / 2);
+    let place = shortened(place.to_owned(), limits::MESSAGE.len() / 4);
+    let found = PluginError::new(code, name, format!("{sentence} {place}").trim());
     match error.details.get("hint") {
-        Some(hint) => found.with_hint(foreign::line(hint)),
+        Some(hint) => found.with_hint(shortened(foreign::line(hint).into_owned(), limits::MESSAGE.len())),
         None => found,
     }
 }
@@ -300,7 +309,12 @@ pub fn check_sizing(name: &str, Answer { selection, report }: &Answer) -> Result
         return Err(invalid("chose images, where a size was asked for".to_owned()));
     }
     let answer = wire::decode::<SizeAnswer>(report);
-    let sizing = Sizing::from(answer.map_err(|error| invalid(format!("gave no size: {}", error.message)))?);
+    let mut sizing = Sizing::from(answer.map_err(|error| invalid(format!("gave no size: {}", error.message)))?);
+    sizing.reason = shortened(sizing.reason, limits::MESSAGE.len());
+    limits::MEASURES.check(sizing.measures.len() as u64).map_err(|excess| invalid(format!("gave {excess}")))?;
+    if let Some(name) = sizing.measures.keys().find(|name| name.len() > limits::STAGE.len()) {
+        return Err(invalid(format!("gave a number a name of {} bytes", name.len())));
+    }
     match sizing.measures.iter().find(|(_, value)| !value.is_finite()) {
         Some((measure, value)) => Err(invalid(format!("gave the number {value} as `{measure}`"))),
         None => Ok(sizing),

@@ -2,7 +2,7 @@
 //!
 //! Nothing about a plugin is learned by loading it: constructors run inside `dlopen`, before any symbol is looked up.
 //! So the order is always: name (from manifests, by reading files), content hash against the lock, manifest, ELF checks,
-//! sealed copy in memory, `dlopen`, layout check both ways, descriptor. Every failure has a stable code, `P001` to `P020`.
+//! sealed copy in memory, `dlopen`, layout check both ways, descriptor. Every failure has a stable code, `P001` to `P021`.
 //!
 //! This room knows no torch, no data set and no loop.
 

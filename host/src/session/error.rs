@@ -5,6 +5,7 @@ use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::experiment::RunError;
 use crate::plugin::PluginError;
+use crate::wait;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -85,6 +86,14 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// What a plugin failed with; while the user is stopping the program, that is the stop.
+    pub fn of_plugin(error: PluginError) -> SessionError {
+        match wait::interrupted() {
+            true => SessionError::Run(RunError::Cancelled),
+            false => SessionError::Plugin(error),
+        }
+    }
+
     /// A key and the rest of the sentence.
     pub(super) fn of_key((key, problem): (String, String)) -> SessionError {
         SessionError::Key { key, problem }

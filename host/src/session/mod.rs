@@ -28,6 +28,7 @@ use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
     Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
+use crate::limits;
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
 use crate::plugin::Recorder;
 use crate::plugin::lock::Lock;
@@ -356,6 +357,8 @@ fn services(
         precision: config.training.precision,
         run_seed: config.seed,
         tensor_bytes: gib(config.plugins.memory),
+        host_time: Duration::from_secs_f64(config.plugins.timeout).saturating_mul(limits::HOST_TIME.most as u32 + 1),
+        until: Mutex::default(),
         cache: options.cache.clone(),
         network: Mutex::default(),
         cancelled: options.cancelled.clone(),

@@ -46,7 +46,8 @@ impl Player {
         recorder: Option<Recorder>,
     ) -> Result<Player, SessionError> {
         let name = strategy.manifest.name.clone();
-        let (instance, asked_before) = instance(&strategy, &services, run_seed, features.as_ref(), recorder)?;
+        let made = instance(&strategy, &services, run_seed, features.as_ref(), recorder);
+        let (instance, asked_before) = made.map_err(SessionError::of_plugin)?;
         let (state, changed, dir) = (Vec::new(), true, None);
         Ok(Player { name, strategy, instance, state, changed, services, run_seed, features, dir, asked_before })
     }

@@ -83,7 +83,7 @@ impl Finder<'_> {
         if let Some(lock) = self.lock {
             limits.strict |= lock.check(used)?.confinement == FULL;
         }
-        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
+        let plugin = Plugin::load(&file, apart.then_some(&limits)).map_err(SessionError::of_plugin)?;
         *params = with_defaults(&file.manifest, params).map_err(|error| in_config("params", error))?;
         let confinement = plugin.confinement().to_owned();
         if apart && confinement != FULL {
@@ -121,7 +121,7 @@ impl Finder<'_> {
         };
         let apart = self.is_apart(&file, isolation, "the run's lock")?;
         limits.strict |= entry.confinement == FULL;
-        let plugin = Plugin::load(&file, apart.then_some(&limits))?;
+        let plugin = Plugin::load(&file, apart.then_some(&limits)).map_err(SessionError::of_plugin)?;
         Ok(Strategy { seat, manifest: file.manifest, plugin, params_json: as_json(params), locked: entry, retries })
     }
 

@@ -3,8 +3,10 @@
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder};
+use crate::limits;
 use crate::memory::{Memory, peak_bytes};
 use crate::session::SessionError;
+use crate::wait;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the workers are looked at.
 const NAP: Duration = Duration::from_millis(200);
@@ -148,8 +150,17 @@ impl Local<'_> {
     /// Ask all workers to stop at a safe point, and wait for them.
     fn stop(&self, mut workers: Vec<Worker>) {
         workers.iter_mut().for_each(Worker::stop);
+        let deadline = Instant::now() + limits::SAFE_POINT;
         for worker in &mut workers {
-            let _ = worker.child.wait();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if wait::ended_within(&mut worker.child, left).is_none() {
+                tracing::warn!(
+                    "worker {} does not stop and is ended: its run goes on from the last round",
+                    worker.number + 1
+                );
+                let _ = worker.child.kill();
+                let _ = wait::ended_within(&mut worker.child, limits::DEATH);
+            }
         }
     }
 }
@@ -172,7 +183,6 @@ fn program(command: &Command) -> PathBuf {
 mod tests {
     use super::*;
     use std::fs;
-    use std::time::Instant;
 
     /// Does nothing until it is asked to stop.
     const WORKER: &str = "trap 'echo stopped >&2; exit 130' INT; echo begun >&2; while true; do sleep 0.05; done";

@@ -8,13 +8,16 @@ use super::answers::{self, Number, Task};
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder, now, write_atomically};
+use crate::limits;
 use crate::programs;
 use crate::session::SessionError;
+use crate::wait;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -336,8 +339,17 @@ fn with_cluster(job: &Job, args: &[&str]) -> Vec<OsString> {
 
 /// What one of Slurm's programs answers, or says on its way out. Errs when there is no such program.
 fn ask(program: &str, args: &[OsString]) -> Result<Result<String, String>, SessionError> {
-    let started = programs::with_environment(program).and_then(|mut command| command.args(args).output());
-    let output = started.map_err(|error| match error.kind() {
+    let output = programs::with_environment(program).and_then(|mut command| {
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        wait::output(&mut command, limits::SLURM)
+    });
+    let output = match output {
+        // The controller may have heard it all the same.
+        Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(Err(format!("`{program}` {error}"))),
+        output => output,
+    };
+    let output = output.map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => SessionError::Run(RunError::Cancelled),
         ErrorKind::NotFound => wrong(format!("{error}: is this a machine with Slurm?"), WITHOUT_SLURM),
         _ => SessionError::Operation(format!("`{program}` cannot be run: {error}")),
     })?;

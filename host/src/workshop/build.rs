@@ -1,16 +1,20 @@
 //! `plugin build`: drives cargo, then measures what came out.
 
 use super::error::WorkshopError;
+use crate::limits;
 use crate::plugin::{ENTRIES, Facts, Manifest};
-use crate::programs;
+use crate::{programs, wait};
 use serde::Serialize;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The glibc to build for where cargo-zigbuild can: that of RHEL 8 and Debian 10.
 const FLOOR: &str = "2.28";
+
+/// What to do about a build that was ended.
+const LONG: &str = "the same command again goes on with what is built; `cargo build --release` has no time limit";
 
 /// What is to be built.
 #[derive(Debug)]
@@ -98,7 +102,7 @@ fn way(order: &BuildOrder, has_zigbuild: bool) -> Result<(Vec<String>, String), 
 fn has_zigbuild() -> bool {
     let Ok(mut cargo) = cargo_program() else { return false };
     cargo.args(["zigbuild", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    cargo.status().is_ok_and(|status| status.success())
+    wait::output(&mut cargo, limits::CARGO_HELP).is_ok_and(|output| output.status.success())
 }
 
 /// cargo, which runs with what the user has set for it; the one that started this program, if it was one.
@@ -116,17 +120,20 @@ fn cargo_program() -> std::io::Result<Command> {
 /// Run cargo; the dynamic library that it made of this crate.
 fn cargo(manifest: &Path, arguments: &[String]) -> Result<PathBuf, WorkshopError> {
     let hint = || "is cargo installed and on the PATH?".to_owned();
-    let failed = |error: std::io::Error| WorkshopError::Failed(format!("cargo cannot be run: {error}"), hint());
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::TimedOut => WorkshopError::Failed(format!("cargo {error}"), LONG.to_owned()),
+        ErrorKind::Interrupted => WorkshopError::Failed("cargo was stopped".to_owned(), LONG.to_owned()),
+        _ => WorkshopError::Failed(format!("cargo cannot be run: {error}"), hint()),
+    };
     let mut command = cargo_program().map_err(failed)?;
     // Settings of cargo's own are looked for from there upwards.
     command.current_dir(manifest.parent().unwrap_or(Path::new("/")));
     command.args(arguments).args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(manifest);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
-    let messages =
-        child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok));
-    let library = messages.filter_map(|line| library_of(&line, manifest)).last();
-    let status = child.wait().map_err(failed)?;
-    if !status.success() {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let output = wait::output(&mut command, limits::CARGO).map_err(failed)?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let library = messages.lines().filter_map(|line| library_of(line, manifest)).last();
+    if !output.status.success() {
         let message = format!("cargo {} failed", arguments.join(" "));
         return Err(WorkshopError::Failed(message, "cargo's own messages stand above".to_owned()));
     }

@@ -1,9 +1,10 @@
 //! `plugin new`: a crate that builds, passes its own tests and `plugin check`, and is then the author's.
 
 use super::error::WorkshopError;
-use crate::programs;
+use crate::{limits, programs, wait};
 use coldstart_plugin_api::Role;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The contract's package.
@@ -202,7 +203,8 @@ fn author(wanted: &NewCrate) -> String {
     let git = |key: &str| {
         let mut git = programs::command("git").ok()?;
         programs::pass(&mut git, &programs::GIT);
-        let output = git.args(["config", "--get", key]).output().ok().filter(|output| output.status.success())?;
+        git.args(["config", "--get", key]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let output = wait::output(&mut git, limits::GIT).ok().filter(|output| output.status.success())?;
         let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
         Some(text).filter(|text| !text.is_empty())
     };

@@ -1,6 +1,7 @@
 //! Whether the parts of a spec fit each other, and every number is in its range.
 
 use super::{Head, Measure, Objective, Optimizer, Pass, Record, Region, Schedule, Target, TrainSpec, ViewOp};
+use crate::ops::most;
 use crate::{Code, Error, Result};
 
 impl TrainSpec {
@@ -17,6 +18,15 @@ impl TrainSpec {
         };
         at_least("epochs", self.epochs, 1)?;
         at_least("batch_size", self.batch_size, 2)?;
+        at_most("the length of `name`", self.name.len(), most::TEXT)?;
+        at_most("`epochs`", self.epochs, most::EPOCHS)?;
+        at_most("`batch_size`", self.batch_size, most::BATCH_SIZE)?;
+        at_most("the length of `record`", self.record.len(), most::RECORDS)?;
+        at_most("the length of `views`", self.views.len(), most::VIEW_OPS)?;
+        if let Some(backbone) = &self.backbone {
+            at_most("the length of a backbone's name", backbone.name.len(), most::TEXT)?;
+            at_most("a backbone's `width`", backbone.width.unwrap_or(0), most::BACKBONE_WIDTH)?;
+        }
         require(self.warmup_epochs < self.epochs, || "`warmup_epochs` must be less than `epochs`".to_owned())?;
         self.check_views()?;
         self.check_target()?;
@@ -54,7 +64,14 @@ impl TrainSpec {
             Objective::Npid { .. } => ("npid", matches!(self.target, Target::Instance {})),
         };
         require(fits, || format!("the objective `{objective}` has no use for this target"))?;
+        if let Target::Classes { classes } = self.target {
+            at_most("`classes`", classes, most::WIDTH)?;
+        }
         let (Head::Linear { dim } | Head::Mlp { dim, .. }) = self.head;
+        at_most("`dim`", dim.unwrap_or(0), most::WIDTH)?;
+        if let Head::Mlp { hidden, .. } = self.head {
+            at_most("`hidden`", hidden.unwrap_or(0), most::WIDTH)?;
+        }
         let contrasts = matches!(self.target, Target::Instance {});
         require(dim.is_some() == contrasts && dim != Some(0), || {
             "the head needs a `dim` for a contrastive objective, and none for any other".to_owned()
@@ -67,12 +84,15 @@ impl TrainSpec {
             Objective::InfoNce { temperature, queue, momentum, groups, .. } => {
                 positive("temperature", temperature)?;
                 share("momentum", momentum)?;
+                at_most("`queue`", queue, most::KEYS)?;
+                at_most("`groups`", groups, most::BATCH_SIZE)?;
                 require(queue >= 1 && groups >= 1, || "`queue` and `groups` must be at least 1".to_owned())
             }
             Objective::NtXent { temperature } => positive("temperature", temperature),
             Objective::Npid { temperature, bank_momentum, negatives } => {
                 positive("temperature", temperature)?;
                 share("bank_momentum", bank_momentum)?;
+                at_most("`negatives`", negatives.unwrap_or(0), most::KEYS)?;
                 require(negatives != Some(0), || "`negatives` must be at least 1".to_owned())
             }
             _ => Ok(()),
@@ -95,6 +115,7 @@ impl TrainSpec {
 
     fn check_schedule(&self) -> Result<()> {
         let Schedule::Step { epochs, factor } = &self.schedule else { return Ok(()) };
+        at_most("the length of `step`'s `epochs`", epochs.len(), most::RECORDS)?;
         require(epochs.is_sorted_by(|a, b| a < b), || "the epochs of `step` must be ascending".to_owned())?;
         within("factor", *factor, 0.0, 1.0)
     }
@@ -117,7 +138,8 @@ impl TrainSpec {
 }
 
 impl ViewOp {
-    fn check(&self) -> Result<()> {
+    /// Checks that every number is in its range; errs as [`TrainSpec::check`] does.
+    pub fn check(&self) -> Result<()> {
         let range = |part: &str, [low, high]: [f64; 2], least: f64, most: f64| {
             let fits = least <= low && low <= high && high <= most;
             require(fits, || format!("`{part}` must be ascending within {least} to {most}, not [{low}, {high}]"))
@@ -141,13 +163,14 @@ impl ViewOp {
                 p_is(*p)
             }
             ViewOp::Jigsaw { grid, orders, .. } => {
+                require((2..=8).contains(grid), || format!("`grid` must be 2 to 8, not {grid}"))?;
+                at_most("the length of `orders`", orders.len(), most::CHOICES)?;
                 let cells: Vec<u32> = (0..grid * grid).collect();
                 let permutes = |order: &Vec<u32>| {
                     let mut sorted = order.clone();
                     sorted.sort_unstable();
                     sorted == cells
                 };
-                require((2..=8).contains(grid), || format!("`grid` must be 2 to 8, not {grid}"))?;
                 require(!orders.is_empty() && orders.iter().all(permutes), || {
                     format!("each of `orders` must name all {} cells once", cells.len())
                 })
@@ -157,14 +180,21 @@ impl ViewOp {
                     let fits = |from: f64, size: f64| from >= 0.0 && size > 0.0 && from + size <= 1.0 + 1e-9;
                     fits(r.top, r.height) && fits(r.left, r.width)
                 };
+                at_most("the length of `regions`", regions.len(), most::CHOICES)?;
                 require(!regions.is_empty() && regions.iter().all(inside), || {
                     "each of `regions` must lie within the image".to_owned()
                 })
             }
             ViewOp::Cutout { side } => require(*side > 0, || "`side` must be at least 1".to_owned()),
-            ViewOp::PadCrop { .. } | ViewOp::Rotate90 {} | ViewOp::Normalise {} => Ok(()),
+            ViewOp::PadCrop { padding } => at_most("`padding`", *padding, most::PADDING),
+            ViewOp::Rotate90 {} | ViewOp::Normalise {} => Ok(()),
         }
     }
+}
+
+/// Numbers and lengths alike.
+fn at_most<N: PartialOrd + std::fmt::Display>(part: &str, number: N, most: N) -> Result<()> {
+    require(number <= most, || format!("{part} must be at most {most}, not {number}"))
 }
 
 fn within(part: &str, value: f64, least: f64, most: f64) -> Result<()> {

@@ -2,10 +2,11 @@
 
 mod deadly;
 
-use coldstart_plugin_api::abi::std_types::RSlice;
+use coldstart_plugin_api::abi::std_types::{RSlice, RVec};
 use coldstart_plugin_api::abi::{DType, HostRef, TensorId};
 use coldstart_plugin_api::prelude::*;
 use coldstart_plugin_api::training::Target;
+use coldstart_plugin_api::wire;
 use std::time::Duration;
 
 /// What to do, and from when on.
@@ -23,6 +24,15 @@ struct Hostility {
     /// A file to read or write.
     #[param(default = "")]
     file: String,
+    /// The operation to ask for, on all unlabelled images.
+    #[param(default = "")]
+    op: String,
+    /// Its arguments, as JSON.
+    #[param(default = "")]
+    args: String,
+    /// How much of it.
+    #[param(default = 0)]
+    n: usize,
 }
 
 #[derive(Params, Debug, Clone, Copy, PartialEq)]
@@ -65,6 +75,12 @@ enum Behaviour {
     WritesFile,
     OpensSocket,
     ReadsEnvironment,
+    Asks,
+    LongError,
+    LongLines,
+    Artifacts,
+    ManyArtifacts,
+    LargeState,
 }
 
 /// Its state is how often it was asked; what it picks depends on that, so that a lost state shows.
@@ -100,7 +116,11 @@ impl Strategy for Hostile {
             self.params.behaviour != Behaviour::PanicInSave || saving_round < self.params.from_round,
             "nothing to remember"
         );
-        Ok(self.n_calls.to_le_bytes().to_vec())
+        let mut state = self.n_calls.to_le_bytes().to_vec();
+        if self.params.behaviour == Behaviour::LargeState {
+            state.resize(self.params.n, 0);
+        }
+        Ok(state)
     }
 
     fn load(&mut self, state: &[u8]) -> Result<()> {
@@ -169,10 +189,28 @@ fn misbehave(params: &Hostility, request: &Request, host: &Host<'_>, honest: Sel
             let put = raw(host).tensor_put(DType::U8, RSlice::from(&[1 << 20][..]), RSlice::from(&[0; 1 << 20][..]));
             put.into_result()?;
         },
+        Asks => {
+            let args: serde_json::Value = serde_json::from_str(&params.args)?;
+            asks(raw(host), &params.op, &wire::encode(&args), &request.unlabelled)?;
+        }
+        LongError => return Err(Error::plugin("e".repeat(params.n))),
+        LongLines => (0..3000).for_each(|_| log::warn!("{}", "a".repeat(params.n))),
+        Artifacts => (0..params.n).try_for_each(|i| host.put_artifact(&format!("{i}.bin"), vec![0; 1 << 20]))?,
+        ManyArtifacts => (0..params.n).try_for_each(|i| host.put_artifact(&format!("{i}.bin"), vec![0; 10]))?,
+        LargeState => {}
         SelectsMillions => return Ok(Selection::of(vec![0; 20_000_000])),
         deadly => deadly::act(deadly, &params.file)?,
     }
     Ok(Selection::of(ids))
+}
+
+/// Have the host do an operation on these images, past the kit, which would not ask for nonsense.
+fn asks(host: &HostRef<'_>, op: &str, args: &[u8], ids: &[u64]) -> Result<()> {
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let shape = [ids.len() as u64];
+    let ids = host.tensor_put(DType::U64, RSlice::from(&shape[..]), RSlice::from(&bytes[..])).into_result()?;
+    _ = host.invoke(op.into(), args.into(), RSlice::from(&[ids][..]), &mut RVec::new()).into_result()?;
+    Ok(())
 }
 
 /// The border itself, around the kit that guards it.

@@ -9,6 +9,7 @@ mod process;
 mod sandbox;
 mod script;
 mod serve;
+mod watch;
 mod worker;
 
 pub use frames::{Fault, understand};
@@ -39,7 +40,8 @@ pub fn as_worker(mut arguments: impl Iterator<Item = OsString>) -> Option<io::Re
 pub struct Limits {
     /// Memory beyond that of an idle worker, in bytes.
     pub memory: u64,
-    /// Own time for one call; what the host takes for its operations does not count.
+    /// Own time for one call; what the host takes for its operations counts beyond
+    /// [`HOST_TIME`](crate::limits::HOST_TIME) times as much.
     pub timeout: Duration,
     /// Refuse to run it where the system cannot shut it in completely.
     pub strict: bool,

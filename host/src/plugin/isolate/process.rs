@@ -1,13 +1,16 @@
 //! The host's side of a worker: start it, ask it, serve it while it works, end it.
 
-use super::frames::{Channel, Fault, PROTOCOL, Question, ToHost, ToWorker};
+use super::frames::{Allowance, Channel, Fault, PROTOCOL, Question, ToHost, ToWorker, Trouble};
 use super::script;
 use super::serve::serve;
+use super::watch::Watch;
 use super::{Limits, WORKER};
+use crate::limits::{self, Excess, shortened};
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::plugin::instance::Answer;
 use crate::plugin::load::Verified;
 use crate::programs;
+use crate::wait;
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::{API_VERSION, Selection};
 use std::collections::VecDeque;
@@ -18,12 +21,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// How long a worker may take to come up; loading this program takes a while on a busy machine.
-const START: Duration = Duration::from_secs(60);
-
-/// How long a call may go on after the user has cancelled.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// What to do where a worker cannot be shut in.
 const WEAK: &str = "Linux 6.12 or newer has all of it; `plugins.sandbox = \"best-effort\"`, without `--sandbox required`, accepts less";
@@ -38,6 +35,9 @@ pub struct Worker {
     child: Child,
     channel: Channel,
     timeout: Duration,
+    memory: u64,
+    /// Looks at what it takes, from its first word on.
+    watch: Option<Watch>,
     printed: Arc<Mutex<VecDeque<String>>>,
     /// How well it is shut in.
     pub confinement: String,
@@ -46,9 +46,11 @@ pub struct Worker {
 /// Why a conversation ended early.
 enum Broken {
     /// The line broke or carried nonsense.
-    Line(io::Error),
-    /// The plugin took longer than allowed.
-    Timeout,
+    Line(Trouble),
+    /// The plugin took longer than allowed; what the host worked for it counts from some time on.
+    Timeout { host: Duration },
+    /// The plugin took more than allowed.
+    Excess(Excess),
     /// The user has cancelled, and the plugin did not stop.
     Cancelled,
 }
@@ -68,8 +70,9 @@ impl Worker {
         };
         let mut child = on_line(program, theirs.into()).spawn().map_err(failed)?;
         let printed = listen(child.stderr.take());
-        let (channel, timeout) = (Channel::new(ours), START);
-        let mut worker = Worker { name, child, channel, timeout, printed, confinement: String::new() };
+        let (channel, timeout, memory) = (Channel::new(ours), limits::START, limits.memory);
+        let (watch, confinement) = (None, String::new());
+        let mut worker = Worker { name, child, channel, timeout, memory, watch, printed, confinement };
         worker.introduce(plugin, limits)?;
         worker.timeout = limits.timeout;
         Ok(worker)
@@ -81,6 +84,8 @@ impl Worker {
             ToHost::Hello { protocol: PROTOCOL, .. } => {}
             other => return Err(self.astray(&other)),
         }
+        let watched = Watch::over(self.child.id(), limits.memory);
+        self.watch = Some(watched.map_err(|error| self.broken(Broken::Line(error.into())))?);
         let open = ToWorker::Open {
             descriptor: plugin.text().to_owned(),
             memory: limits.memory,
@@ -171,46 +176,61 @@ impl Worker {
         fd: Option<&OwnedFd>,
         host: Option<&HostRef<'_>>,
     ) -> Result<ToHost, PluginError> {
-        let mut clock = Clock::start(self.timeout);
-        converse(&self.channel, message, fd, host, &mut clock).map_err(|broken| self.broken(broken))
+        let budget = if let ToWorker::Select(question) = message { question.budget } else { 0 };
+        let allowance = Allowance::of(budget, self.memory);
+        let mut talk = Talk {
+            channel: &self.channel,
+            watch: self.watch.as_ref(),
+            host,
+            allowance,
+            clock: Clock::start(self.timeout),
+        };
+        let answer = talk.until_answered(message, fd);
+        let watched = answer.and_then(|answer| talk.look().map(|()| answer));
+        drop(talk);
+        watched.map_err(|broken| self.broken(broken))
     }
 
     /// The worker is of no use any more: end it, and say why.
     fn broken(&mut self, broken: Broken) -> PluginError {
-        let died = |message: String| PluginError::new(PluginCode::WorkerDied, &self.name, message);
-        match broken {
-            Broken::Timeout => {
-                self.kill();
-                let message = format!("did not answer within {} s of its own time", self.timeout.as_secs_f64());
-                PluginError::new(PluginCode::Timeout, &self.name, message)
-            }
-            Broken::Cancelled => {
-                self.kill();
-                PluginError::new(PluginCode::Timeout, &self.name, "did not stop when the run was cancelled")
-            }
-            Broken::Line(error) if error.kind() == ErrorKind::InvalidData => {
-                let error = died(format!("its worker sent {error}"));
-                self.kill();
-                error
-            }
-            Broken::Line(error) => {
+        // Whoever watches may have ended it, so that the line broke.
+        let broken = self.watch.as_ref().and_then(Watch::excess).map_or(broken, Broken::Excess);
+        let (code, message) = match broken {
+            Broken::Excess(excess) | Broken::Line(Trouble::Excess(excess)) => (PluginCode::Limit, excess.to_string()),
+            Broken::Timeout { host } => (PluginCode::Timeout, self.too_long(host)),
+            Broken::Cancelled => (PluginCode::Timeout, "did not stop when the run was cancelled".to_owned()),
+            Broken::Line(Trouble::Nonsense(what)) => (PluginCode::WorkerDied, format!("its worker sent {what}")),
+            Broken::Line(Trouble::Line(error)) => {
                 let ended = self.ended(error);
-                PluginError::new(PluginCode::WorkerDied, &self.name, format!("{ended}{}", self.last_words()))
+                (PluginCode::WorkerDied, format!("{ended}{}", self.last_words()))
             }
+        };
+        self.kill();
+        PluginError::new(code, &self.name, message)
+    }
+
+    fn too_long(&self, host: Duration) -> String {
+        let (allowed, free) = (self.timeout.as_secs_f64(), limits::HOST_TIME.most);
+        match host > free_of(self.timeout) {
+            true => format!(
+                "had the program work {:.0} s for one call: what is more than {free} times {allowed} s counts as its own time",
+                host.as_secs_f64()
+            ),
+            false => format!("did not answer within {allowed} s of its own time"),
         }
     }
 
     /// How the process ended, in words.
     fn ended(&mut self, error: io::Error) -> String {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return how(status);
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        self.stop_watching();
+        match wait::ended_within(&mut self.child, Duration::from_secs(2)) {
+            Some(status) => how(status),
+            None => format!("its worker process broke the line ({error})"),
         }
-        self.kill();
-        format!("its worker process broke the line ({error})")
+    }
+
+    fn stop_watching(&self) {
+        self.watch.iter().for_each(Watch::stop);
     }
 
     fn last_words(&self) -> String {
@@ -223,23 +243,20 @@ impl Worker {
 
     fn astray(&mut self, message: &ToHost) -> PluginError {
         self.kill();
-        let text = format!("{message:?}");
-        let start: String = text.chars().take(60).collect();
+        let start = shortened(format!("{message:?}"), 60);
         PluginError::new(PluginCode::WorkerDied, &self.name, format!("its worker answered out of turn: {start}"))
     }
 
     /// The process and whatever it may have started, in its group.
     fn kill(&mut self) {
-        if let Some(group) = rustix::process::Pid::from_raw(self.child.id() as i32) {
-            _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        _ = self.child.kill();
-        _ = self.child.wait();
+        self.stop_watching();
+        wait::kill_group(&mut self.child);
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.stop_watching();
         // A few looks are enough for a line that is free; one that is blocked is not waited for.
         let mut looks = 0;
         let mut briefly = || {
@@ -247,14 +264,9 @@ impl Drop for Worker {
             if looks > 3 { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
         };
         _ = self.channel.send(&ToWorker::Goodbye {}, None, &mut briefly);
-        let deadline = Instant::now() + Duration::from_millis(500);
-        while Instant::now() < deadline {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        if wait::ended_within(&mut self.child, limits::GOODBYE).is_none() {
+            self.kill();
         }
-        self.kill();
     }
 }
 
@@ -324,9 +336,15 @@ fn log_level(host: &HostRef<'_>) -> u8 {
     (1..=5).rev().find(|level| host.log_enabled(*level, "plugin".into())).unwrap_or(0)
 }
 
-/// The plugin's own time: what the host takes for an operation does not count.
+/// What the host may work for a call before it counts as the plugin's own time.
+fn free_of(allowed: Duration) -> Duration {
+    allowed.saturating_mul(limits::HOST_TIME.most as u32)
+}
+
+/// The time of a call: the plugin's own, and what the host works for it.
 struct Clock {
-    spent: Duration,
+    own: Duration,
+    host: Duration,
     since: Instant,
     allowed: Duration,
     cancelled: Option<Instant>,
@@ -334,80 +352,108 @@ struct Clock {
 
 impl Clock {
     fn start(allowed: Duration) -> Clock {
-        Clock { spent: Duration::ZERO, since: Instant::now(), allowed, cancelled: None }
+        Clock { own: Duration::ZERO, host: Duration::ZERO, since: Instant::now(), allowed, cancelled: None }
     }
 
-    /// Do something that is not the plugin's to answer for.
-    fn pause<T>(&mut self, body: impl FnOnce() -> T) -> T {
-        self.spent += self.since.elapsed();
+    /// Work for the plugin.
+    fn host_works<T>(&mut self, body: impl FnOnce() -> T) -> T {
+        self.own += self.since.elapsed();
+        let start = Instant::now();
         let value = body();
         self.since = Instant::now();
+        self.host += self.since - start;
         value
     }
 
     fn is_over(&self) -> bool {
-        self.spent + self.since.elapsed() > self.allowed
+        let beyond = self.host.saturating_sub(free_of(self.allowed));
+        self.own + self.since.elapsed() + beyond > self.allowed
     }
 }
 
-/// Say something, then serve the worker until it answers.
-fn converse(
-    channel: &Channel,
-    message: &ToWorker,
-    fd: Option<&OwnedFd>,
-    host: Option<&HostRef<'_>>,
-    clock: &mut Clock,
-) -> Result<ToHost, Broken> {
-    exchange(clock, host, channel, |glance| channel.send(message, fd.map(AsFd::as_fd), glance))?;
-    loop {
-        let (message, _) = exchange(clock, host, channel, |glance| channel.receive::<ToHost>(glance))?;
-        let Some(host) = host else { return Ok(message) };
-        match message {
-            ToHost::Call { id, ask } => {
-                let (answer, fd) = clock.pause(|| serve(host, ask));
-                let reply = ToWorker::Reply { id, answer };
-                exchange(clock, Some(host), channel, |glance| {
-                    channel.send(&reply, fd.as_ref().map(AsFd::as_fd), glance)
-                })?;
-            }
-            ToHost::Log { level, target, message, fields } => {
-                host.log(level, target.as_str().into(), message.as_str().into(), fields.as_slice().into());
-            }
-            ToHost::Progress { stage, done, total } => host.progress(stage.as_str().into(), done, total),
-            ToHost::Release { tensor } => host.tensor_release(abi::TensorId(tensor)),
-            answer => return Ok(answer),
-        }
-    }
+/// One question to a worker, and everything until its answer.
+struct Talk<'t, 'h> {
+    channel: &'t Channel,
+    watch: Option<&'t Watch>,
+    host: Option<&'t HostRef<'h>>,
+    allowance: Allowance,
+    clock: Clock,
 }
 
-/// One step of a conversation, given up when the plugin's time is over, or when it goes on long after the user has
-/// cancelled.
-fn exchange<T>(
-    clock: &mut Clock,
-    host: Option<&HostRef<'_>>,
-    channel: &Channel,
-    step: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<T>,
-) -> Result<T, Broken> {
-    let mut given_up = None;
-    let mut glance = || {
-        if clock.is_over() {
-            given_up = Some(Broken::Timeout);
-        } else if host.is_some_and(|host| host.cancelled()) {
-            match clock.cancelled {
-                None => {
-                    clock.cancelled = Some(Instant::now());
-                    // A worker that does not read will not stop either: the grace covers both.
-                    _ = channel.send(&ToWorker::Cancel {}, None, &mut || Ok(()));
+impl Talk<'_, '_> {
+    /// Say something, then serve the worker until it answers.
+    fn until_answered(&mut self, message: &ToWorker, fd: Option<&OwnedFd>) -> Result<ToHost, Broken> {
+        self.say(message, fd)?;
+        loop {
+            let message = self.hear()?;
+            let Some(host) = self.host else { return Ok(message) };
+            match message {
+                ToHost::Call { id, ask } => {
+                    let (answer, fd) = self.clock.host_works(|| serve(host, ask));
+                    if let (Some(watch), Some(fd)) = (self.watch, &fd) {
+                        watch.hand(fd).map_err(Broken::Excess)?;
+                    }
+                    self.say(&ToWorker::Reply { id, answer }, fd.as_ref())?;
+                    self.watch.iter().for_each(|watch| watch.sent());
                 }
-                Some(since) if since.elapsed() > GRACE => given_up = Some(Broken::Cancelled),
-                Some(_) => {}
+                ToHost::Log { level, target, message, fields } => {
+                    host.log(level, target.as_str().into(), message.as_str().into(), fields.as_slice().into());
+                }
+                ToHost::Progress { stage, done, total } => host.progress(stage.as_str().into(), done, total),
+                ToHost::Release { tensor } => host.tensor_release(abi::TensorId(tensor)),
+                answer => return Ok(answer),
             }
         }
-        if given_up.is_some() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
-    };
-    let done = step(&mut glance);
-    match given_up {
-        Some(broken) => Err(broken),
-        None => done.map_err(Broken::Line),
+    }
+
+    /// Whether the worker takes more than it may, now that it has answered.
+    fn look(&self) -> Result<(), Broken> {
+        self.watch.map_or(Ok(()), Watch::look).map_err(Broken::Excess)
+    }
+
+    fn say(&mut self, message: &ToWorker, fd: Option<&OwnedFd>) -> Result<(), Broken> {
+        self.step(|channel, _, glance| Ok(channel.send(message, fd.map(AsFd::as_fd), glance)?))
+    }
+
+    fn hear(&mut self) -> Result<ToHost, Broken> {
+        self.step(|channel, allowance, glance| channel.receive(allowance, glance).map(|(message, _)| message))
+    }
+
+    /// One step of the conversation, given up when the plugin's time is over, or when it goes on long after the user has
+    /// cancelled.
+    fn step<T>(
+        &mut self,
+        step: impl FnOnce(&Channel, &Allowance, &mut dyn FnMut() -> io::Result<()>) -> Result<T, Trouble>,
+    ) -> Result<T, Broken> {
+        let Talk { channel, host, allowance, clock, .. } = self;
+        let mut given_up = None;
+        let mut glance = || {
+            given_up = why_give_up(channel, *host, clock);
+            if given_up.is_some() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+        };
+        let done = step(channel, allowance, &mut glance);
+        match given_up {
+            Some(broken) => Err(broken),
+            None => done.map_err(Broken::Line),
+        }
+    }
+}
+
+/// Looked at whenever the worker keeps the host waiting, for whatever reason; tells the worker when the user has cancelled.
+fn why_give_up(channel: &Channel, host: Option<&HostRef<'_>>, clock: &mut Clock) -> Option<Broken> {
+    if clock.is_over() {
+        return Some(Broken::Timeout { host: clock.host });
+    }
+    if !wait::interrupted() && !host.is_some_and(|host| host.cancelled()) {
+        return None;
+    }
+    match clock.cancelled {
+        Some(since) if since.elapsed() > limits::GRACE => Some(Broken::Cancelled),
+        Some(_) => None,
+        None => {
+            clock.cancelled = Some(Instant::now());
+            // It goes out between two frames: a worker that does not read will not stop either, and the grace covers both.
+            channel.send_soon(&ToWorker::Cancel {}).err().map(|error| Broken::Line(error.into()))
+        }
     }
 }

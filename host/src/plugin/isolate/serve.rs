@@ -1,6 +1,7 @@
 //! What a worker asks the host, answered by the same object that a plugin in this process would call.
 
 use super::frames::{Answer, Ask};
+use crate::limits;
 use crate::plugin::load::seal;
 use coldstart_plugin_api::abi::std_types::{RSliceMut, RVec};
 use coldstart_plugin_api::abi::{self, DType, HostRef, TensorId, TensorInfo};
@@ -9,9 +10,6 @@ use rustix::fs::MemfdFlags;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-
-/// Random bytes for one call are few; a plugin that wants many draws them from a generator of its own.
-const MOST_RANDOM_BYTES: u64 = 16 << 20;
 
 /// Bytes that go from a tensor to its memory file in one step.
 const STEP: usize = 1 << 20;
@@ -40,8 +38,8 @@ fn invoke(host: &HostRef<'_>, op: &str, args: &[u8], inputs: &[u64]) -> Result<A
 }
 
 fn random(host: &HostRef<'_>, stream: &str, count: u64) -> Result<Answer, abi::Fault> {
-    if count > MOST_RANDOM_BYTES {
-        return Err(Error::new(Code::BAD_PARAMS, format!("{count} bytes of chance are too many for one call")).into());
+    if let Err(excess) = limits::RANDOM.check(count) {
+        return Err(Error::new(Code::BAD_PARAMS, excess.to_string()).into());
     }
     let mut bytes = vec![0; count as usize];
     host.rng_fill(stream.into(), RSliceMut::from(bytes.as_mut_slice()));

@@ -1,7 +1,8 @@
 //! Inside the worker: one plugin, one instance, and a host at the other end of a socket.
 
-use super::frames::{Answer, Ask, Channel, Fault, PROTOCOL, Question, ToHost, ToWorker};
+use super::frames::{Allowance, Answer, Ask, Channel, Fault, PROTOCOL, Question, ToHost, ToWorker};
 use super::sandbox;
+use crate::limits::{self, shortened};
 use crate::plugin::{Library, PluginCode, PluginError, Verified};
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RResult, RSlice, RSliceMut, RStr, RVec};
@@ -161,7 +162,7 @@ impl Line {
     }
 
     fn next(&self) -> io::Result<(ToWorker, Option<OwnedFd>)> {
-        self.channel().0.receive(&mut patience)
+        Ok(self.channel().0.receive(&Allowance::default(), &mut patience)?)
     }
 
     fn say(&self, message: &ToHost) -> io::Result<()> {
@@ -176,7 +177,8 @@ impl Line {
         let broken = |error: io::Error| Error::new(Code::HOST, format!("the host does not answer: {error}"));
         channel.send(&ToHost::Call { id: *last, ask }, None, &mut patience).map_err(broken)?;
         loop {
-            match channel.receive(&mut patience).map_err(broken)? {
+            let received = channel.receive(&Allowance::default(), &mut patience).map_err(io::Error::from);
+            match received.map_err(broken)? {
                 (ToWorker::Reply { id, answer: Answer::Fault(fault) }, _) if id == *last => return Err(fault.into()),
                 (ToWorker::Reply { id, answer }, fd) if id == *last => return Ok((answer, fd)),
                 (ToWorker::Cancel {}, _) => self.cancelled.store(true, Ordering::Relaxed),
@@ -191,6 +193,7 @@ impl Line {
         if !tensors.iter().any(|(known, _)| *known == tensor) {
             let (_, fd) = self.ask(Ask::TensorRead { tensor: tensor.0 })?;
             let fd = fd.ok_or_else(|| surprising("a tensor without bytes"))?;
+            // A closed file costs nobody memory: one that is read through is closed below.
             tensors.push_back((tensor, File::from(fd)));
             if tensors.len() > OPEN_TENSORS {
                 tensors.pop_front();
@@ -205,6 +208,10 @@ impl Line {
                 Ok(read) => count += read,
                 Err(error) => return Err(Error::new(Code::HOST, error.to_string()).into()),
             }
+        }
+        let end = offset + count as u64;
+        if file.metadata().is_ok_and(|metadata| metadata.len() <= end) {
+            tensors.retain(|(known, _)| *known != tensor);
         }
         Ok(count as u64)
     }
@@ -273,19 +280,23 @@ impl abi::Host for Line {
     }
 
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, fields: RSlice<'_, u8>) {
-        let (target, message) = (target.to_string(), message.to_string());
-        _ = self.say(&ToHost::Log { level, target, message, fields: fields.to_vec() });
+        let target = shortened(target.to_string(), limits::STAGE.len());
+        let message = shortened(message.to_string(), limits::LOG_LINE.len());
+        // Fields that are too long for a line are left out: the sentence is enough.
+        let fields = if fields.len() > limits::LOG_LINE.len() { vec![] } else { fields.to_vec() };
+        _ = self.say(&ToHost::Log { level, target, message, fields });
     }
 
     fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
-        _ = self.say(&ToHost::Progress { stage: stage.to_string(), done, total });
+        let stage = shortened(stage.to_string(), limits::STAGE.len());
+        _ = self.say(&ToHost::Progress { stage, done, total });
     }
 
     fn cancelled(&self) -> bool {
         // Between questions the host says nothing else than that.
         if let Ok(held) = self.channel.try_lock()
             && held.0.is_readable()
-            && let Ok((ToWorker::Cancel {}, _)) = held.0.receive(&mut patience)
+            && let Ok((ToWorker::Cancel {}, _)) = held.0.receive(&Allowance::default(), &mut patience)
         {
             self.cancelled.store(true, Ordering::Relaxed);
         }
@@ -310,6 +321,10 @@ impl From<Fault> for abi::Fault {
 
 impl From<abi::Fault> for Fault {
     fn from(fault: abi::Fault) -> Fault {
-        Fault { code: fault.code, message: fault.message.into_string(), detail: fault.detail.into_vec() }
+        // A longer one would not be heard out.
+        let most = limits::FRAME_FAULT.len() / 4;
+        let message = shortened(fault.message.into_string(), most);
+        let detail = if fault.detail.len() > most { vec![] } else { fault.detail.into_vec() };
+        Fault { code: fault.code, message, detail }
     }
 }

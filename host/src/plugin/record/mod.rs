@@ -9,6 +9,7 @@ pub use format::{Answered, Call, Entry, Head, Outcome, content_hash, entries, re
 
 use super::error::PluginError;
 use super::instance::Answer;
+use crate::limits::RECORDING;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, HostRef, RRef, TensorId, TensorInfo};
@@ -41,6 +42,8 @@ struct Tape {
     /// None once it could not be written: the run goes on without it.
     stream: Option<zstd::Encoder<'static, Sink>>,
     known: BTreeSet<String>,
+    /// Bytes of all entries, before they are packed.
+    n_bytes: u64,
 }
 
 /// Instances are made before a run has a folder.
@@ -69,7 +72,7 @@ impl Recorder {
     /// Begin a recording, in memory.
     pub fn new(head: Head) -> Recorder {
         let stream = zstd::Encoder::new(Sink::Memory(Vec::new()), 3).map_err(|error| lost(&error)).ok();
-        let recorder = Recorder { tape: Mutex::new(Tape { stream, known: BTreeSet::new() }) };
+        let recorder = Recorder { tape: Mutex::new(Tape { stream, known: BTreeSet::new(), n_bytes: 0 }) };
         recorder.put(&Entry::Head(head));
         recorder
     }
@@ -109,8 +112,14 @@ impl Recorder {
 
     fn put(&self, entry: &Entry) {
         let mut tape = self.tape();
-        let Some(stream) = &mut tape.stream else { return };
+        let Tape { stream: Some(stream), n_bytes, .. } = &mut *tape else { return };
         let bytes = wire::encode(entry);
+        *n_bytes += bytes.len() as u64;
+        if let Err(excess) = RECORDING.check(*n_bytes) {
+            tracing::warn!("the recording ends here: {excess}");
+            tape.stream = None;
+            return;
+        }
         let length = (bytes.len() as u32).to_le_bytes();
         let written = stream.write_all(&length).and_then(|()| stream.write_all(&bytes)).and_then(|()| stream.flush());
         if let Err(error) = written {
