@@ -1,7 +1,6 @@
 //! Crates that know the repository only as their author would: made, built and tested outside its workspace.
 
 use crate::{build_folder, repository};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
