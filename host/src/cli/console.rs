@@ -68,6 +68,14 @@ impl Console {
         }
     }
 
+    /// Whoever has TensorBoard open sees the rounds; the run itself does not need it.
+    fn show_events(&self) {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = report::export::write_events(&run) {
+            tracing::warn!("{error}");
+        }
+    }
+
     /// Take the bar off the screen.
     pub fn clear(&self) {
         if let Some(bar) = &self.bar {
@@ -92,8 +100,8 @@ impl Console {
         let _ = log.with_writer(writer).try_init();
     }
 
-    /// The first Ctrl-C, or the terminal's end, stops at a safe point, the second at once; a worker hears one from the terminal and one from whoever
-    /// started it, and is patient.
+    /// The first Ctrl-C, or the terminal's end, stops at a safe point, the second at once; a worker hears one from the terminal and
+    /// one from whoever started it, and is patient.
     fn watch_ctrl_c(&self, patient: bool) {
         let (cancelled, console) = (self.cancelled.clone(), self.clone());
         let ignores_hangup = signals::ignores_hangup();
@@ -198,6 +206,8 @@ impl Watcher for Console {
     fn run_started(&mut self, dir: &Path) {
         self.say(&format!("writing to {}", dir.display()));
         dir.clone_into(&mut self.run.lock().unwrap_or_else(PoisonError::into_inner));
+        // A run that goes on may have been stopped before its last round was shown.
+        self.show_events();
     }
 
     fn round_started(&mut self, round: u32, rounds: u32, labels: usize, budget: usize) {
@@ -213,11 +223,7 @@ impl Watcher for Console {
             100.0 * test.accuracy,
             seconds(took),
         ));
-        // Whoever has TensorBoard open sees the round; the run itself does not need it.
-        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = report::export::write_events(&run) {
-            tracing::warn!("{error}");
-        }
+        self.show_events();
     }
 
     fn cancelled(&self) -> bool {

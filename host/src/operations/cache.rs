@@ -19,7 +19,7 @@ use coldstart_plugin_api::{Code, Error, Result};
 use rustix::fs::{Access, FlockOperation};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,17 @@ pub struct Entry<T> {
     /// Shared with everybody who uses the entry.
     _lock: File,
 }
+
+/// What [`Cache::shrink`] did.
+#[derive(Default)]
+struct Shrunk {
+    removed: Vec<Listed>,
+    /// The first that could not be removed, and why.
+    failed: Option<(PathBuf, std::io::Error)>,
+}
+
+/// The endings of what may lie beside an entry, the lock last.
+const LEFT: [&str; 4] = ["making", "checkpoint", "partial", "lock"];
 
 /// A line of `coldstart cache list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -160,7 +171,9 @@ impl Cache {
         self.seal(name, &about, &making, &folder).map_err(|error| self.failed("write", &folder, &error))?;
         let _ = fs::remove_file(&checkpoint);
         let lock = self.shared(lock, key)?;
-        self.shrink(self.limit_bytes);
+        if let Some((path, error)) = self.shrink(self.limit_bytes).failed {
+            tracing::warn!("the cache is larger than it should be: cannot remove `{}`: {error}", path.display());
+        }
         Ok(Entry { folder, about, cached: false, _lock: lock })
     }
 
@@ -217,22 +230,36 @@ impl Cache {
 
     /// Remove the entries used longest ago until the rest takes at most `limit_bytes`, and what unfinished ones left; those in
     /// use stay. Tells which entries went.
-    pub fn clean(&self, limit_bytes: u64) -> Vec<Listed> {
-        let removed = self.shrink(limit_bytes);
+    ///
+    /// Errs when something cannot be removed; all else is.
+    pub fn clean(&self, limit_bytes: u64) -> Result<Vec<Listed>> {
+        let Shrunk { removed, mut failed } = self.shrink(limit_bytes);
         let files = fs::read_dir(self.root()).into_iter().flatten().flatten();
         let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
-        for key in names.iter().filter_map(|name| name.strip_suffix(".lock")) {
+        let is_left = |ending: &str| LEFT.contains(&ending);
+        let keys: BTreeSet<&str> = names
+            .iter()
+            .filter_map(|name| name.rsplit_once('.'))
+            .filter(|(_, ending)| is_left(ending))
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
             let Ok(Some(_lock)) = self.try_lock(key, FlockOperation::NonBlockingLockExclusive) else { continue };
-            let _ = remove(&self.beside(key, "making"));
-            for left in ["checkpoint", "partial", "lock"] {
-                let _ = fs::remove_file(self.beside(key, left));
+            for left in LEFT {
+                let path = self.beside(key, left);
+                if let Err(error) = remove(&path) {
+                    failed.get_or_insert((path, error));
+                }
             }
         }
-        removed
+        match failed {
+            Some((path, error)) => Err(self.failed("remove", &path, &error)),
+            None => Ok(removed),
+        }
     }
 
-    fn shrink(&self, limit_bytes: u64) -> Vec<Listed> {
-        let mut removed = Vec::new();
+    fn shrink(&self, limit_bytes: u64) -> Shrunk {
+        let mut shrunk = Shrunk::default();
         let mut total: u64 = self.list().iter().map(|entry| entry.bytes).sum();
         for entry in self.list().into_iter().rev() {
             if total <= limit_bytes {
@@ -240,13 +267,21 @@ impl Cache {
             }
             let exclusive = FlockOperation::NonBlockingLockExclusive;
             let Ok(Some(_lock)) = self.try_lock(&entry.key, exclusive) else { continue };
-            if remove(&self.root().join(&entry.key)).is_ok() {
-                total -= entry.bytes;
-                let _ = fs::remove_file(self.beside(&entry.key, "lock"));
-                removed.push(entry);
+            let (folder, going) = (self.root().join(&entry.key), self.beside(&entry.key, "making"));
+            // Out of the way in one step: half an entry is none.
+            let moved = remove(&going).and_then(|()| fs::rename(&folder, &going));
+            match moved.and_then(|()| remove(&going)) {
+                Ok(()) => {
+                    total -= entry.bytes;
+                    let _ = fs::remove_file(self.beside(&entry.key, "lock"));
+                    shrunk.removed.push(entry);
+                }
+                Err(error) => {
+                    shrunk.failed.get_or_insert((folder, error));
+                }
             }
         }
-        removed
+        shrunk
     }
 
     /// Lets others use the entry too, and nobody remove it. Another process may hold it for a moment between the two.
@@ -343,8 +378,10 @@ fn make_writable(folder: &Path) -> std::io::Result<()> {
     Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-fn remove(folder: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(folder) {
+/// Removes a folder with all that is in it, or a file; one that is not there is as good.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -454,7 +491,7 @@ mod tests {
         let also = cache.open::<u32>("a").unwrap().unwrap();
         let (_, used) = (drop(also), SystemTime::now() - Duration::from_secs(9000));
         File::open(held.folder.join(MANIFEST)).unwrap().set_modified(used).unwrap();
-        assert_eq!(keys(cache.clean(25_000)), ["b"]);
+        assert_eq!(keys(cache.clean(25_000).unwrap()), ["b"]);
         drop(held);
         // The entry that was just made stays, however large it is, as long as it is held.
         let small = Cache::new(folder.path().to_owned(), 1);
@@ -463,7 +500,7 @@ mod tests {
         drop(made);
         fs::write(folder.path().join("e.lock"), "").unwrap();
         fs::write(folder.path().join("e.checkpoint"), "half").unwrap();
-        assert_eq!(keys(small.clean(0)), ["d"]);
+        assert_eq!(keys(small.clean(0).unwrap()), ["d"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -31,6 +31,7 @@ pub fn cache(args: &Args, command: &args::Cache) -> Result<(), Problem> {
         }
         args::Cache::Clean { to } => {
             let removed = cache.clean((to.max(0.0) * GIB) as u64);
+            let removed = removed.map_err(|error| Problem::outcome(error.message, None))?;
             removed.iter().for_each(line);
             errln!("removed {} networks", removed.len());
         }
