@@ -121,7 +121,7 @@ impl Console {
     }
 }
 
-/// A log line: its level, and what is said, safe for a terminal. Further lines begin with a bar, so that none looks like another
+/// A log line: its level, and what is said, safe for a terminal. Further lines of ours begin with a bar, so that none looks like another
 /// log line.
 struct LogLine;
 
@@ -133,7 +133,7 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut said = String::new();
         context.format_fields(Writer::new(&mut said), event)?;
-        let said = foreign::lines(&said).replace('\n', "\n    | ");
+        let said = foreign::message(&said).replace('\n', "\n    | ");
         let level = event.metadata().level();
         match to.has_ansi_escapes() {
             true => writeln!(to, "\u{1b}[{}m{level:>5}\u{1b}[0m {said}", colour(level)),

@@ -55,12 +55,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Help, or a mistake in the arguments. A shell may have put names of files there that somebody else gave.
+/// Help, or a mistake in the arguments. A shell may have put names of files there that somebody else gave: what is said of them is
+/// said of the same words made safe.
 fn unparsed(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
-    match error.use_stderr() && foreign::lines(&text) != text {
-        true => text.lines().for_each(|line| errln!("{line}")),
-        false => _ = error.print(),
+    let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let safe: Vec<String> = typed.map(|word| foreign::line(&word).into_owned()).collect();
+    match Args::try_parse_from(safe) {
+        Err(of_safe_words) => _ = of_safe_words.print(),
+        Ok(_) => errln!("{error}"),
     }
     ExitCode::from(error.exit_code() as u8)
 }

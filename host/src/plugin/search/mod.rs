@@ -11,6 +11,7 @@ pub use owner::SAFE;
 use super::error::{PluginCode, PluginError};
 use super::load::{is_script, read_manifest};
 use super::manifest::Manifest;
+use crate::foreign;
 use crate::nearest::nearest;
 use crate::xdg;
 use content::content;
@@ -210,7 +211,7 @@ fn unreadable(candidates: &[Candidate], wanted: &StrategyName) -> Option<PluginE
 pub fn warn_once(warning: String) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(warning.clone()) {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", foreign::line(&warning));
     }
 }
 
