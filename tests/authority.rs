@@ -74,23 +74,34 @@ fn hash_of(library: &Path) -> String {
     shown.exits(0).json()["build"]["sha256"].as_str().unwrap().to_owned()
 }
 
-/// What can happen to the trust in a library after a run was begun: what is done, and what is said of it.
-fn withdrawals(revoked: &str) -> [(&'static str, Box<dyn Fn(String) -> String>, &'static str); 4] {
-    let revocation = format!("revoked = [\"{revoked}\"]\n");
+/// What can happen to the trust in a library after a run was begun.
+struct Withdrawal {
+    what: &'static str,
+    /// The trust file afterwards; none if it is gone.
+    file: Option<String>,
+    /// What is said of it.
+    sentence: &'static str,
+}
+
+/// All of them, for a library of this hash and the trust file as it was.
+fn withdrawals(hash: &str, good: &str) -> [Withdrawal; 4] {
+    let withdrawal = |what, file, sentence| Withdrawal { what, file, sentence };
+    let revoked = format!("{good}revoked = [\"{hash}\"]\n");
+    let expired = format!("{good}expires = \"2020-01-31\"\n");
+    let narrowed = good.replace("\"*/*\"", "\"other/*\"");
     [
-        ("revoked", Box::new(move |text| text + &revocation), "revokes this library"),
-        ("expired", Box::new(|text| text + "expires = \"2020-01-31\"\n"), "expired on 2020-01-31"),
-        ("narrowed", Box::new(|text| text.replace("\"*/*\"", "\"other/*\"")), "may sign *, other/*, not"),
-        ("withdrawn", Box::new(|_| String::new()), "is not in the trust store"),
+        withdrawal("revoked", Some(revoked), "revokes this library"),
+        withdrawal("expired", Some(expired), "expired on 2020-01-31"),
+        withdrawal("narrowed", Some(narrowed), "may sign *, other/*, not"),
+        withdrawal("withdrawn", None, "is not in the trust store"),
     ]
 }
 
-/// Do that to the trust file; one that holds nothing any more is removed.
-fn withdraw(lab: &Lab, change: &dyn Fn(String) -> String) {
-    let file = trust_file(lab);
-    edit(&file, change);
-    if fs::metadata(&file).unwrap().len() == 0 {
-        fs::remove_file(file).unwrap();
+/// Leave the trust file so.
+fn put_trust(lab: &Lab, file: Option<&str>) {
+    match file {
+        Some(text) => fs::write(trust_file(lab), text).unwrap(),
+        None => fs::remove_file(trust_file(lab)).unwrap(),
     }
 }
 
@@ -103,12 +114,12 @@ fn a_run_is_resumed_only_with_plugins_that_are_trusted_now() {
     assert!(lock.contains("trust = \"signed\"") && !lock.contains("mode = \"process\""), "{lock}");
     lab.coldstart(&["resume", "run"]).exits(0);
     let good = fs::read_to_string(trust_file(&lab)).unwrap();
-    for (what, change, sentence) in withdrawals(&hash_of(&library("margin"))) {
-        withdraw(&lab, &change);
+    for Withdrawal { what, file, sentence } in withdrawals(&hash_of(&library("margin")), &good) {
+        put_trust(&lab, file.as_deref());
         // Leave to run what nobody has signed is none to run what somebody has taken back.
         let ran = lab.coldstart(&["resume", "run"]);
         ran.exits(3).says_one_problem().says("P005").says(sentence).says("margin").says("help:");
-        lab.write("home/config/coldstart/trust/own.toml", &good);
+        put_trust(&lab, Some(&good));
         lab.coldstart(&["resume", "run"]).exits(0);
         eprintln!("{what}: refused and let in again");
     }
@@ -127,12 +138,12 @@ fn a_lock_beside_a_config_lets_in_nothing_that_is_not_trusted_now() {
     lab.coldstart(&["plugin", "lock", "tiny.toml"]).exits(0);
     lab.coldstart(&["run", "tiny.toml", "--locked", "--out", "before"]).exits(0);
     let good = fs::read_to_string(trust_file(&lab)).unwrap();
-    for (what, change, sentence) in withdrawals(&hash_of(&library("margin"))) {
-        withdraw(&lab, &change);
+    for Withdrawal { what, file, sentence } in withdrawals(&hash_of(&library("margin")), &good) {
+        put_trust(&lab, file.as_deref());
         let ran = lab.coldstart(&["run", "tiny.toml", "--locked", "--out", what]);
         ran.exits(3).says_one_problem().says("P005").says(sentence);
         assert!(!lab.path(what).exists(), "{what}");
-        lab.write("home/config/coldstart/trust/own.toml", &good);
+        put_trust(&lab, Some(&good));
     }
 }
 
@@ -147,8 +158,8 @@ fn a_study_goes_on_only_with_plugins_that_are_trusted_now() {
     let (again, _) = plan(&lab).remove(1);
     fs::remove_dir_all(lab.path("study/runs").join(&again)).unwrap();
     let good = fs::read_to_string(trust_file(&lab)).unwrap();
-    for (what, change, sentence) in withdrawals(&hash_of(&library("margin"))) {
-        withdraw(&lab, &change);
+    for Withdrawal { what, file, sentence } in withdrawals(&hash_of(&library("margin")), &good) {
+        put_trust(&lab, file.as_deref());
         lab.coldstart(&sweep).exits(3).says("P005").says(sentence);
         lab.coldstart(&[&sweep[..], &["--dry-run"]].concat()).exits(3).says("P005").says(sentence);
         // A worker asks for itself: it may have been started long ago, or on another machine.
@@ -157,7 +168,7 @@ fn a_study_goes_on_only_with_plugins_that_are_trusted_now() {
         assert!(failure.contains("P005") && failure.contains(sentence), "{what}: {failure}");
         assert!(!lab.path("study/runs").join(&again).join("config.toml").exists(), "{what}");
         fs::remove_dir_all(lab.path("study/failures")).unwrap();
-        lab.write("home/config/coldstart/trust/own.toml", &good);
+        put_trust(&lab, Some(&good));
     }
     lab.coldstart(&sweep).exits(0);
 }
@@ -195,9 +206,9 @@ fn an_edited_lock_gives_no_library_more_than_the_user_does() {
     without_leave(&lab, &["resume", "run"]).exits(3).says_one_problem().says("P005").says("--allow-unsigned");
     let apart = lab.coldstart(&["resume", "run"]);
     apart.exits(3).says("it could not write").says("runs in a process of its own, whatever the run's lock says");
-    // Shut in as that run was, or not at all.
-    let full = [&as_double[..], &[("mode", "process")]].concat();
-    fs::write(&file, exchanged(&good, &full) + "confinement = \"full\"\n").unwrap();
+    // Shut in as that run was, or not at all. The entry of a run inside the program has no confinement: it comes in with the mode.
+    let full = [&as_double[..], &[("mode", "process\"\nconfinement = \"full")]].concat();
+    fs::write(&file, exchanged(&good, &full)).unwrap();
     let mut weak = lab.command(&["resume", "run"]);
     without_landlock(&mut weak);
     Ran::of(weak.output().unwrap()).exits(3).says("sandbox is only `no-landlock`");
@@ -245,10 +256,10 @@ fn what_nobody_signed_never_runs_in_the_program() {
         let flag = ["-s", "plugins.isolation=in-process"];
         for (way, args) in [
             ("a config", vec!["run", "inside.toml", "--out", "run"]),
-            ("an argument", [&["run", "plain.toml", "--out", "run"], &flag[..]].concat()),
+            ("an argument", [&["run", "plain.toml", "--out", "run"][..], &flag].concat()),
             ("a resolved config", vec!["resume", "run"]),
             ("a study", vec!["sweep", "sweep.toml", "--out", what]),
-            ("an axis", [&["sweep", "sweep.toml", "--out", what, "--retry"], &flag[..]].concat()),
+            ("an axis", [&["sweep", "sweep.toml", "--out", what, "--retry"][..], &flag].concat()),
         ] {
             let refused = without_leave(&lab, &args);
             let begun = way == "a resolved config" && !lab.path("run/config.toml").exists();
@@ -358,7 +369,7 @@ fn what_others_can_write_to_is_no_authority() {
     let signed = files_under(&lab.path("packages")).remove(0);
     let store = lab.path("home/config/coldstart/trust");
     let plugins = lab.path("home/data/coldstart/plugins");
-    let use_it = ["run", "tiny.toml", "--out", "run", "-s", "query.strategy=coldstart/margin", "-s", "query.rounds=0"];
+    let use_it = ["run", "tiny.toml", "--out", "run", "-s", "query.strategy=coldstart/margin", "-s", "query.rounds=1"];
     let sign = ["plugin", "sign", text(&signed), "--key", "own.key"];
     let add = ["plugin", "trust", "add", "again", "--key", "own.pub", "--names", "x"];
     let list = ["plugin", "trust", "list"];
@@ -394,8 +405,8 @@ fn what_others_can_write_to_is_no_authority() {
             let listed = lab.coldstart(&["plugin", "list", "--json"]);
             listed.exits(0);
             let rows = listed.json();
-            let inside = |row: &&serde_json::Value| row["file"].as_str().unwrap().starts_with(text(&plugins));
-            assert!(rows.as_array().unwrap().iter().find(inside).is_none(), "{}: {rows}", path.display());
+            let inside = |row: &serde_json::Value| row["file"].as_str().unwrap().starts_with(text(&plugins));
+            assert!(!rows.as_array().unwrap().iter().any(inside), "{}: {rows}", path.display());
             let told = lab.coldstart(&["plugin", "list"]);
             told.exits(0).says(&format!("chmod go-w {}", path.display()));
         }
@@ -508,7 +519,7 @@ fn what_the_program_writes_it_can_rely_on_whatever_the_umask_is() {
 fn unsigned_bytes_behind_what_is_signed_are_refused() {
     let lab = Lab::new();
     let package = lab.install_signed(&library("margin"));
-    let use_it = ["run", "tiny.toml", "--out", "run", "-s", "query.strategy=coldstart/margin", "-s", "query.rounds=0"];
+    let use_it = ["run", "tiny.toml", "--out", "run", "-s", "query.strategy=coldstart/margin", "-s", "query.rounds=1"];
     let signature = package.join("CHECKSUMS.minisig");
     let good = fs::read_to_string(&signature).unwrap();
     for more in ["\n", "more", "\0", &good, "trusted comment: signed by another lab\n"] {
