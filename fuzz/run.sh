@@ -8,7 +8,7 @@ export LD_LIBRARY_PATH=$LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 executions=${1:-1200000}
 # The versions of the workspace, as what is fuzzed is what is shipped.
 [ -f Cargo.lock ] || cp ../Cargo.lock Cargo.lock
-targets=(manifest script package lock trust frames recording library config labels pickle npy npz parquet safetensors idx csv image tar)
+targets=(manifest script package lock trust frames recording library config labels pickle npy npz parquet safetensors idx csv image tar torchscript)
 for target in "${targets[@]}"; do
   mkdir -p "corpus/$target"
   seeds=("seeds/$target")

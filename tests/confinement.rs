@@ -4,8 +4,8 @@
 //! folders around a script. Within it: threads that a plugin started before it was sealed.
 
 use coldstart_tests::{
-    Lab, Ran, TINY, interpreter_with_kit, library, library_name, path_with, python_libraries, repository, run_args,
-    run_with, until,
+    Lab, Ran, TINY, files_under, interpreter_with_kit, library, library_name, path_with, python_libraries, repository,
+    run_args, run_with, until,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -257,13 +257,17 @@ fn start(lab: &Lab, args: &[&str], path: Option<OsString>) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Look at all processes below one as soon as so many are there; then end it.
+/// Whether a run in this folder has begun, or one of a study.
+fn has_begun(folder: &Path) -> bool {
+    files_under(folder).iter().any(|file| file.ends_with("journal.jsonl"))
+}
+
+/// Look at all processes below one as soon as it has come so far, and so many are there; then end it.
 #[track_caller]
-fn none_is_handed_anything(what: &str, mut child: Child, count: usize) {
+fn none_is_handed_anything(what: &str, mut child: Child, count: usize, so_far: impl Fn() -> bool) {
     let own = open_files(child.id());
-    until(what, || descendants(child.id()).len() >= count || child.try_wait().unwrap().is_some());
-    // Time to become what they are.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let there = || descendants(child.id()).len() >= count && so_far();
+    until(what, || there() || child.try_wait().unwrap().is_some());
     let below = descendants(child.id());
     assert!(below.len() >= count, "{what}: {} processes", below.len());
     for process in &below {
@@ -286,20 +290,24 @@ fn no_process_inherits_what_a_shell_had_open() {
     in_c(&lab, "waits", "", "for (;;) sleep(1);");
     let forever = "query.params={ behaviour = \"loops-forever\", from_round = 1 }";
     let apart = ["query.strategy=hostile", forever, "plugins.isolation=process", "plugins.timeout=600"];
-    none_is_handed_anything("a worker", start(&lab, &run_args("rust", &apart), None), 2);
+    none_is_handed_anything("a worker", start(&lab, &run_args("rust", &apart), None), 2, || {
+        has_begun(&lab.path("rust"))
+    });
     let c = ["query.strategy=waits", "plugins.timeout=600"];
-    none_is_handed_anything("a worker in C", start(&lab, &run_args("c", &c), None), 1);
+    none_is_handed_anything("a worker in C", start(&lab, &run_args("c", &c), None), 1, || has_begun(&lab.path("c")));
     // The study's own worker, and the plugin's.
     let config = TINY.replace("\"entropy\"", "\"waits\"");
     lab.write("sweep.toml", format!("{config}\n[plugins]\ntimeout = 600\n[sweep]\nseed = [0, 1]\n"));
-    none_is_handed_anything("a study", start(&lab, &["sweep", "sweep.toml", "--out", "study"], None), 2);
+    let study = start(&lab, &["sweep", "sweep.toml", "--out", "study"], None);
+    none_is_handed_anything("a study", study, 2, || has_begun(&lab.path("study")));
     let careless = library("careless").display().to_string();
     let hangs = ["plugin", "check", &careless, "--params", "{\"mistake\":\"hang\"}", "--timeout", "60"];
-    none_is_handed_anything("a check", start(&lab, &hangs, None), 1);
+    none_is_handed_anything("a check", start(&lab, &hangs, None), 1, || true);
     let Some((lab, interpreter)) = lab_with_python() else { return };
     lab.write("my_idea.py", "import time\ndef select(request, host):\n    while True: time.sleep(1)\n");
     let script = run_args("python", &["query.strategy=my_idea.py", "plugins.timeout=600"]);
-    none_is_handed_anything("a worker in Python", start(&lab, &script, Some(path_with(&interpreter))), 1);
+    let child = start(&lab, &script, Some(path_with(&interpreter)));
+    none_is_handed_anything("a worker in Python", child, 1, || has_begun(&lab.path("python")));
 }
 
 /// A script that tries to open each path, and keeps what came of it as an artifact.
@@ -448,7 +456,7 @@ fn a_module_is_a_file_of_the_scripts_folder_and_is_named() {
         (header("\"/etc/secret.py\""), "P012", "names `/etc/secret.py`"),
         (header("\"numpy.py\""), "P009", "`numpy` in its `modules` is the name of a module that Python has already"),
         (format!("import unnamed\n{INNOCENT}"), "P016", "write `modules = [\"unnamed.py\"]`"),
-        (format!("from tools import picks\n{INNOCENT}"), "P016", "write `modules = [\"tools/picks.py\"]`"),
+        (format!("from tools import picks\n{INNOCENT}"), "P016", "write `modules = [\"tools/NAME.py\"]`"),
         (format!("import nowhere\n{INNOCENT}"), "P016", "No module named 'nowhere'"),
     ] {
         lab.write("my_idea.py", script);

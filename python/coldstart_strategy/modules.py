@@ -79,6 +79,10 @@ class Unnamed(importlib.abc.MetaPathFinder):
                 message = f"`{file}` lies beside the script, but the script does not name it"
                 advice = f"write `modules = [\"{file}\"]` into its block `# /// coldstart`"
                 raise ModuleNotFoundError(f"No module named '{name}': {message}: {advice}")
+        if os.path.isdir(os.path.join(self._folder, below)):
+            message = f"`{below}` is a folder beside the script, of which the script names no module"
+            advice = f"write `modules = [\"{below}/NAME.py\"]` into its block `# /// coldstart`, for each that it imports"
+            raise ModuleNotFoundError(f"No module named '{name}': {message}: {advice}")
         return None
 
 

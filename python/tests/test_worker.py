@@ -68,6 +68,7 @@ class TestFlow(unittest.TestCase):
             ("import tools", "tools/__init__.py"),
             ("import named.other", "named/other.py"),
             ("from named import other", "named/other.py"),
+            ("from folder import other", "folder/NAME.py"),
         ]:
             with self.subTest(line), FakeHost(f"{line}\n{FIRST}") as host:
                 host.script.parent.joinpath(path).parent.mkdir(exist_ok=True)
@@ -233,6 +234,16 @@ class TestFaults(unittest.TestCase):
             host.start()
             self.assertEqual(detail(host.select()[1]), {"hint": "cool it"})
             self.assertEqual(host.select()[1]["code"], 100, "an error that was meant poisons nothing")
+
+    def test_words_that_are_too_long_are_cut_and_say_what_is_left_out(self):
+        for line in ["raise Error('é' * 500000)", "raise ValueError('é' * 500000)", "raise Error('x', hint='é' * 500000)"]:
+            with FakeHost(body(line)) as host:
+                host.start()
+                name, fields = host.select(1)
+                self.assertEqual(name, "fault")
+                self.assertLess(len(fields["message"].encode()) + len(fields["detail"]), 1 << 18, line)
+                said = fields["message"] + str(msgpack.unpackb(fields["detail"] or b"\x80"))
+                self.assertIn("bytes left out", said, line)
 
     def test_after_a_bug_the_instance_refuses(self):
         with FakeHost(body("return 1 / 0")) as host:

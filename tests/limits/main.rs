@@ -148,9 +148,9 @@ fn texts_are_cut_and_files_have_a_sum() {
     let lab = lab();
     let mut runs: Vec<(String, Command, &str, &str)> = Vec::new();
     for (deed, code, sentence) in [
-        (Deed::of("long-error", 100), "P015", "bytes left out"),
-        (Deed { at: "create", ..Deed::of("long-error", 100) }, "P014", "bytes left out"),
-        (Deed { at: "save", ..Deed::of("long-error", 100) }, "P015", "bytes left out"),
+        (Deed::of("long-error", 1), "P015", "bytes left out"),
+        (Deed { at: "create", ..Deed::of("long-error", 1) }, "P014", "bytes left out"),
+        (Deed { at: "save", ..Deed::of("long-error", 1) }, "P015", "bytes left out"),
         (Deed::of("artifacts", 300), "P015", "artifacts and maps of a round"),
         (Deed::of("large-state", 300), "P021", "the state of an instance"),
     ] {
@@ -405,7 +405,7 @@ fn ctrl_c_ends_a_long_operation() {
             kill_process(Pid::from_child(&child), Signal::INT).unwrap();
             let interrupted = Instant::now();
             Ran::of(child.wait_with_output().unwrap()).exits(130);
-            assert!(interrupted.elapsed() < Duration::from_secs(10), "{out}: {:?}", interrupted.elapsed());
+            assert!(interrupted.elapsed() < Duration::from_secs(30), "{out}: {:?}", interrupted.elapsed());
         }
     }
 }

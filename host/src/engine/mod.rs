@@ -35,7 +35,7 @@ mod views;
 mod weight_file;
 
 pub use backbones::BACKBONES;
-pub use backbones::script::{script_file, script_name};
+pub use backbones::script::{script_file, script_name, understand as understand_script};
 pub use cluster::{Clustering, Neighbours, kmeans, knn};
 pub use device::{CUDA_FOLDER_VARIABLE, Device, TORCH_VERSION, cores, n_gpus, open};
 pub use error::EngineError;

@@ -46,17 +46,19 @@ pub struct Verified {
 }
 
 /// What was read of a plugin: nothing is checked yet.
-struct Content {
+pub(super) struct Content {
     bytes: Vec<u8>,
-    manifest: Manifest,
+    /// What it says of itself.
+    pub(super) manifest: Manifest,
     text: String,
     modules: Vec<Module>,
-    sha256: String,
+    /// `sha256:` and the hash of the bytes; of a script, its modules count.
+    pub(super) sha256: String,
 }
 
 impl Content {
     /// Read a plugin, and hold it against a hash that it must have.
-    fn read(file: &Path, locked: Option<&str>) -> Result<Content, PluginError> {
+    pub(super) fn read(file: &Path, locked: Option<&str>) -> Result<Content, PluginError> {
         Content::of(file, read(file)?, locked)
     }
 

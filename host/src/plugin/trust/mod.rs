@@ -8,9 +8,9 @@ mod store;
 pub use store::{Signatory, TrustStore};
 
 use super::error::{PluginCode, PluginError};
-use super::load::{read_manifest, unreadable};
+use super::load::Content;
 use super::manifest::Manifest;
-use super::package::{Key, Package, SignatureFile, Unpacked, sha256};
+use super::package::{Key, Package, SignatureFile, Unpacked};
 use super::search::{Found, SAFE, program_folders, warn_once};
 use std::fmt;
 use std::path::Path;
@@ -158,10 +158,7 @@ pub struct Look {
 
 /// Read a file and judge it.
 pub fn look(found: &Found, store: &TrustStore) -> Result<Look, PluginError> {
-    let name = found.file.display().to_string();
-    let bytes = std::fs::read(&found.file).map_err(|error| unreadable(&name, &error))?;
-    let (manifest, _) = read_manifest(&found.file, &bytes)?;
-    let sha256 = sha256(&bytes);
+    let Content { manifest, sha256, .. } = Content::read(&found.file, None)?;
     let trust = judge(found, &manifest, &sha256, store)?;
     Ok(Look { manifest, sha256, trust })
 }
