@@ -368,7 +368,6 @@ impl Cache {
 
 /// Whoever waits is told who is at work; where it cannot be written nobody is told.
 fn note_holder(mut lock: &File) {
-    use std::io::Write;
     let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
 }
 
