@@ -6,8 +6,10 @@
 
 use super::sandbox::{self, Confinement};
 use super::{Limits, SCRIPT_WORKER};
+use crate::limits;
 use crate::plugin::error::{PluginCode, PluginError};
 use crate::programs;
+use crate::wait;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -84,7 +86,10 @@ impl Interpreter {
             error.with_hint("a script needs python3 with the package: python3 -m pip install ./python")
         };
         let python = programs::python(QUESTION, &programs::python_path());
-        let asked = python.and_then(|mut python| python.stdin(Stdio::null()).output());
+        let asked = python.and_then(|mut python| {
+            python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            wait::output(&mut python, limits::PYTHON)
+        });
         let asked = asked.map_err(|error| missing(format!("python3 cannot be started: {error}")))?;
         if !asked.status.success() {
             let words = String::from_utf8_lossy(&asked.stderr);

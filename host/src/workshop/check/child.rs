@@ -123,7 +123,7 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
     let ended = loop {
         match child.try_wait()? {
             Some(status) => break Some(status),
-            None if start.elapsed() > timeout => break None,
+            None if start.elapsed() > timeout || crate::wait::interrupted() => break None,
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
