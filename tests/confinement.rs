@@ -8,7 +8,7 @@ use coldstart_tests::{
     run_args, run_with, until,
 };
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -143,8 +143,9 @@ impl Handed {
 
     /// Hand them to a command.
     fn to(&self, command: &mut Command) {
-        let kept = [&self.file, &self.pipe, &self.folder].map(|fd| fd.try_clone().unwrap());
-        let hand_over = move || {
+        // Away from the numbers that they will have.
+        let kept = [&self.file, &self.pipe, &self.folder].map(|fd| fcntl_dupfd_cloexec(fd, 20).unwrap());
+        let hand_over = move || -> std::io::Result<()> {
             for (fd, number) in kept.iter().zip(7..) {
                 // SAFETY: the number is this child's alone to use; the guard that would close it is forgotten.
                 let mut target = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number) };
@@ -184,7 +185,9 @@ fn programs_come_from_absolute_folders_that_nobody_else_can_write_to() {
             _ => "exit 1".to_owned(),
         };
         good.does(program, &line);
-        bad.iter().for_each(|folder| Fakes { lab: &lab, folder }.does(program, &line));
+        for folder in bad {
+            Fakes { lab: &lab, folder }.does(program, &line);
+        }
         // The current folder.
         fs::copy(lab.path(&format!("here/{program}")), lab.path(program)).unwrap();
     }
@@ -217,7 +220,7 @@ fn programs_come_from_absolute_folders_that_nobody_else_can_write_to() {
             "cargo" => lab.path("crate").canonicalize().unwrap(),
             _ => PathBuf::from("/"),
         };
-        assert!(log.contains(&format!("\n{}\n", place.display().to_string().trim_end_matches("//"))), "{log}");
+        assert!(log.contains(&format!("\n{}\n", place.display())), "{log}");
     }
     // Where nothing is left, it says what was passed over.
     let mut command = lab.command(calls()[3].1);
@@ -245,7 +248,7 @@ fn descendants(parent: u32) -> Vec<u32> {
 
 /// What a process has open beyond the standard descriptors, by number.
 fn open_files(process: u32) -> Vec<(u32, PathBuf)> {
-    let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
     let number = |entry: &fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
     entries.filter_map(|entry| Some((number(&entry)?, fs::read_link(entry.path()).ok()?))).collect()
 }
@@ -265,10 +268,10 @@ fn has_begun(folder: &Path) -> bool {
 /// Look at all processes below one as soon as it has come so far, and so many are there; then end it.
 #[track_caller]
 fn none_is_handed_anything(what: &str, mut child: Child, count: usize, so_far: impl Fn() -> bool) {
-    let own = open_files(child.id());
-    let there = || descendants(child.id()).len() >= count && so_far();
+    let program = child.id();
+    let there = || descendants(program).len() >= count && so_far();
     until(what, || there() || child.try_wait().unwrap().is_some());
-    let below = descendants(child.id());
+    let (own, below) = (open_files(program), descendants(program));
     assert!(below.len() >= count, "{what}: {} processes", below.len());
     for process in &below {
         let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();

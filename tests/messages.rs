@@ -1,7 +1,9 @@
 //! Words on the terminal: nothing of somebody else's is obeyed by it, lines end between words, hints can be followed, and what
 //! was mistyped is answered with what there is.
 
-use coldstart_tests::{Lab, Ran, c_manifest, from_c, library, manifest_section};
+use coldstart_tests::{
+    Lab, Ran, c_manifest, from_c, interpreter_with_kit, library, manifest_section, python_libraries, run_with,
+};
 use std::process::Command;
 
 /// What a terminal would obey: a title, a cleared screen, text against the direction of reading, a bell.
@@ -217,14 +219,11 @@ fn hints_can_be_followed() {
 
 #[test]
 fn a_syntax_error_in_a_script_is_told_at_its_line() {
-    let kit = Command::new("python3").args(["-m", "coldstart_strategy", "--where"]).output();
-    if !kit.is_ok_and(|kit| kit.status.success()) {
-        eprintln!("skipped: python3 has no coldstart_strategy (python3 -m pip install ./python)");
-        return;
-    }
+    let Some(libraries) = python_libraries() else { return };
     let lab = Lab::new();
+    let interpreter = interpreter_with_kit(&lab, &libraries);
     lab.write("broken.py", "import math\n\ndef select(request, host:\n    pass\n");
-    let ran = lab.coldstart(&["run", "tiny.toml", "-s", "query.strategy=broken.py"]);
+    let ran = run_with(&lab, &interpreter, "run", &["query.strategy=broken.py"]);
     ran.exits(3).says_one_problem().says("SyntaxError").says("broken.py:3").says("mend the script");
     assert!(!ran.stderr.contains("cdylib"), "{}", ran.stderr);
 }
