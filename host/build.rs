@@ -1,5 +1,7 @@
 //! Lets the program find libtorch beside itself: in the build tree, or in `lib/` of an installation.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "cargo reads what a build script prints")]
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBTORCH");

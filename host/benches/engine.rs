@@ -4,6 +4,8 @@
 //! COLDSTART_DATA. Times are the best of several repeats of the whole call, on data made before the clock starts; each line
 //! is one tab-separated row, so that a run can be kept beside this file.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its rows")]
+
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;

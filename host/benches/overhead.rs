@@ -6,6 +6,8 @@
 //! content is a look-up. The share is that of round 1 of `configs/fashion-mnist-entropy.toml` (60 000 images) and needs
 //! COLDSTART_DATA. Each line is one tab-separated row, so that a run can be kept beside this file.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its rows")]
+
 use coldstart::config::{Config, ConfigError, Isolation, Sandbox};
 use coldstart::experiment::{Metrics, Watcher};
 use coldstart::operations::{Cache, Meter};

@@ -9,6 +9,8 @@
 //! centred row by its length (then all by one number), `raw-rows` the same without centring, `none` nothing. Each scale is tried
 //! with nine penalties. A row is a choice, with the accuracy for each seed in per cent.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its rows")]
+
 use std::path::{Path, PathBuf};
 
 use coldstart::data::{self, Dataset, Spec};

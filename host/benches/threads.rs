@@ -6,6 +6,8 @@
 //! images x height x width x channels of the first layer, which `Device::fitting` decides by; times are the medians of all
 //! rounds, and in brackets the slowest round's. The load of the machine stands at the beginning and at the end.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its rows")]
+
 use std::ops::ControlFlow;
 use std::time::Instant;
 

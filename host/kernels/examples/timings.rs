@@ -2,6 +2,8 @@
 //!
 //! Arguments: points (50 000), numbers of each (512), and a word that a kernel's name must contain.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its rows")]
+
 use coldstart_kernels::{Cloud, Effort, First, Points, k_center, kmeans, kmeans_pp, knn, nearest};
 use coldstart_plugin_api::Rng;
 use std::time::Instant;

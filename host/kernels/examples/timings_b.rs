@@ -2,6 +2,8 @@
 //!
 //! Points are a mixture of Gaussians at unit length, whose spread is that of their centres. Arguments: n, d, blobs.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its rows")]
+
 use coldstart_kernels::{
     Coverage, Kernel, Measure, Points, argsort, coverage, group_sums, handcrafted, principal, reduce, self_kernel_sums,
     topk,
