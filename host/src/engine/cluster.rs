@@ -360,7 +360,7 @@ mod tests {
         };
         let asked = Cell::new(0);
         assert!(ask(&|| asked.replace(asked.get() + 1) < usize::MAX).iter().all(Option::is_none));
-        for step in [0, 1, 5, 12] {
+        for step in [0usize, 1, 5, 12] {
             let left = Cell::new(step);
             let [clusters, neighbours] = ask(&|| left.replace(left.get().saturating_sub(1)) > 0);
             assert!(matches!(clusters, Some(EngineError::Cancelled)), "{step}");

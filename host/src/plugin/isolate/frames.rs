@@ -555,10 +555,11 @@ mod tests {
         ];
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"tensor").unwrap();
+        let (sent, tensor) = (&messages, &file);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for message in &messages {
-                    host.send(message, Some(file.as_fd()), &mut patience).unwrap();
+            scope.spawn(move || {
+                for message in sent {
+                    host.send(message, Some(tensor.as_fd()), &mut patience).unwrap();
                 }
             });
             for message in &messages {
@@ -718,13 +719,14 @@ mod tests {
     fn what_is_to_be_sent_soon_stands_between_two_frames() {
         let (host, worker) = pair();
         let long = ToWorker::Load { state: vec![7; 4 << 20] };
+        let sent = &long;
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 let mut told = false;
                 let mut cancel_once = || {
                     if !std::mem::replace(&mut told, true) { host.send_soon(&ToWorker::Cancel {}) } else { Ok(()) }
                 };
-                host.send(&long, None, &mut cancel_once).unwrap();
+                host.send(sent, None, &mut cancel_once).unwrap();
                 // The wait for an answer that does not come sends the rest.
                 let mut looks = 0;
                 let mut briefly = || {
