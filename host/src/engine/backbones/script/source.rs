@@ -8,10 +8,10 @@
 use super::operators::{is_listed, is_listed_namespaced, is_other};
 use std::collections::BTreeSet;
 
-/// Words of the language.
-const KEYWORDS: [&str; 17] = [
-    "False", "None", "True", "and", "class", "def", "else", "for", "if", "in", "is", "not", "or", "pass", "return",
-    "while", "self",
+/// Words of the language, and the two numbers that have names.
+const KEYWORDS: [&str; 19] = [
+    "False", "None", "True", "and", "class", "def", "else", "for", "if", "in", "inf", "is", "nan", "not", "or", "pass",
+    "return", "self", "while",
 ];
 /// Types, as annotations name them.
 const TYPES: [&str; 20] = [
