@@ -49,6 +49,11 @@ impl Plugin {
         Ok(Plugin::Apart(Box::new(Apart { plugin: plugin.clone(), limits: limits.clone(), confinement, waiting })))
     }
 
+    /// Load a library into this process, whoever made it: for a process that has shut itself in, and for no other.
+    pub fn load_shut_in(plugin: &Verified) -> Result<Plugin, PluginError> {
+        Ok(Plugin::InProcess(Box::new(Library::load(plugin)?)))
+    }
+
     /// How well its workers are shut in: `full`, `partial` or `no-landlock`; empty inside the host.
     pub fn confinement(&self) -> &str {
         match self {

@@ -33,7 +33,8 @@ pub fn make_folder(folder: &Path) -> Result<(), PackageError> {
     if folder.is_dir() {
         return Ok(());
     }
-    if let Some(above) = folder.parent() {
+    // A relative path begins in the current folder, which has no name here.
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
         make_folder(above)?;
     }
     let made = fs::create_dir(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)));

@@ -102,8 +102,11 @@ impl Subject {
     /// Load it: a library into this process, a script into a worker.
     pub fn load(&self) -> Result<Plugin, PluginError> {
         let plugin = self.plugin.clone()?;
+        if !plugin.is_script() {
+            return Plugin::load_shut_in(&plugin);
+        }
         let limits = Limits { timeout: self.order.timeout, strict: self.order.strict, ..Limits::default() };
-        Plugin::load(&plugin, plugin.is_script().then_some(&limits))
+        Plugin::load(&plugin, Some(&limits))
     }
 
     /// Load it, ready to be asked with its parameters.
