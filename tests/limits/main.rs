@@ -226,7 +226,7 @@ fn waiting(lab: &Lab, deed: &Deed, out: &str, timeout: &str) -> Command {
         return deed.run(lab, out, &[&timeout, "plugins.retries=0"]);
     }
     // A run that was killed after a round has something to load.
-    let mut child = start(deed.run(lab, out, &[&timeout, "plugins.retries=0", "query.rounds=200"]));
+    let mut child = start(deed.run(lab, out, &[&timeout, "plugins.retries=0", "query.rounds=50"]));
     until("a round", || journal(&lab.path(out)).matches("round-finished").count() > 1);
     child.kill().unwrap();
     child.wait().unwrap();
