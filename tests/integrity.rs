@@ -12,6 +12,9 @@ const OVERRIDES: &[&str] =
     &["dataset.size=80", "dataset.test_size=30", "query.strategy=hostile", "initial.strategy=hostile"];
 
 /// A finished run, and a copy of it as it was before its last round: `run`, and what its results are.
+/// What is done to a file.
+type Change = fn(&Path);
+
 fn lab_with_a_run() -> Lab {
     let lab = Lab::new();
     fs::copy(library("hostile"), lab.path("plugins").join(library_name("hostile"))).unwrap();
@@ -43,7 +46,7 @@ fn unfinished(lab: &Lab) {
 fn what_a_run_goes_on_from_is_refused_by_its_name_when_it_rots_and_done_again_when_it_is_gone() {
     let lab = lab_with_a_run();
     unfinished(&lab);
-    let rows: &[(&str, fn(&Path))] = &[
+    let rows: &[(&str, Change)] = &[
         ("checkpoints/002/model.safetensors", flip),
         ("checkpoints/002/query.state", flip),
         ("checkpoints/002/initial.state", flip),
@@ -229,7 +232,7 @@ fn files_that_are_changed_under_a_run_are_noticed() {
     ];
     let by_table = ["dataset={ kind = \"csv\", path = \"images.csv\", shape = [8, 8, 1] }"];
     let long = ["query.rounds=8", "training.min_steps=60"];
-    let changes: [(&str, fn(&Path)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("overwritten in place", flip),
         ("cut short", |file| fs::write(file, &fs::read(file).unwrap()[..300]).unwrap()),
         ("gone", |file| fs::remove_file(file).unwrap()),

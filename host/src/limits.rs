@@ -52,7 +52,7 @@ impl Limit {
     }
 
     /// The figure as a length in memory.
-    pub const fn len(self) -> usize {
+    pub const fn length(self) -> usize {
         self.most as usize
     }
 

@@ -564,14 +564,14 @@ impl abi::Host for Call<'_> {
             return;
         }
         drop(logged);
-        let fields = if fields.len() > limits::LOG_LINE.len() { &[] } else { fields.as_slice() };
+        let fields = if fields.len() > limits::LOG_LINE.length() { &[] } else { fields.as_slice() };
         let fields: BTreeMap<String, String> = wire::decode(fields).unwrap_or_default();
         let fields: String = fields.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         // A log line of a plugin's is one line.
         let (target, message, fields) =
             (foreign::word(target.as_str()), foreign::line(message.as_str()), foreign::line(&fields));
         let plugin = self.context.plugin;
-        let line = shortened(format!("{target}: {message}{fields}"), limits::LOG_LINE.len());
+        let line = shortened(format!("{target}: {message}{fields}"), limits::LOG_LINE.length());
         match level {
             1 => tracing::error!(plugin, "{line}"),
             2 => tracing::warn!(plugin, "{line}"),
@@ -583,7 +583,7 @@ impl abi::Host for Call<'_> {
 
     fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
         let stage = stage.as_str();
-        let end = (0..=stage.len().min(limits::STAGE.len())).rev().find(|at| stage.is_char_boundary(*at));
+        let end = (0..=stage.len().min(limits::STAGE.length())).rev().find(|at| stage.is_char_boundary(*at));
         self.services.meter.tick(&stage[..end.unwrap_or(0)], done, total);
     }
 

@@ -95,7 +95,7 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
         Representation::Handcrafted => (handcrafted(services)?, None),
         Representation::File(path) => {
             let read = services.pins.read(path, || data::read_features(path, &services.data));
-            let data::Features { bytes, n_cols } = read.flatten().map_err(of_file)?;
+            let data::Features { bytes, n_cols } = read.and_then(|features| features).map_err(of_file)?;
             (Features { bytes, n_cols, model: String::new() }, None)
         }
     };

@@ -170,13 +170,13 @@ pub struct PluginError {
 impl PluginError {
     /// An error with its code's hint. The sentence may be a stranger's: it is cut at [`MESSAGE`].
     pub fn new(code: PluginCode, plugin: impl Into<String>, message: impl Into<String>) -> PluginError {
-        let message = shortened(message.into(), MESSAGE.len());
+        let message = shortened(message.into(), MESSAGE.length());
         PluginError { code, plugin: plugin.into(), message, hint: code.hint().to_owned() }
     }
 
     /// The same error with a better hint, cut as the sentence is.
     pub fn with_hint(mut self, hint: impl Into<String>) -> PluginError {
-        self.hint = shortened(hint.into(), MESSAGE.len());
+        self.hint = shortened(hint.into(), MESSAGE.length());
         self
     }
 

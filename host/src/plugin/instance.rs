@@ -253,15 +253,15 @@ fn failed(name: &str, fault: abi::Fault, otherwise: PluginCode) -> PluginError {
         _ => otherwise,
     };
     if let Some(backtrace) = error.details.get("backtrace") {
-        tracing::debug!("`{name}` panicked {}", shortened(backtrace.clone(), limits::FRAME_PLAIN.len()));
+        tracing::debug!("`{name}` panicked {}", shortened(backtrace.clone(), limits::FRAME_PLAIN.length()));
     }
     let place = error.details.get("backtrace").and_then(|backtrace| backtrace.lines().next()).unwrap_or_default();
     // Its end is the place: a sentence that is too long is cut before that.
-    let sentence = shortened(error.message, limits::MESSAGE.len() / 2);
-    let place = shortened(place.to_owned(), limits::MESSAGE.len() / 4);
+    let sentence = shortened(error.message, limits::MESSAGE.length() / 2);
+    let place = shortened(place.to_owned(), limits::MESSAGE.length() / 4);
     let found = PluginError::new(code, name, format!("{sentence} {place}").trim());
     match error.details.get("hint") {
-        Some(hint) => found.with_hint(shortened(foreign::line(hint).into_owned(), limits::MESSAGE.len())),
+        Some(hint) => found.with_hint(shortened(foreign::line(hint).into_owned(), limits::MESSAGE.length())),
         None => found,
     }
 }
@@ -315,9 +315,9 @@ pub fn check_sizing(name: &str, Answer { selection, report }: &Answer) -> Result
     }
     let answer = wire::decode::<SizeAnswer>(report);
     let mut sizing = Sizing::from(answer.map_err(|error| invalid(format!("gave no size: {}", error.message)))?);
-    sizing.reason = shortened(sizing.reason, limits::MESSAGE.len());
+    sizing.reason = shortened(sizing.reason, limits::MESSAGE.length());
     limits::MEASURES.check(sizing.measures.len() as u64).map_err(|excess| invalid(format!("gave {excess}")))?;
-    if let Some(name) = sizing.measures.keys().find(|name| name.len() > limits::STAGE.len()) {
+    if let Some(name) = sizing.measures.keys().find(|name| name.len() > limits::STAGE.length()) {
         return Err(invalid(format!("gave a number a name of {} bytes", name.len())));
     }
     match sizing.measures.iter().find(|(_, value)| !value.is_finite()) {

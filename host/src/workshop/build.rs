@@ -132,7 +132,7 @@ fn cargo(manifest: &Path, arguments: &[String]) -> Result<PathBuf, WorkshopError
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let output = wait::output(&mut command, limits::CARGO).map_err(failed)?;
     let messages = String::from_utf8_lossy(&output.stdout);
-    let library = messages.lines().filter_map(|line| library_of(line, manifest)).last();
+    let library = messages.lines().rev().find_map(|line| library_of(line, manifest));
     if !output.status.success() {
         let message = format!("cargo {} failed", arguments.join(" "));
         return Err(WorkshopError::Failed(message, "cargo's own messages stand above".to_owned()));

@@ -94,7 +94,7 @@ impl Library<'_, '_> {
     fn is_frame_dummy(&self, address: u64) -> bool {
         let target = self.after_endbr64(address).and_then(|body| self.jump(body));
         let known = |pattern: &&str| target.is_some_and(|it| self.matches(it, pattern, "_ITM_registerTMCloneTable"));
-        REGISTER_TM_CLONES.iter().any(|pattern| known(&pattern))
+        REGISTER_TM_CLONES.iter().any(known)
     }
 
     /// The target of a jump.

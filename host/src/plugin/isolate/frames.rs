@@ -437,7 +437,7 @@ impl Channel {
         let unasked = |fd: &Option<OwnedFd>| u64::from(fd.is_some() && !T::TAKES_DESCRIPTORS);
         limits::SENT_DESCRIPTORS.check(unasked(&fd))?;
         let length = u32::from_le_bytes(length) as usize;
-        if length > limits::FRAME.len() {
+        if length > limits::FRAME.length() {
             return Err(Trouble::Nonsense("a message of more than 1 GiB"));
         }
         let mut body = vec![0; length.min(BEGINNING)];
@@ -507,7 +507,7 @@ impl Channel {
 /// A message as it goes over the line.
 fn framed<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     let body = wire::encode(message);
-    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= limits::FRAME.len());
+    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= limits::FRAME.length());
     let length = length.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the message is too long"))?;
     Ok([&length.to_le_bytes()[..], &body].concat())
 }
@@ -652,7 +652,7 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_is_refused_before_it_is_read() {
         for (message, limit) in kinds() {
-            let (body, most) = (wire::encode(&message), limit.len());
+            let (body, most) = (wire::encode(&message), limit.length());
             let beginning = &body[..body.len().min(BEGINNING)];
             let padded = [beginning, &[0; BEGINNING]].concat();
             let (host, worker) = pair();

@@ -178,16 +178,17 @@ impl Worker {
     ) -> Result<ToHost, PluginError> {
         let budget = if let ToWorker::Select(question) = message { question.budget } else { 0 };
         let allowance = Allowance::of(budget, self.memory);
-        let mut talk = Talk {
-            channel: &self.channel,
-            watch: self.watch.as_ref(),
-            host,
-            allowance,
-            clock: Clock::start(self.timeout),
+        let watched = {
+            let mut talk = Talk {
+                channel: &self.channel,
+                watch: self.watch.as_ref(),
+                host,
+                allowance,
+                clock: Clock::start(self.timeout),
+            };
+            let answer = talk.until_answered(message, fd);
+            answer.and_then(|answer| talk.look().map(|()| answer))
         };
-        let answer = talk.until_answered(message, fd);
-        let watched = answer.and_then(|answer| talk.look().map(|()| answer));
-        drop(talk);
         watched.map_err(|broken| self.broken(broken))
     }
 

@@ -280,15 +280,15 @@ impl abi::Host for Line {
     }
 
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>, fields: RSlice<'_, u8>) {
-        let target = shortened(target.to_string(), limits::STAGE.len());
-        let message = shortened(message.to_string(), limits::LOG_LINE.len());
+        let target = shortened(target.to_string(), limits::STAGE.length());
+        let message = shortened(message.to_string(), limits::LOG_LINE.length());
         // Fields that are too long for a line are left out: the sentence is enough.
-        let fields = if fields.len() > limits::LOG_LINE.len() { vec![] } else { fields.to_vec() };
+        let fields = if fields.len() > limits::LOG_LINE.length() { vec![] } else { fields.to_vec() };
         _ = self.say(&ToHost::Log { level, target, message, fields });
     }
 
     fn progress(&self, stage: RStr<'_>, done: u64, total: u64) {
-        let stage = shortened(stage.to_string(), limits::STAGE.len());
+        let stage = shortened(stage.to_string(), limits::STAGE.length());
         _ = self.say(&ToHost::Progress { stage, done, total });
     }
 
@@ -322,7 +322,7 @@ impl From<Fault> for abi::Fault {
 impl From<abi::Fault> for Fault {
     fn from(fault: abi::Fault) -> Fault {
         // A longer one would not be heard out.
-        let most = limits::FRAME_FAULT.len() / 4;
+        let most = limits::FRAME_FAULT.length() / 4;
         let message = shortened(fault.message.into_string(), most);
         let detail = if fault.detail.len() > most { vec![] } else { fault.detail.into_vec() };
         Fault { code: fault.code, message, detail }

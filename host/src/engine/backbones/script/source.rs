@@ -220,10 +220,10 @@ fn declare<'a>(tokens: &[Token<'a>], declared: &mut BTreeSet<&'a str>) {
                 declared.insert(name);
             }
             // `__annotations__["0"] = ...`
-            (Some(Token::Sign(b'[')), Token::Text(name), Some(Token::Sign(b']'))) => {
-                if i >= 2 && tokens[i - 2] == Token::Name("__annotations__") {
-                    declared.insert(name);
-                }
+            (Some(Token::Sign(b'[')), Token::Text(name), Some(Token::Sign(b']')))
+                if i >= 2 && tokens[i - 2] == Token::Name("__annotations__") =>
+            {
+                declared.insert(name);
             }
             _ => {}
         }
