@@ -11,10 +11,10 @@ use std::process::{Child, Stdio};
 const OVERRIDES: &[&str] =
     &["dataset.size=80", "dataset.test_size=30", "query.strategy=hostile", "initial.strategy=hostile"];
 
-/// A finished run, and a copy of it as it was before its last round: `run`, and what its results are.
 /// What is done to a file.
 type Change = fn(&Path);
 
+/// A finished run, and a copy of it as it was before its last round: `run`, and what its results are.
 fn lab_with_a_run() -> Lab {
     let lab = Lab::new();
     fs::copy(library("hostile"), lab.path("plugins").join(library_name("hostile"))).unwrap();
