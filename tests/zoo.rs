@@ -64,7 +64,9 @@ fn every_beast_ends_as_a_named_error_and_the_run_goes_on_without_it() {
     let lab = Lab::new();
     let table = std::fs::read_to_string(coldstart_tests::repository().join("plugins/README.md")).unwrap();
     for (behaviour, code, sentence) in ZOO {
-        let ran = ran_of(apart(&lab, behaviour, behaviour, &[]));
+        // A quarter of a GiB is handed over before it is too much: on a busy machine that takes more than the second of the others.
+        let more: &[&str] = if behaviour == "leaks-tensors" { &["plugins.timeout=30"] } else { &[] };
+        let ran = ran_of(apart(&lab, behaviour, behaviour, more));
         ran.exits(3).says_one_problem().says(code).says(sentence).says("round 2").says("help:");
         assert!(!ran.stderr.contains(SECRET), "{behaviour}: {}", ran.stderr);
         assert_eq!(std::fs::read_to_string(lab.path("home/secret.txt")).unwrap(), SECRET, "{behaviour}");
@@ -142,8 +144,9 @@ fn a_file_that_changes_after_it_was_checked_changes_nothing() {
 #[test]
 fn a_flood_of_log_lines_is_cut() {
     let lab = Lab::new();
+    // The kit keeps 10 000 lines until the call ends.
     let ran = ran_of(apart(&lab, "run", "floods-log", &["plugins.timeout=60"]));
-    ran.exits(0).says("199000 lines of its log").says("are left out: a call writes 1000 lines and 1 MiB at most");
+    ran.exits(0).says("9000 lines of its log").says("are left out: a call writes 1000 lines and 1 MiB at most");
     let lines = ran.stderr.lines().filter(|line| line.contains("nothing in particular")).count();
     assert_eq!(lines, 2 * 1000, "two rounds");
 }
