@@ -11,6 +11,7 @@ use parquet::schema::types::Type;
 
 use super::super::error::{DataError, Place};
 use super::super::unpacked::{Allowance, TooLarge};
+use super::caught::caught;
 use super::columns::{check_scalars, is_id, is_index, is_no_feature, the_one};
 use super::{Names, Rows, Table, best_names, footer};
 
@@ -47,6 +48,12 @@ const STRING_BYTES: u64 = size_of::<String>() as u64;
 
 /// Reads a file of features.
 pub(super) fn read(path: &Path) -> Result<Table, DataError> {
+    caught(|| read_whole(path)).unwrap_or_else(|panic| {
+        Err(DataError::malformed(path, Place::Whole, format!("not a whole Parquet file ({panic})")))
+    })
+}
+
+fn read_whole(path: &Path) -> Result<Table, DataError> {
     let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
     let mut file = File::open(path).map_err(|source| DataError::io(path, source))?;
     let allowance = Allowance::of_file(&file).map_err(|source| DataError::io(path, source))?;
