@@ -169,7 +169,7 @@ pub const INPUTS: Limit = Limit::of("tensors that go into an operation", 64, "te
 /// Ids that one operation is asked about, for each image of the pool.
 pub const IDS: Limit = Limit::of("ids in an operation, for each image of the pool", 4, "ids", REFUSED);
 /// Random bytes of one question; a plugin that wants many draws them from a generator of its own.
-pub const RANDOM: Limit = Limit::bytes("random bytes of a question", 16 * MIB, REFUSED);
+pub const RANDOM: Limit = Limit::bytes("bytes drawn for a question", 16 * MIB, REFUSED);
 /// How many times `plugins.timeout` the program works for one call before that counts as the plugin's own time.
 pub const HOST_TIME: Limit =
     Limit::of("the program's work for a call, in `plugins.timeout`", 24, "times as long", "P019, or refused");

@@ -192,13 +192,13 @@ mod tests {
             ("/nowhere/ada", false),
             ("/elsewhere/ada", false),
             ("/nowhere/ada/work", false),
-            ("/nowhere/ada/work/ideas", false),
-            ("/nowhere/ada/work/ideas/.venv/lib", true),
+            ("/nowhere/ada/papers/ideas", false),
+            ("/nowhere/ada/papers/ideas/.venv/lib", true),
             ("/nowhere/ada/.local/lib/python3.12/site-packages", true),
             ("/nowhere/bob", true),
             ("/usr/lib/python3.12", true),
         ] {
-            let narrowed = interpreter(&[folder]).narrowed(Path::new("/nowhere/ada/work/ideas/my_idea.py"));
+            let narrowed = interpreter(&[folder]).narrowed(Path::new("/nowhere/ada/papers/ideas/my_idea.py"));
             assert_eq!((narrowed.path.len(), narrowed.read.len()), (usize::from(open), usize::from(open)), "{folder}");
         }
     }
