@@ -6,12 +6,12 @@ import json
 import os
 import traceback
 import types
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
 from . import logs, modules, script
-from .errors import POISONED, RAISED, Broken, Error, OutOfMemory, fault
+from .errors import POISONED, RAISED, BadParams, Broken, Error, OutOfMemory, fault
 from .host import Host
 from .request import Request, checked
 from .wire import PROTOCOL, Conversation, Frame
@@ -23,6 +23,17 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 #: The name and the fields of an answer.
 Answer = Tuple[str, dict]
+
+
+def _params(text: str) -> Dict[str, Any]:
+    """The parameters, which come as JSON; a ``BadParams`` where they do not."""
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadParams(f"the parameters are no JSON: {error}") from None
+    if not isinstance(params, dict):
+        raise BadParams("the parameters are no table of names and values")
+    return params
 
 
 class Worker:
@@ -99,7 +110,7 @@ class Worker:
     def _create(self, frame: Frame) -> Answer:
         if self._code is None:
             raise Broken("`create` before `open`")
-        params = json.loads(frame.get("params", str))
+        params = _params(frame.get("params", str))
         logs.listen(frame.get("log_level", int))
         self._conversation.begin()
         module = script.run(self._code, self._source, self._path)
