@@ -447,7 +447,8 @@ def _finite_numbers(array: np.ndarray) -> np.ndarray:
     """A float array of the host's with a row for each image; errs if it holds a NaN or an infinity."""
     if array.ndim < 2 or array.dtype != DTYPES[0]:
         raise HostFailed(f"expected a matrix, got {array.dtype} of the shape {array.shape}")
-    rows = array.reshape(len(array), -1)
+    # With no row at all NumPy cannot tell how long one is.
+    rows = array.reshape(len(array), math.prod(array.shape[1:]))
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         row = rows[bad[0]]
