@@ -33,6 +33,26 @@ fn config(bytes: &[u8]) {
     }
 }
 
+/// A few bytes changed, cut out or doubled.
+#[cfg(test)]
+pub(crate) fn mutated(seed: &[u8], rng: &mut coldstart_plugin_api::Rng) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..1 + rng.below(4) {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let at = rng.below(bytes.len() as u64) as usize;
+        let length = 1 + rng.below(8.min((bytes.len() - at) as u64)) as usize;
+        match rng.below(4) {
+            0 => bytes[at] ^= 1 << rng.below(8),
+            1 => bytes[at..at + length].fill(rng.below(256) as u8),
+            2 => _ = bytes.drain(at..at + length),
+            _ => bytes.extend_from_within(at..at + length),
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,24 +97,5 @@ mod tests {
         for name in names {
             assert!(manifest.contains(&format!("name = \"{name}\"\n")), "fuzz/Cargo.toml has no target `{name}`");
         }
-    }
-
-    /// A few bytes changed, cut out or doubled.
-    fn mutated(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..1 + rng.below(4) {
-            if bytes.is_empty() {
-                return bytes;
-            }
-            let at = rng.below(bytes.len() as u64) as usize;
-            let length = 1 + rng.below(8.min((bytes.len() - at) as u64)) as usize;
-            match rng.below(4) {
-                0 => bytes[at] ^= 1 << rng.below(8),
-                1 => bytes[at..at + length].fill(rng.below(256) as u8),
-                2 => _ = bytes.drain(at..at + length),
-                _ => bytes.extend_from_within(at..at + length),
-            }
-        }
-        bytes
     }
 }

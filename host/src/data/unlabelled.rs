@@ -12,6 +12,7 @@ use super::aside::is_image_name;
 use super::images::{Losses, Lost, decode_into};
 use super::listing::{Skipped, list_folder, stop_if};
 use super::{Aside, DataError, Dataset, Notes, Shape, Split, fingerprint, unpacked};
+use crate::hash::hex;
 
 /// What lies in a folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -112,10 +113,6 @@ fn read_image(pixels_hwc: &mut [u8], root: &Path, path: &str, shape: Shape) -> R
     let bytes = unpacked::read_file(&file)?;
     let lost = decode_into(pixels_hwc, &bytes, shape, &file)?;
     Ok(Image { sha256: hex(&Sha256::digest(&bytes)), lost })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Decoded {

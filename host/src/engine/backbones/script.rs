@@ -199,6 +199,7 @@ mod tests {
     use super::super::super::{Images, Labelled, Learner, LinearProbe, Model, ModelSettings, Training};
     use super::super::super::{Outputs, fit, predict, remember};
     use super::*;
+    use crate::fuzz::mutated;
     use coldstart_plugin_api::Rng;
     use std::ops::ControlFlow;
     use tch::Kind;
@@ -329,25 +330,6 @@ mod tests {
             }
             (0..1000).for_each(|_| understand(&mutated(&file, &mut rng)));
         }
-    }
-
-    /// A few bytes changed, cut out or doubled.
-    fn mutated(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..1 + rng.below(4) {
-            if bytes.is_empty() {
-                return bytes;
-            }
-            let at = rng.below(bytes.len() as u64) as usize;
-            let length = 1 + rng.below(8.min((bytes.len() - at) as u64)) as usize;
-            match rng.below(4) {
-                0 => bytes[at] ^= 1 << rng.below(8),
-                1 => bytes[at..at + length].fill(rng.below(256) as u8),
-                2 => _ = bytes.drain(at..at + length),
-                _ => bytes.extend_from_within(at..at + length),
-            }
-        }
-        bytes
     }
 
     #[test]
