@@ -1,7 +1,7 @@
 //! `CHECKSUMS`: a line "sha256  path" for each file, sorted by path, as `sha256sum -c` reads it.
 
 use super::archive::Files;
-use sha2::{Digest, Sha256};
+use crate::hash;
 use std::collections::BTreeMap;
 
 /// The file itself.
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<&str, &str>, String> {
 
 /// The SHA-256 of some bytes in hex.
 pub fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hash::sha256(bytes)
 }
 
 /// The same with the name of the hash, as locks and messages have it.
