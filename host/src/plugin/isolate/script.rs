@@ -191,7 +191,7 @@ mod tests {
             ("/nowhere", false),
             ("/nowhere/ada", false),
             ("/elsewhere/ada", false),
-            ("/nowhere/ada/work", false),
+            ("/nowhere/ada/papers", false),
             ("/nowhere/ada/papers/ideas", false),
             ("/nowhere/ada/papers/ideas/.venv/lib", true),
             ("/nowhere/ada/.local/lib/python3.12/site-packages", true),

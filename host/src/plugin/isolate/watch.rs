@@ -272,18 +272,18 @@ mod tests {
     fn memory_files_count_as_long_as_they_are_kept_and_no_longer() {
         // This process stands for the worker, and nobody ends it.
         let watch = Watch { shared: Arc::new(Shared::new(std::process::id(), 100 << 30).unwrap()) };
-        let kept = memory_file(60 << 30);
+        let kept = memory_file(40 << 30);
         watch.hand(&kept).unwrap();
         watch.sent();
         // Handed over and closed, again and again.
         for _ in 0..2 * MANY {
-            let file = memory_file(60 << 30);
+            let file = memory_file(50 << 30);
             soon(|| watch.hand(&file));
             watch.sent();
         }
         assert!(watch.shared.handed().len() <= MANY + 1);
         // A mapping keeps a file as a descriptor does.
-        let mapped = memory_file(60 << 30);
+        let mapped = memory_file(70 << 30);
         // SAFETY: nobody changes the file's size while it is mapped.
         let map = unsafe { memmap2::MmapOptions::new().len(4096).map(&mapped) }.unwrap();
         let copy = mapped.try_clone().unwrap();
@@ -292,7 +292,7 @@ mod tests {
         // It is charged whole, however little of it is mapped.
         watch.shared.handed().push(Handed {
             inode: mapped.metadata().unwrap().ino(),
-            bytes: 60 << 30,
+            bytes: 70 << 30,
             is_sent: true,
             missed: 0,
         });

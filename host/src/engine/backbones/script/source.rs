@@ -8,10 +8,11 @@
 use super::operators::{is_listed, is_listed_namespaced, is_other};
 use std::collections::BTreeSet;
 
-/// Words of the language, and the two numbers that have names.
-const KEYWORDS: [&str; 19] = [
+/// Words of the language, and the two numbers that have names. `while` is not one of them: nothing would end such a loop, and
+/// layers do not need it.
+const KEYWORDS: [&str; 18] = [
     "False", "None", "True", "and", "class", "def", "else", "for", "if", "in", "inf", "is", "nan", "not", "or", "pass",
-    "return", "self", "while",
+    "return", "self",
 ];
 /// Types, as annotations name them.
 const TYPES: [&str; 20] = [
@@ -41,7 +42,7 @@ const FUNCTIONS: [&str; 6] = ["annotate", "getattr", "isinstance", "range", "unc
 /// What a class and a file say of themselves.
 const SPECIAL: [&str; 5] = ["__annotations__", "__buffers__", "__constants__", "__parameters__", "op_version_set"];
 /// What else is built in and does more than compute; no variable may be called so, lest one is taken for the other.
-const BUILT_IN: [&str; 14] = [
+const BUILT_IN: [&str; 15] = [
     "CONSTANTS",
     "awaitable",
     "enumerate",
@@ -56,6 +57,7 @@ const BUILT_IN: [&str; 14] = [
     "rpc_remote",
     "rpc_sync",
     "torch",
+    "while",
 ];
 
 /// Brackets within brackets, blocks within blocks, and signs of arithmetic in one statement: libtorch's compiler calls itself for
@@ -484,6 +486,8 @@ mod tests {
             ("y = lambda: 1\n    return x", "`lambda`"),
             ("with x as y:\n      pass\n    return x", "`with`"),
             ("global y\n    return x", "`global`"),
+            ("while True:\n      x = torch.relu(x)\n    return x", "`while`"),
+            ("while = x\n    return x", "`while`"),
             ("return x # type: ignore", "the sign `# type"),
             ("return x; torch.save(x)", "the sign `;"),
             ("return x @ x", "the sign `@"),
