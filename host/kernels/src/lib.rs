@@ -39,7 +39,7 @@ pub use points::Points;
 pub use reduce::{Measure, reduce};
 pub use seeds::{First, kmeans_pp};
 pub use sums::{group_sums, kernel_sums, self_kernel_sums};
-pub use whiten::principal;
+pub use whiten::{Components, principal};
 
 /// Asked between passes whether to go on; where it says no, a kernel ends with [`Error::Cancelled`].
 pub type GoOn<'a> = &'a (dyn Fn() -> bool + Sync);

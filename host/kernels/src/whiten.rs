@@ -20,10 +20,7 @@ const PARTIAL: usize = 1 << 26;
 
 /// The first `n_components` principal components of each point, n x n_components; with `whiten`, each has variance 1.
 ///
-/// Points are centred. The eigenvectors of the covariance come from its eigendecomposition where it is small, otherwise from
-/// eight rounds of randomised subspace iteration (Halko, Martinsson and Tropp 2011) that start from `rng`; the largest entry
-/// of each is positive. A component without variance is 0. Errs when there are fewer points or columns than components, a
-/// number is not finite, or the caller stops.
+/// Errs as [`Components::of`] does.
 pub fn principal(
     points: &Points<'_>,
     n_components: usize,
@@ -31,26 +28,70 @@ pub fn principal(
     rng: &mut Rng,
     go_on: GoOn<'_>,
 ) -> Result<Vec<f32>> {
-    let (n, d) = (points.n(), points.d());
-    if n_components == 0 || n_components > n.min(d) {
-        return bad(format!("{n} points of {d} numbers do not have {n_components} principal components"));
-    }
-    let axes = Axes::of(points, n_components, PASSES, rng, go_on)?;
-    let mut axes_pd = axes.rows_ld;
-    axes_pd.truncate(n_components * d);
-    if whiten {
-        // What is left of a direction without variance is rounding.
-        let smallest = axes.variances_l[0] * 1e-12;
-        for (axis_d, variance) in axes_pd.chunks_exact_mut(d).zip(&axes.variances_l) {
-            let scale = if *variance > smallest { 1.0 / variance.sqrt() } else { 0.0 };
-            axis_d.iter_mut().for_each(|x| *x *= scale as f32);
+    Components::of(points, n_components, whiten, rng, go_on)?.project(points)
+}
+
+/// The principal directions of some points, for these points and others.
+pub struct Components {
+    mean_d: Vec<f32>,
+    /// A direction each, with the scale of its component.
+    axes_pd: Vec<f32>,
+}
+
+impl Components {
+    /// The first `n_components` principal directions of the points; with `whiten`, components of these points have variance 1.
+    ///
+    /// Points are centred. The eigenvectors of the covariance come from its eigendecomposition where it is small, otherwise from
+    /// eight rounds of randomised subspace iteration (Halko, Martinsson and Tropp 2011) that start from `rng`; the largest entry
+    /// of each is positive. A component without variance is 0. Errs when there are fewer points or columns than components, a
+    /// number is not finite, or the caller stops.
+    pub fn of(
+        points: &Points<'_>,
+        n_components: usize,
+        whiten: bool,
+        rng: &mut Rng,
+        go_on: GoOn<'_>,
+    ) -> Result<Components> {
+        let (n, d) = (points.n(), points.d());
+        if n_components == 0 || n_components > n.min(d) {
+            return bad(format!("{n} points of {d} numbers do not have {n_components} principal components"));
         }
+        let axes = Axes::of(points, n_components, PASSES, rng, go_on)?;
+        let mut axes_pd = axes.rows_ld;
+        axes_pd.truncate(n_components * d);
+        if whiten {
+            // What is left of a direction without variance is rounding.
+            let smallest = axes.variances_l[0] * 1e-12;
+            for (axis_d, variance) in axes_pd.chunks_exact_mut(d).zip(&axes.variances_l) {
+                let scale = if *variance > smallest { 1.0 / variance.sqrt() } else { 0.0 };
+                axis_d.iter_mut().for_each(|x| *x *= scale as f32);
+            }
+        }
+        Ok(Components { mean_d: axes.mean_d, axes_pd })
     }
-    let mut components_np = vec![0.0; n * n_components];
-    components_np.par_chunks_mut(TILE * n_components).enumerate().for_each(|(number, into)| {
-        project(&centred(points, number, &axes.mean_d), &axes_pd, d, into);
-    });
-    Ok(components_np)
+
+    /// How many components there are.
+    pub fn len(&self) -> usize {
+        self.axes_pd.len() / self.mean_d.len()
+    }
+
+    /// Whether there are none; there always is one.
+    pub fn is_empty(&self) -> bool {
+        self.axes_pd.is_empty()
+    }
+
+    /// The components of any points, n x [`len`](Components::len). Errs when points have another number of columns.
+    pub fn project(&self, points: &Points<'_>) -> Result<Vec<f32>> {
+        let d = self.mean_d.len();
+        if points.d() != d {
+            return bad(format!("points of {} numbers, and the components are of {d}", points.d()));
+        }
+        let mut components_np = vec![0.0; points.n() * self.len()];
+        components_np.par_chunks_mut(TILE * self.len()).enumerate().for_each(|(number, into)| {
+            project(&centred(points, number, &self.mean_d), &self.axes_pd, d, into);
+        });
+        Ok(components_np)
+    }
 }
 
 /// Directions of a cloud in the order of its variance along them.

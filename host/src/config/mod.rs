@@ -17,7 +17,7 @@ pub use select::{Choosing, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Size, SizerSettings, Stochastic};
 pub use sweep::{Axis, Cell, Sweep, configs};
 
-use crate::data;
+use crate::data::{self, Kind};
 use crate::engine;
 use coldstart_plugin_api::Role;
 use representation::network_of;
@@ -199,7 +199,7 @@ impl Config {
         }
         let own = [&mut config.initial.representation, &mut config.query.representation];
         for representation in own.into_iter().chain([&mut config.representation]).flatten() {
-            if let Some(path) = &mut representation.path {
+            for path in [&mut representation.path, &mut representation.test].into_iter().flatten() {
                 *path = from_here(path)?;
             }
         }
@@ -305,35 +305,64 @@ impl Config {
         self.check_start()
     }
 
-    /// Whether there is a representation where the task model begins with one, and of which network it is.
+    /// Whether the task model has what it begins with, or stands on.
     fn check_start(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, rule: String| Err((key.to_owned(), rule));
+        let is_probe = self.training.learner.is_probe();
+        if self.dataset.kind == Kind::Features {
+            return self.check_without_images();
+        }
         if self.model.is_script() {
             let rule = "is frozen: it needs `training.learner = \"linear-probe\"`".to_owned();
-            return if self.training.learner.is_probe() { Ok(()) } else { Err(("model.backbone".to_owned(), rule)) };
+            return if is_probe { Ok(()) } else { wrong("model.backbone", rule) };
         }
-        let key = match (&self.training.learner, &self.model.init) {
-            (engine::Learner::LinearProbe(_), engine::Init::File(_)) => {
-                let rule = "must be left out: a linear probe stands on `[representation]`";
-                return Err(("model.init".to_owned(), rule.to_owned()));
+        match &self.model.init {
+            engine::Init::File(_) if is_probe => {
+                return wrong("model.init", "must be left out: a linear probe stands on `[representation]`".to_owned());
             }
-            (engine::Learner::LinearProbe(_), _) => "training.learner",
-            (_, engine::Init::Representation) => "model.init",
-            _ => return Ok(()),
-        };
+            engine::Init::Representation => {}
+            _ if !is_probe => return Ok(()),
+            _ => {}
+        }
+        let key = if is_probe { "training.learner" } else { "model.init" };
         let Some(representation) = &self.representation else {
-            let rule = "needs a section `[representation]`, such as `method = \"moco-v2\"`";
-            return Err((key.to_owned(), rule.to_owned()));
+            return wrong(key, "needs a section `[representation]`, such as `method = \"moco-v2\"`".to_owned());
         };
-        if !representation.is_trained() {
-            let rule = format!("needs a `[representation]` that is trained, and `{}` is not", representation.method);
-            return Err((key.to_owned(), rule));
+        if !representation.has_network() {
+            let rule = format!("needs a `[representation]` with a network, and `{}` has none", representation.method);
+            return if is_probe { Ok(()) } else { wrong(key, rule) };
         }
         let (ours, theirs) = (network_of(&self.model)?, representation.network(&self.model)?);
         if ours == theirs {
             return Ok(());
         }
-        let rule = "must name the network of `[model]`, which begins with it";
-        Err(("representation".to_owned(), rule.to_owned()))
+        wrong("representation", "must name the network of `[model]`, which begins with it".to_owned())
+    }
+
+    /// What asks for images where there are none.
+    fn check_without_images(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, rule: &str| Err((key.to_owned(), rule.to_owned()));
+        if !self.training.learner.is_probe() {
+            return wrong("training.learner", "must be `linear-probe`: a data set without images has features alone");
+        }
+        if self.model.is_script() {
+            return wrong("model.backbone", "is a network for images, and the data set has none");
+        }
+        if self.model.init != engine::Init::Scratch {
+            return wrong("model.init", "must be left out: the data set has no images that a network could look at");
+        }
+        let sections = [
+            ("representation", &self.representation),
+            ("initial.representation", &self.initial.representation),
+            ("query.representation", &self.query.representation),
+        ];
+        for (section, representation) in sections {
+            if representation.as_ref().is_some_and(|section| section.method != "file") {
+                let rule = "needs images, and the data set has none: leave the section out for its own features";
+                return wrong(&format!("{section}.method"), rule);
+            }
+        }
+        Ok(())
     }
 }
 

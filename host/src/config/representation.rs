@@ -1,6 +1,7 @@
 //! The section `[representation]`, and the training that it means.
 
 use super::of_section;
+use crate::data::FeatureFile;
 use crate::engine;
 use crate::nearest::nearest;
 use coldstart_plugin_api::training::{Backbone, PRESETS, Setting, TrainSpec};
@@ -38,6 +39,12 @@ pub struct Representation {
     /// The file of features, relative to the config's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// The file of features of the test part, where they are in another file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// The columns of numbers that are features, in Parquet; `*` at the end of a name stands for anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
 }
 
 /// Methods of [`Representation`] beside the presets of training, each with the keys that belong to it.
@@ -45,7 +52,7 @@ pub const UNTRAINED: [(&str, &[&str]); 4] = [
     ("pixels", &["components"]),
     ("random-network", &["backbone", "width", "seed"]),
     ("handcrafted", &[]),
-    ("file", &["path"]),
+    ("file", &["path", "test", "columns"]),
 ];
 
 /// For which size of images published settings are.
@@ -67,28 +74,31 @@ impl Representation {
         UNTRAINED.iter().all(|(method, _)| *method != self.method)
     }
 
+    /// Whether a network looks at the images.
+    pub fn has_network(&self) -> bool {
+        self.is_trained() || self.method == "random-network"
+    }
+
     /// Whether every key that is there belongs to the method, and all that it needs is there; as `section`.
     pub(super) fn check(&self, section: &str, model: &engine::ModelSettings) -> Result<(), (String, String)> {
         let at = |(key, rule): (String, String)| (key.replacen("representation", section, 1), rule);
         let Some((_, own)) = UNTRAINED.iter().find(|(method, _)| *method == self.method) else {
-            for (key, there) in [("components", self.components.is_some()), ("path", self.path.is_some())] {
-                if there {
-                    return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
-                }
+            let of_others = self.untrained_keys().into_iter().find(|(_, is_there)| *is_there);
+            if let Some((key, _)) = of_others {
+                return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
             }
             return self.spec(0, model).map(drop).map_err(at);
         };
-        let keys = [
+        let trained_keys = [
             ("setting", self.setting.is_some()),
             ("epochs", self.epochs.is_some()),
             ("batch_size", self.batch_size.is_some()),
             ("backbone", self.backbone.is_some()),
             ("width", self.width.is_some()),
             ("seed", self.seed.is_some()),
-            ("components", self.components.is_some()),
-            ("path", self.path.is_some()),
         ];
-        if let Some((key, _)) = keys.iter().find(|(key, there)| *there && !own.contains(key)) {
+        let mut keys = trained_keys.into_iter().chain(self.untrained_keys());
+        if let Some((key, _)) = keys.find(|(key, is_there)| *is_there && !own.contains(key)) {
             return Err((format!("{section}.{key}"), format!("does not belong to `{}`", self.method)));
         }
         if self.components == Some(0) {
@@ -98,7 +108,26 @@ impl Representation {
             let rule = "is missing: the file of features, .npy, .npz, .safetensors or .parquet";
             return Err((format!("{section}.path"), rule.to_owned()));
         }
-        self.network(model).map(drop).map_err(at)
+        match self.has_network() {
+            true => self.network(model).map(drop).map_err(at),
+            false => Ok(()),
+        }
+    }
+
+    /// The keys that only methods without a training have, and whether each is there.
+    fn untrained_keys(&self) -> [(&'static str, bool); 4] {
+        [
+            ("components", self.components.is_some()),
+            ("path", self.path.is_some()),
+            ("test", self.test.is_some()),
+            ("columns", self.columns.is_some()),
+        ]
+    }
+
+    /// The file of features, where the method is `file`.
+    pub fn file(&self) -> Option<FeatureFile> {
+        let path = self.path.clone().filter(|_| self.method == "file")?;
+        Some(FeatureFile { path, test: self.test.clone(), columns: self.columns.clone().unwrap_or_default() })
     }
 
     /// The training, for images whose shorter side has `side` pixels, beside this task model.

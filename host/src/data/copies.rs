@@ -27,6 +27,9 @@ impl Copies {
         let mut copies = Copies::default();
         let mut labels: HashMap<[u8; 32], u32> = HashMap::new();
         let size = data.shape.bytes();
+        if !data.shape.has_pixels() {
+            return copies;
+        }
         let training = hashes(&data.pool, size).chain(hashes(&data.validation, size));
         for (hash, label) in training {
             let before = first_label(&mut labels, hash, label);

@@ -37,27 +37,32 @@ pub fn pickle(bytes: &[u8]) {
     }
 }
 
+/// Features with labels, whatever they are called.
+fn everything() -> features::Ask {
+    features::Ask { labels: features::LabelAsk::Known, ..features::Ask::default() }
+}
+
 /// A `.npy` file of features.
 pub fn npy(bytes: &[u8]) {
-    in_a_file(".npy", bytes, |path| _ = features::read_table(path));
+    in_a_file(".npy", bytes, |path| _ = features::read_table(path, &everything()));
 }
 
 /// A `.npz` file of features, and of images.
 pub fn npz(bytes: &[u8]) {
     in_a_file(".npz", bytes, |path| {
-        _ = features::read_table(path);
+        _ = features::read_table(path, &everything());
         _ = npz::read(path, Some(1.0));
     });
 }
 
 /// A Parquet file of features.
 pub fn parquet(bytes: &[u8]) {
-    in_a_file(".parquet", bytes, |path| _ = features::read_table(path));
+    in_a_file(".parquet", bytes, |path| _ = features::read_table(path, &everything()));
 }
 
 /// A safetensors file of features.
 pub fn safetensors(bytes: &[u8]) {
-    in_a_file(".safetensors", bytes, |path| _ = features::read_table(path));
+    in_a_file(".safetensors", bytes, |path| _ = features::read_table(path, &everything()));
 }
 
 /// An IDX file of images and of labels, gzipped or not.

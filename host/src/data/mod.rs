@@ -11,6 +11,7 @@ mod cifar;
 mod copies;
 mod csv;
 mod error;
+mod feature_set;
 mod features;
 pub mod fetch;
 mod folder;
@@ -44,7 +45,8 @@ use sha2::{Digest, Sha256};
 pub use aside::Aside;
 pub use copies::Copies;
 pub use error::{DataError, Place};
-pub use features::{Features, SharedBytes, read_features};
+pub use feature_set::Given;
+pub use features::{FeatureFile, Features, Matching, Part, SharedBytes, read_features};
 pub use listing::Skipped;
 pub use paths::{composed, file_name, stem};
 pub use pinned::{Pinned, Pins};
@@ -52,7 +54,7 @@ pub use sheet::{SHEET_COLUMNS, contact_sheet, sheet, tile_size};
 pub use spec::{Kind, Spec};
 pub use unlabelled::{Decoded, Listed, PartlyLabelled, Reading, decode_images, list_images};
 
-/// Height, width and channels of every image of a set.
+/// Height, width and channels of every image of a set; all 0 where there are no images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// Rows of pixels.
@@ -64,6 +66,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Whether this is the shape of images, and not that of a set without them.
+    pub fn has_pixels(self) -> bool {
+        self.bytes() > 0
+    }
+
     /// Bytes of one image.
     pub fn bytes(self) -> usize {
         self.height * self.width * self.channels
@@ -141,6 +148,8 @@ pub struct Dataset {
     pub fingerprint: String,
     /// What a person should know of the files.
     pub notes: Notes,
+    /// The features that a set without images consists of.
+    pub given: Option<Given>,
 }
 
 /// What was noticed while a data set was read, and is no reason to refuse it.
@@ -198,7 +207,7 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
     spec.validate()?;
     let spec = spec.clone().with_defaults();
     let path = path_of(&spec, root);
-    let (mut parts, mut notes) = read(&spec, root, cancelled)?;
+    let Whole { mut parts, mut notes, rows } = read(&spec, root, cancelled)?;
     if spec.kind != Kind::Synthetic {
         notes.remarks.extend(labels::drop_empty_classes(&mut parts, &path)?);
     }
@@ -227,7 +236,8 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
     }
     let removed = split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
     let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
-    let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test]);
+    let given = rows.map(|rows| rows.divided([&train, &validation, &test], has_own_test)).transpose()?;
+    let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test], given.as_ref());
     let kind = spec.kind.name().into();
     let removed_files = removed.files;
     Ok(Dataset {
@@ -242,6 +252,7 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
         removed_files,
         fingerprint,
         notes,
+        given,
     })
 }
 
@@ -253,7 +264,7 @@ fn too_few(path: &Path, why: String) -> DataError {
 /// What the file system says of the files of a set, as one text: while it stays the same, so does what [`load`] reads.
 pub fn stamp(spec: &Spec, root: Option<&Path>) -> String {
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
-    let files = [&spec.path, &spec.test_path].into_iter().flatten();
+    let files = [&spec.path, &spec.test_path, &spec.labels, &spec.test_labels].into_iter().flatten();
     files.map(|path| pinned::stamp_below(&in_root(path))).collect()
 }
 
@@ -270,11 +281,29 @@ fn path_of(spec: &Spec, root: Option<&Path>) -> PathBuf {
     }
 }
 
-fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Parts, Notes), DataError> {
+/// What the files of a set hold.
+struct Whole {
+    parts: Parts,
+    notes: Notes,
+    /// The rows of a set without images.
+    rows: Option<feature_set::WholeRows>,
+}
+
+fn read(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<Whole, DataError> {
+    if spec.kind == Kind::Features {
+        let (parts, rows) = feature_set::read(spec, root)?;
+        return Ok(Whole { parts, notes: Notes::default(), rows: Some(rows) });
+    }
+    let (parts, notes) = read_images(spec, root, cancelled)?;
+    Ok(Whole { parts, notes, rows: None })
+}
+
+fn read_images(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Result<(Parts, Notes), DataError> {
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
     let path = || in_root(required(spec.path.as_ref()));
     let parts = match spec.kind {
         Kind::Folder => return folder::read(&path(), required(spec.shape).into(), cancelled),
+        Kind::Features => unreachable!("a set without images has none to read"),
         Kind::Synthetic => synthetic::draw(required(spec.size), required(spec.test_size)),
         Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind)?,
         Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind, cancelled)?,
@@ -296,7 +325,7 @@ fn required<T>(key: Option<T>) -> T {
 }
 
 /// Digest of everything in a data set but the names of its files; lengths go first, so that no two different sets feed it the same bytes.
-fn fingerprint(shape: Shape, classes: &[String], parts: [&Split; 3]) -> String {
+fn fingerprint(shape: Shape, classes: &[String], parts: [&Split; 3], given: Option<&Given>) -> String {
     let mut digest = Sha256::new();
     let number = |digest: &mut Sha256, n: usize| digest.update((n as u64).to_le_bytes());
     for n in [shape.height, shape.width, shape.channels, classes.len()] {
@@ -311,6 +340,10 @@ fn fingerprint(shape: Shape, classes: &[String], parts: [&Split; 3]) -> String {
         digest.update(part.ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
         digest.update(part.labels.iter().flat_map(|label| label.to_le_bytes()).collect::<Vec<u8>>());
         digest.update(&part.pixels_nhwc);
+    }
+    for features in given.into_iter().flat_map(Given::parts) {
+        number(&mut digest, features.n_cols);
+        digest.update((*features.bytes).as_ref());
     }
     let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")

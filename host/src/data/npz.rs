@@ -160,9 +160,13 @@ fn no_bytes(numbers: impl Iterator<Item = f64>, kind: TypeChar, path: &Path) -> 
 }
 
 fn read_labels(archive: &mut Archive, path: &Path, name: &str, n_images: usize) -> Result<Vec<Label>, DataError> {
-    let labels_path = path.join(name);
-    let malformed = |why: String| DataError::malformed(&labels_path, Place::Whole, why);
     let array = Array::read(archive, path, name)?;
+    labels_of(&array, &path.join(name), n_images)
+}
+
+/// The labels of `n_images` images that an array holds, as numbers, text or one-hot rows.
+pub(super) fn labels_of(array: &Array, path: &Path, n_images: usize) -> Result<Vec<Label>, DataError> {
+    let malformed = |why: String| DataError::malformed(path, Place::Whole, why);
     let (&n, rest) = array.axes.split_first().unwrap_or((&0, &[]));
     if n != n_images {
         return Err(malformed(format!("holds {n} labels, but there are {n_images} images")));

@@ -168,7 +168,7 @@ pub(super) enum Private {
 }
 
 /// Files beyond this size are not read into memory.
-const LARGE_BYTES: u64 = 256 << 20;
+pub(super) const LARGE_BYTES: u64 = 256 << 20;
 
 impl Private {
     /// Takes the bytes of a file: small files are read, of large ones a copy is made that has no name.
@@ -215,21 +215,27 @@ fn read_up_to(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
 
 /// A copy of a file beside it, where file systems can share the content, or else in the folder for temporary files.
 fn copy_without_name(file: &mut File, path: &Path) -> Result<memmap2::Mmap, DataError> {
-    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let copied = tempfile::tempfile_in(beside).and_then(|copy| copy_into(file, copy));
-    let copied = copied.or_else(|_| {
+    map_unnamed(path, |mut copy| {
         io::Seek::rewind(file)?;
-        tempfile::tempfile().and_then(|copy| copy_into(file, copy))
-    });
-    let copy = copied.map_err(|source| DataError::NoRoom { path: path.to_owned(), source })?;
-    // SAFETY: the file has no name, and this process alone has it open and does not write to it any more: nobody can change it or
-    // cut it short.
-    unsafe { memmap2::Mmap::map(&copy) }.map_err(|source| DataError::io(path, source))
+        io::copy(file, &mut copy)?;
+        Ok(copy)
+    })
 }
 
-fn copy_into(from: &mut File, mut to: File) -> io::Result<File> {
-    io::copy(from, &mut to)?;
-    Ok(to)
+/// What is written into a file without a name, mapped. The file is beside `path`, or else in the folder for temporary files.
+///
+/// `write` may be called twice, each time with an empty file. Errs when there is no room in either folder.
+pub(super) fn map_unnamed(
+    path: &Path,
+    mut write: impl FnMut(File) -> io::Result<File>,
+) -> Result<memmap2::Mmap, DataError> {
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = tempfile::tempfile_in(beside).and_then(&mut write);
+    let written = written.or_else(|_| tempfile::tempfile().and_then(&mut write));
+    let file = written.map_err(|source| DataError::NoRoom { path: path.to_owned(), source })?;
+    // SAFETY: the file has no name, and this process alone has it open and does not write to it any more: nobody can change it or
+    // cut it short.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(|source| DataError::io(path, source))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub struct Spec {
     /// four public sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// `csv`: the file of the test part, relative to the data root unless absolute.
+    /// `csv`, `features`: the file of the test part, relative to the data root unless absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     /// Long-tail ratio: how many times rarer the last class is than the first; 1 leaves the set as it is.
@@ -33,7 +33,8 @@ pub struct Spec {
     /// columns of a row are read, in this axis order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
-    /// `csv`: the label column: `first`, `last` or a name from the header line.
+    /// `csv`: the label column: `first`, `last` or a name from the header line. `features`: the column or array of labels, where it
+    /// is not called `label`, `labels`, `y` or the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// `csv`, `npz`: the pixel value that is white; values 0..=max_value are scaled to 0..=255. Default: 255 for `csv`; arrays
@@ -49,6 +50,18 @@ pub struct Spec {
     /// `synthetic`: how many images the test part has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_size: Option<usize>,
+    /// `features`: an .npy with the label of each row, where `path` is an .npy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// `features`: the same for `test_path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_labels: Option<PathBuf>,
+    /// `features`: the columns of numbers that are features, in Parquet; `*` at the end of a name stands for anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// `features`: the column or array of texts that pages show in place of thumbnails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 // Every default of the section.
@@ -87,13 +100,15 @@ pub enum Kind {
     Folder,
     /// One image per row.
     Csv,
+    /// Rows of features with labels, and no images.
+    Features,
     /// Drawn by the program itself.
     Synthetic,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Mnist,
         Kind::FashionMnist,
         Kind::Cifar10,
@@ -101,6 +116,7 @@ impl Kind {
         Kind::Npz,
         Kind::Folder,
         Kind::Csv,
+        Kind::Features,
         Kind::Synthetic,
     ];
 
@@ -114,6 +130,7 @@ impl Kind {
             Kind::Npz => "npz",
             Kind::Folder => "folder",
             Kind::Csv => "csv",
+            Kind::Features => "features",
             Kind::Synthetic => "synthetic",
         }
     }
@@ -130,6 +147,9 @@ impl Kind {
             }
             Kind::Folder => "class folders of JPEG and PNG images, on disk or in a tar archive, resized to `shape`",
             Kind::Csv => "one image per row: pixel columns and a label column",
+            Kind::Features => {
+                "rows of features with labels, of anything: .npz, .npy with its labels, Parquet, safetensors"
+            }
             Kind::Synthetic => "ten classes of drawn 24x24 grey signs; needs no files",
         }
     }
@@ -141,6 +161,9 @@ impl Kind {
             Kind::Npz => &["path", "max_value", "test_fraction"],
             Kind::Folder => &["path", "shape", "test_fraction"],
             Kind::Csv => &["path", "test_path", "shape", "label", "max_value", "test_fraction"],
+            Kind::Features => {
+                &["path", "test_path", "label", "labels", "test_labels", "columns", "text", "test_fraction"]
+            }
             Kind::Synthetic => &["size", "test_size"],
         }
     }
@@ -149,7 +172,7 @@ impl Kind {
     fn default_path(self) -> Option<PathBuf> {
         match self {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => Some(self.name().into()),
-            Kind::Npz | Kind::Folder | Kind::Csv | Kind::Synthetic => None,
+            Kind::Npz | Kind::Folder | Kind::Csv | Kind::Features | Kind::Synthetic => None,
         }
     }
 }
@@ -170,6 +193,10 @@ impl Spec {
             test_fraction: None,
             size: None,
             test_size: None,
+            labels: None,
+            test_labels: None,
+            columns: None,
+            text: None,
         }
     }
 
@@ -179,7 +206,7 @@ impl Spec {
         Spec {
             path: self.path.or(self.kind.default_path()),
             shape: self.shape.or((self.kind == Kind::Folder).then_some(FOLDER_SHAPE)),
-            label: self.label.or(takes("label").then(|| LABEL.into())),
+            label: self.label.or((self.kind == Kind::Csv).then(|| LABEL.into())),
             max_value: self.max_value.or((self.kind == Kind::Csv).then_some(MAX_VALUE)),
             test_fraction: self.test_fraction.or(takes("test_fraction").then_some(TEST_FRACTION)),
             size: self.size.or(takes("size").then_some(SYNTHETIC_SIZE)),
@@ -213,6 +240,10 @@ impl Spec {
             ("test_fraction", self.test_fraction.is_some()),
             ("size", self.size.is_some()),
             ("test_size", self.test_size.is_some()),
+            ("labels", self.labels.is_some()),
+            ("test_labels", self.test_labels.is_some()),
+            ("columns", self.columns.is_some()),
+            ("text", self.text.is_some()),
         ];
         let keys = self.kind.keys();
         match given.iter().find(|(key, given)| *given && !keys.contains(key)) {
@@ -236,6 +267,10 @@ impl Spec {
         if self.kind == Kind::Csv && self.shape.is_none() {
             let why = "is needed by kind `csv`: [height, width, channels] of the image that a row holds";
             return Err(DataError::key_error("shape", why));
+        }
+        if self.test_labels.is_some() && self.test_path.is_none() {
+            let why = "needs `dataset.test_path`, the rows that these labels are of";
+            return Err(DataError::key_error("test_labels", why));
         }
         Ok(())
     }

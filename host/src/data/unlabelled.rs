@@ -152,7 +152,7 @@ impl PartlyLabelled {
         let PartlyLabelled { pixels_nhwc, ids, files, n_ids, labels, classes } = self;
         let mut pool = Split { labels: vec![0; ids.len()], ids, pixels_nhwc, files };
         let none = Split::default();
-        let fingerprint = fingerprint(shape, &[], [&pool, &none, &none]);
+        let fingerprint = fingerprint(shape, &[], [&pool, &none, &none], None);
         pool.labels = labels.iter().map(|label| label.unwrap_or(0)).collect();
         Dataset {
             kind: "images".to_owned(),
@@ -166,6 +166,7 @@ impl PartlyLabelled {
             removed_files: Vec::new(),
             fingerprint,
             notes: Notes::default(),
+            given: None,
         }
     }
 }

@@ -26,17 +26,32 @@ pub fn remember(images: &mut Images, model: &Model, observer: &mut PredictObserv
     if images.features(name).is_some() {
         return Ok(());
     }
+    if !model.sees_images() {
+        return Err(EngineError::Input(format!("the features `{name}` of these images are not given")));
+    }
     let rows: Vec<usize> = (0..images.n_images()).collect();
     let outputs = Outputs { embeddings: true, ..Outputs::default() };
     let embeds_nd = predict(model, images, &rows, outputs, observer)?.embeds_nd;
     let absent = || EngineError::Input("the network gave no features".to_owned());
     let embeds_nd = embeds_nd.ok_or_else(absent)?;
+    check_finite(&embeds_nd, name)?;
     let kept = || -> TorchResult<Features> {
         let values_nd = upload(&embeds_nd, model.device())?;
-        Ok(Features { of: name.clone(), moments: Moments::of(&values_nd)?, values_nd })
+        Ok(Features { of: name.clone(), moments: Moments::of(&values_nd)?, values_nd, source: None })
     };
     images.keep(guard::calls(kept).doing("keeping features")?);
     Ok(())
+}
+
+/// Errs at the first feature that is no number, which no classifier can stand on.
+fn check_finite(embeds_nd: &Matrix, name: &str) -> Result<(), EngineError> {
+    match embeds_nd.values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, value) = (at / embeds_nd.n_cols, at % embeds_nd.n_cols, embeds_nd.values[at]);
+            Err(EngineError::Input(format!("the backbone `{name}` makes {value} of image {row}, in feature {column}")))
+        }
+    }
 }
 
 /// What fitting a classifier came to.
@@ -81,7 +96,7 @@ impl FeatureSet {
     pub fn new(features_nd: &Matrix, device: &Device) -> Result<Self, EngineError> {
         let kept = || -> TorchResult<Features> {
             let values_nd = upload(features_nd, device)?;
-            Ok(Features { of: "a set".into(), moments: Moments::of(&values_nd)?, values_nd })
+            Ok(Features { of: "a set".into(), moments: Moments::of(&values_nd)?, values_nd, source: None })
         };
         Ok(FeatureSet { features: guard::calls(kept).doing("putting features on the device")? })
     }

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::device::Device;
 use super::error::{EngineError, TorchResult, While};
+use super::given::SharedBytes;
 use super::probe::Moments;
 
 /// The smallest side of an image that every backbone accepts.
@@ -110,8 +111,7 @@ pub(super) struct Epoch {
     padding: i64,
 }
 
-/// A set of images, resident on the device as bytes.
-#[derive(Debug)]
+/// A set of images, resident on the device as bytes; or rows of a set without images, of which only features are known.
 pub struct Images {
     pixels_nhwc: Tensor,
     shape: ImageShape,
@@ -123,17 +123,23 @@ pub struct Images {
 }
 
 /// What a frozen backbone makes of every image of a set.
-#[derive(Debug)]
 pub(super) struct Features {
     /// Which backbone.
     pub(super) of: Arc<str>,
     pub(super) values_nd: Tensor,
     pub(super) moments: Moments,
+    /// Whoever holds the numbers, where the tensor does not.
+    pub(super) source: Option<SharedBytes>,
 }
 
 impl Features {
     fn again(&self) -> Features {
-        Features { of: self.of.clone(), values_nd: self.values_nd.shallow_clone(), moments: self.moments.again() }
+        Features {
+            of: self.of.clone(),
+            values_nd: self.values_nd.shallow_clone(),
+            moments: self.moments.again(),
+            source: self.source.clone(),
+        }
     }
 }
 
@@ -153,6 +159,30 @@ impl Images {
         check(pixels_nhwc, shape)?;
         let normalisation = Normalisation { mean: vec![0.0; shape.channels], std: vec![255.0; shape.channels] };
         upload(pixels_nhwc, shape, normalisation, device.torch()).doing("putting the images on the device")
+    }
+
+    /// The rows of a set without images, of which features are [given](super::give).
+    pub fn without_pixels(n_rows: usize, device: &Device) -> Result<Self, EngineError> {
+        let shape = ImageShape { height: 0, width: 0, channels: 0 };
+        let normalisation = Normalisation { mean: vec![], std: vec![] };
+        let made = || -> TorchResult<Images> {
+            let none = |kind| Tensor::f_zeros([0], (kind, device.torch()));
+            Ok(Images {
+                pixels_nhwc: none(Kind::Uint8)?,
+                shape,
+                n_images: n_rows,
+                mean_c: none(Kind::Float)?,
+                inverse_std_c: none(Kind::Float)?,
+                normalisation,
+                features: None,
+            })
+        };
+        made().doing("making room for features")
+    }
+
+    /// Whether there is something to look at beside features.
+    pub fn has_pixels(&self) -> bool {
+        self.shape.n_bytes() > 0
     }
 
     /// Puts further images of the same shape beside these, normalised as these are: the test set beside the pool.

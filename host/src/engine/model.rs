@@ -7,6 +7,7 @@ use std::sync::Arc;
 use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
 
+use super::backbones::given::Given;
 use super::backbones::script::{load as load_script, script_file};
 use super::backbones::{self, Backbone};
 use super::device::Device;
@@ -29,6 +30,7 @@ pub struct Model {
     pub(super) params: Tensor,
     pub(super) stats: Tensor,
     frozen: Option<Arc<str>>,
+    sees_images: bool,
     /// What convolutions compute in when it predicts.
     kind: Kind,
 }
@@ -152,7 +154,6 @@ impl Model {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let HeadSettings { n_outputs, n_tiles, .. } = head;
         let mut plan = Plan::default();
         let script = script_file(&settings.backbone);
         let backbone = match script {
@@ -162,6 +163,43 @@ impl Model {
                 backbones::find(&settings.backbone)?.build(&mut plan, shape.channels, width)
             }
         };
+        let mut model = Model::assembled(plan, backbone, (shape, head), rng, device)?;
+        model.frozen = script.map(|_| settings.backbone.as_str().into());
+        Ok(model)
+    }
+
+    /// A classifier of features of `n_features` numbers that are [given](super::give) under this name; it never looks at images of
+    /// that shape.
+    ///
+    /// Errs when there are no features, or fewer than 2 classes.
+    pub fn over_features(
+        name: &str,
+        n_features: usize,
+        (shape, n_classes): (ImageShape, usize),
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        if n_features == 0 || n_classes < 2 {
+            let problem = format!("a model needs features and at least 2 classes, not {n_features} and {n_classes}");
+            return Err(EngineError::Input(problem));
+        }
+        let backbone = Box::new(Given { n_features });
+        let head = HeadSettings::classifier(n_classes);
+        let mut model = Model::assembled(Plan::default(), backbone, (shape, head), rng, device)?;
+        model.frozen = Some(name.into());
+        model.sees_images = false;
+        Ok(model)
+    }
+
+    /// The head on the backbone, with random weights.
+    fn assembled(
+        mut plan: Plan,
+        backbone: Box<dyn Backbone>,
+        (shape, head): (ImageShape, HeadSettings),
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
+        let HeadSettings { n_outputs, n_tiles, .. } = head;
         let head = head.build(&mut plan, backbone.n_features());
         let doing = "starting the weights";
         let mut params = layers::start(&plan.params, rng, device.torch()).doing(doing)?;
@@ -177,9 +215,15 @@ impl Model {
             device: device.clone(),
             params,
             stats,
-            frozen: script.map(|_| settings.backbone.as_str().into()),
+            frozen: None,
+            sees_images: true,
             kind: Kind::Float,
         })
+    }
+
+    /// Whether it has a network that looks at images; otherwise it only knows features that were given.
+    pub fn sees_images(&self) -> bool {
+        self.sees_images
     }
 
     /// How many values training changes; the running statistics of batch-norm are not counted.

@@ -199,6 +199,10 @@ fn in_blocks(
 ) -> Result<Predictions, EngineError> {
     model.check_images(images)?;
     images.check_rows(rows)?;
+    if !model.sees_images() {
+        let problem = "the model stands on features that were given, and cannot look at images itself";
+        return Err(EngineError::Input(problem.to_owned()));
+    }
     if model.n_tiles() > 1 && (outputs.probabilities || outputs.logits) {
         let problem = "a network that was trained on tiles has only embeddings of whole images";
         return Err(EngineError::Input(problem.to_owned()));

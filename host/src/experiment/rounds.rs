@@ -242,6 +242,9 @@ impl Experiment<'_> {
         state.label(self.data, ids)?;
         let positions: Vec<usize> = ids.iter().map(|id| state.labelled[id]).collect();
         self.dir.write_selection(round, &selected.selection, &self.data.pool, &positions)?;
+        if !self.data.shape.has_pixels() {
+            return Ok(());
+        }
         let picks = contact_sheet(&self.data.pool, self.data.shape, &positions);
         write_atomically(&self.dir.round(round).join("picks.png"), &picks)
     }

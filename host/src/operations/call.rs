@@ -187,6 +187,9 @@ impl<'a> Call<'a> {
     fn pixels(&self, inputs: &[TensorId]) -> Result<HostTensor> {
         let (data, positions) = (&self.services.data, self.positions(inputs)?);
         let (shape, n) = (data.shape, positions.len());
+        if !shape.has_pixels() {
+            return Err(without_images("its pixels"));
+        }
         self.services.check_size(n, shape.bytes(), || format!("the pixels of {n} images"))?;
         let image = |position: &usize| &data.pool.pixels_nhwc[position * shape.bytes()..][..shape.bytes()];
         let bytes = positions.iter().flat_map(image).copied().collect();
@@ -254,6 +257,9 @@ impl<'a> Call<'a> {
             let n_each = args.outputs.iter().map(n_numbers).fold(0, usize::saturating_add);
             let what = || format!("{n_each} numbers for each of {n} images");
             self.services.check_size(n, n_each.saturating_mul(4), what)?;
+            if args.views.is_some() && !model.sees_images() {
+                return Err(without_network());
+            }
             if let Some(ops::Views { ops, count, clean, reduce }) = &args.views {
                 let (count, clean, reduce) = (*count as usize, *clean, *reduce);
                 let glances = Glances { ops, count, clean, reduce, seed, ids: &ids };
@@ -302,6 +308,9 @@ impl<'a> Call<'a> {
     }
 
     fn train(&self, spec: &TrainSpec, inputs: &[TensorId]) -> Result<(ops::TrainAnswer, Vec<HostTensor>)> {
+        if !self.services.data.shape.has_pixels() {
+            return Err(without_images("a network that is trained on it"));
+        }
         limits::TRAININGS.check(self.note(|asked| asked.trainings.len() as u64) + 1).map_err(refused)?;
         let items = self.items(spec, inputs)?;
         let (entry, answer) = self.have_trained(|| train::train(self.services, spec, &items))?;
@@ -493,6 +502,20 @@ fn residuals(probs_nc: &engine::Matrix) -> engine::Matrix {
     residuals_nc
 }
 
+/// The error about something that only images have.
+fn without_images(what: &str) -> Error {
+    let message = format!("the data set has features and no images: there is no such thing as {what}");
+    Error::new(Code::UNSUPPORTED, message)
+        .with("hint", "choose a strategy that looks at features and predictions alone")
+}
+
+/// The error about changed images that no network can look at.
+fn without_network() -> Error {
+    let message = "the model stands on features that were computed elsewhere: it cannot look at changed images";
+    let hint = "choose a strategy without views, or a `[representation]` with a network";
+    Error::new(Code::UNSUPPORTED, message).with("hint", hint)
+}
+
 /// A panic of the host's own must not unwind into the plugin's frames.
 fn contained<T>(body: impl FnOnce() -> Result<T>) -> RResult<T, Fault> {
     match catch_unwind(AssertUnwindSafe(body)) {
@@ -508,6 +531,7 @@ impl abi::Host for Call<'_> {
         let lacking = match op {
             op if op == ops::REPRESENT_1.0 => self.context.features.is_none(),
             op if op == ops::ORACLE_LABELS_1.0 => !self.services.oracles,
+            op if op == ops::POOL_PIXELS_1.0 || op == ops::TRAIN_1.0 => !self.services.data.shape.has_pixels(),
             _ => false,
         };
         ops::ALL.iter().any(|known| known.0 == op) && !lacking

@@ -3,15 +3,14 @@
 use super::maths::of_kernel;
 use super::train::{self, Items, Training, from_engine};
 use super::{Services, load};
-use crate::data::{self, DataError, SharedBytes};
-use crate::engine::{self, HeadSettings, Model, ModelSettings, Outputs};
-use coldstart_kernels::{self as kernels, Points};
+use crate::data::{self, DataError, FeatureFile, Matching, Part, SharedBytes, Split};
+use crate::engine::{self, GivenRows, HeadSettings, Model, ModelSettings, Outputs};
+use coldstart_kernels::{self as kernels, Components, Points};
 use coldstart_plugin_api::abi::DType;
 use coldstart_plugin_api::ops::TrainAnswer;
 use coldstart_plugin_api::tensors::{Bytes, HostTensor};
 use coldstart_plugin_api::training::TrainSpec;
 use coldstart_plugin_api::{Code, Error, Result, Rng};
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 /// Where the features of the pool come from.
@@ -34,7 +33,9 @@ pub enum Representation {
     /// Histograms of gradients and of colours.
     Handcrafted,
     /// Computed elsewhere.
-    File(PathBuf),
+    File(FeatureFile),
+    /// Those that a data set without images consists of.
+    Given,
 }
 
 /// Features that were made, and how.
@@ -92,11 +93,11 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
             (embedded(services, &random_network(services, model, *seed)?, "")?, None)
         }
         Representation::Pixels { components } => (pixels(services, *components)?, None),
-        Representation::Handcrafted => (handcrafted(services)?, None),
-        Representation::File(path) => {
-            let read = services.pins.read(path, || data::read_features(path, &services.data));
-            let data::Features { bytes, n_cols } = read.and_then(|features| features).map_err(of_file)?;
-            (Features { bytes, n_cols, model: String::new() }, None)
+        Representation::Handcrafted => (handcrafted(services, &services.data.pool)?, None),
+        Representation::File(file) => (of_part_in_file(services, file, Part::Pool)?, None),
+        Representation::Given => {
+            let given = services.data.given.as_ref().ok_or_else(no_features)?;
+            (Features::read(&given.pool), None)
         }
     };
     let features = Arc::new(features);
@@ -104,11 +105,66 @@ pub fn of_pool(services: &Services, wanted: Option<&Representation>) -> Result<(
     Ok((features, training))
 }
 
-/// The hash of the file that features come from; empty, if none.
+/// The features of the test part that `wanted` means, where no network has to look at images.
+///
+/// Errs when the file does not fit, has no rows of that part, or when a network is meant.
+pub fn of_test_part(services: &Services, wanted: &Representation) -> Result<Features> {
+    let test = &services.data.test;
+    match wanted {
+        Representation::Pixels { components } => {
+            let found = components_of_pool(services, *components)?;
+            let values = unit_pixels(test);
+            let points = points_of(services, &values)?;
+            Ok(held(found.project(&points).map_err(of_kernel)?, found.len(), ""))
+        }
+        Representation::Handcrafted => handcrafted(services, test),
+        Representation::File(file) => of_part_in_file(services, file, Part::Test),
+        Representation::Given => {
+            let given = services.data.given.as_ref().ok_or_else(no_features)?;
+            Ok(Features::read(&given.test))
+        }
+        Representation::Trained(_) | Representation::RandomNetwork { .. } => {
+            Err(Error::new(Code::HOST, "a network looks at the test part itself"))
+        }
+    }
+}
+
+/// The network of a representation that nobody trains, if it has one.
+pub fn untrained_network(services: &Services, wanted: &Representation) -> Result<Option<Model>> {
+    match wanted {
+        Representation::RandomNetwork { model, seed } => random_network(services, model, *seed).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn of_part_in_file(services: &Services, file: &FeatureFile, part: Part) -> Result<Features> {
+    let read = services.pins.read(file.path_of(part), || data::read_features(file, &services.data, part));
+    let read = read.and_then(|features| features).map_err(of_file)?;
+    let (path, d) = (file.path_of(part).display(), read.n_cols);
+    let how = match &read.matching {
+        Matching::Names(column) => format!("found by the names in `{column}`"),
+        Matching::Ids => "found by their ids".to_owned(),
+        Matching::Order => "in the order of the data set, which nothing in the file confirms".to_owned(),
+    };
+    let part = if part == Part::Pool { "the pool" } else { "the test part" };
+    services.meter.step(&format!("features of {part} from `{path}`: {d} numbers each, {how}"));
+    Ok(Features::read(&read))
+}
+
+/// The hashes of the files that features come from; empty, if none.
 fn pinned_hash(services: &Services, wanted: &Representation) -> String {
-    let Representation::File(path) = wanted else { return String::new() };
-    let pinned = services.pins.files().iter().find(|pinned| pinned.path == *path);
-    pinned.map(|pinned| pinned.sha256.clone()).unwrap_or_default()
+    let Representation::File(file) = wanted else { return String::new() };
+    let pinned = services.pins.files().iter().filter(|pinned| file.paths().any(|path| path == pinned.path));
+    pinned.map(|pinned| pinned.sha256.as_str()).collect()
+}
+
+/// What features without a training are called where they are kept: others are called otherwise.
+pub fn name_of_features(services: &Services, wanted: &Representation) -> String {
+    format!("{wanted:?} {}", pinned_hash(services, wanted))
+}
+
+fn no_features() -> Error {
+    Error::new(Code::HOST, "the data set has images, and no features of its own")
 }
 
 /// What is wrong with a file of features, with its hint.
@@ -127,6 +183,15 @@ pub fn key_of_features(services: &Services) -> String {
 }
 
 impl Features {
+    fn read(read: &data::Features) -> Features {
+        Features { bytes: read.bytes.clone(), n_cols: read.n_cols, model: String::new() }
+    }
+
+    /// The rows, as the engine takes them.
+    pub fn given(&self) -> GivenRows {
+        GivenRows { bytes: self.bytes.clone(), n_cols: self.n_cols }
+    }
+
     /// What `represent/1` says of them.
     pub fn answer(&self, training: Option<&Training>) -> TrainAnswer {
         TrainAnswer {
@@ -190,15 +255,33 @@ fn random_network(services: &Services, model: &ModelSettings, seed: u64) -> Resu
 }
 
 fn pixels(services: &Services, components: usize) -> Result<Features> {
-    let data = &services.data;
-    let values: Vec<f32> = data.pool.pixels_nhwc.iter().map(|byte| f32::from(*byte) / 255.0).collect();
-    let points = Points::new(&values, data.shape.bytes()).map_err(of_kernel)?;
+    let found = components_of_pool(services, components)?;
+    let values = unit_pixels(&services.data.pool);
+    let rows = found.project(&points_of(services, &values)?).map_err(of_kernel)?;
+    Ok(held(rows, found.len(), ""))
+}
+
+/// The principal components of the pool's pixels.
+fn components_of_pool(services: &Services, components: usize) -> Result<Components> {
+    let values = unit_pixels(&services.data.pool);
+    let points = points_of(services, &values)?;
     let n_cols = components.min(points.d()).min(points.n());
     let go_on = || services.goes_on();
     // Drawn without the run's seed: the same images have the same components in every run.
     let mut rng = Rng::for_stream(key(0), "principal components");
-    let components = kernels::principal(&points, n_cols, true, &mut rng, &go_on).map_err(of_kernel)?;
-    Ok(held(components, n_cols, ""))
+    Components::of(&points, n_cols, true, &mut rng, &go_on).map_err(of_kernel)
+}
+
+/// Pixels from 0 to 1.
+fn unit_pixels(part: &Split) -> Vec<f32> {
+    part.pixels_nhwc.iter().map(|byte| f32::from(*byte) / 255.0).collect()
+}
+
+fn points_of<'a>(services: &Services, values: &'a [f32]) -> Result<Points<'a>> {
+    if !services.data.shape.has_pixels() {
+        return Err(Error::new(Code::UNSUPPORTED, "the data set has no images"));
+    }
+    Points::new(values, services.data.shape.bytes()).map_err(of_kernel)
 }
 
 /// A place in the plane for each image of the pool, two numbers each: the first principal components of the features if they are
@@ -206,6 +289,7 @@ fn pixels(services: &Services, components: usize) -> Result<Features> {
 pub fn plane(services: &Services, features: Option<&Representation>) -> Result<Vec<f32>> {
     let features = match features {
         Some(_) => of_pool(services, features)?.0,
+        None if services.data.given.is_some() => of_pool(services, Some(&Representation::Given))?.0,
         None => Arc::new(pixels(services, PLANE)?),
     };
     let values: &[f32] = bytemuck::cast_slice((*features.bytes).as_ref());
@@ -223,9 +307,9 @@ pub fn plane(services: &Services, features: Option<&Representation>) -> Result<V
 /// Numbers of a place in the plane.
 const PLANE: usize = 2;
 
-fn handcrafted(services: &Services) -> Result<Features> {
-    let (pool, shape) = (&services.data.pool, services.data.shape);
-    let found = kernels::handcrafted(&pool.pixels_nhwc, shape.height, shape.width, shape.channels);
+fn handcrafted(services: &Services, part: &Split) -> Result<Features> {
+    let shape = services.data.shape;
+    let found = kernels::handcrafted(&part.pixels_nhwc, shape.height, shape.width, shape.channels);
     let (values, n_cols) = found.map_err(of_kernel)?;
     Ok(held(values, n_cols, ""))
 }

@@ -21,7 +21,8 @@ struct Map<'a> {
     x: Vec<f32>,
     y: Vec<f32>,
     groups: &'a [u64],
-    thumbs: Thumbs,
+    /// None where there are no images.
+    thumbs: Option<Thumbs>,
 }
 
 #[derive(Serialize)]
@@ -62,11 +63,18 @@ pub fn draw_map(
     places: &[f32],
     groups: &[u64],
     oracle: bool,
-) -> std::io::Result<[(String, Vec<u8>); 2]> {
+) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let id = |position: &usize| data.pool.ids[*position];
     let every = positions.len().div_ceil(MOST_THUMBS).max(1);
     let shown: Vec<usize> = positions.iter().copied().step_by(every).collect();
     let file = format!("{}.map.png", args.name);
+    let has_images = data.shape.has_pixels();
+    let thumbs = has_images.then(|| Thumbs {
+        file: file.clone(),
+        ids: shown.iter().map(id).collect(),
+        columns: SHEET_COLUMNS,
+        tile: tile_size(data.shape),
+    });
     let map = Map {
         name: &args.name,
         title: &args.title,
@@ -78,13 +86,9 @@ pub fn draw_map(
         x: places.iter().copied().step_by(2).collect(),
         y: places.iter().copied().skip(1).step_by(2).collect(),
         groups,
-        thumbs: Thumbs {
-            file: file.clone(),
-            ids: shown.iter().map(id).collect(),
-            columns: SHEET_COLUMNS,
-            tile: tile_size(data.shape),
-        },
+        thumbs,
     };
-    let json = serde_json::to_vec(&map)?;
-    Ok([(file, contact_sheet(&data.pool, data.shape, &shown)), (format!("{}.map.json", args.name), json)])
+    let json = (format!("{}.map.json", args.name), serde_json::to_vec(&map)?);
+    let sheet = has_images.then(|| (file, contact_sheet(&data.pool, data.shape, &shown)));
+    Ok(sheet.into_iter().chain([json]).collect())
 }

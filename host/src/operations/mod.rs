@@ -13,7 +13,9 @@ mod train;
 pub use crate::hash::{hex, sha256_of};
 pub use cache::{Cache, Entry, Listed};
 pub use call::{Asked, Call};
-pub use features::{Features, Made, Representation, key_of_features, of_pool, plane};
+pub use features::{
+    Features, Made, Representation, key_of_features, name_of_features, of_pool, of_test_part, plane, untrained_network,
+};
 pub use map::write_map;
 use map::{draw_map, put};
 pub use train::{About, Items, Training, load, records, train};

@@ -5,7 +5,9 @@ use super::record::{self, Environment};
 use super::{AtKey, Options, SessionError, learner, preflight, services};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
-use crate::engine::{self, Augmentation, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule};
+use crate::engine::{
+    self, Augmentation, Device, EngineError, HeadSettings, Images, Judged, Matrix, Model, Outputs, Schedule,
+};
 use crate::experiment::{Event, Journal, Pretext, RunDir, RunError, of_files, of_folder, write_atomically};
 use crate::operations::{self, About, Entry, Items, Representation, Services, write_map};
 use coldstart_plugin_api::ops::MapArgs;
@@ -80,8 +82,9 @@ pub struct TaskJudgement {
     pub accuracy: f64,
 }
 
-/// Train the representation of `config`, or find it; judge it beside untrained weights and raw pixels; store its features in
-/// `out`, if given: `features.npy` and `test-features.npy`, rows in the order of `ids.npy`, and `representation.json`.
+/// Judge the representation of `config` beside untrained weights and raw pixels, where there are images; have it trained, or find it, if
+/// it is one that is trained. Store its features in `out`, if given: `features.npy` and `test-features.npy`, rows in the order of
+/// `ids.npy`, and `representation.json`.
 ///
 /// Errs with whatever can be known to be wrong before anything is trained; `at_key` says how to point at a key in the config.
 pub fn represent(
@@ -91,26 +94,24 @@ pub fn represent(
     at_key: AtKey<'_>,
 ) -> Result<Vec<Judgement>, SessionError> {
     let wrong = |rule: String| SessionError::Config(at_key("representation", rule));
-    match &config.representation {
-        Some(section) if section.is_trained() => {}
-        Some(section) => {
-            let rule = format!("is `{}`, which nobody trains: this command trains a representation", section.method);
-            return Err(wrong(rule));
-        }
-        None => {
-            return Err(wrong(
-                "is missing: this command trains it, for example with `method = \"moco-v2\"`,".to_owned(),
-            ));
-        }
-    }
     SessionError::of(
         preflight::check_device(options).into_iter().chain(preflight::of_settings(config, &[], at_key)).collect(),
     )?;
     let data = options.shelf.data(config, options.data_root.as_deref(), &options.cancelled);
     let data = data.map_err(|error| preflight::of_session(error, config, at_key))?;
+    SessionError::of(preflight::of_features(config, &data, at_key))?;
     let court = Court::new(config, data, options).map_err(|error| preflight::of_session(error, config, at_key))?;
-    let Some(Representation::Trained(spec)) = court.services.representation.clone() else {
-        return Err(wrong("is nothing that is trained".to_owned()));
+    let Some(representation) = court.services.representation.clone() else {
+        return Err(wrong("is missing: this command judges it, for example with `method = \"moco-v2\"`,".to_owned()));
+    };
+    let Representation::Trained(spec) = representation else {
+        let name = config.representation.as_ref().map_or("features", |section| &section.method);
+        let features = court.without_training(&representation)?;
+        let judged = court.judge(name, None, &features)?;
+        if let Some(out) = out {
+            store(out, &court.services.data, &features, None, &judged)?;
+        }
+        return Ok([Some(judged), court.raw_pixels()?].into_iter().flatten().collect());
     };
     let trained = operations::train(&court.services, &spec, &court.whole_pool());
     let (entry, training) = trained.map_err(|error| match error.code {
@@ -122,7 +123,7 @@ pub fn represent(
     let features = court.embed(&network)?;
     let judged = court.judge(&training.name, Some(&training.model), &features)?;
     if let Some(out) = out {
-        store(out, &court.services.data, &features, &entry.about, &judged)?;
+        store(out, &court.services.data, &features, Some(&entry.about), &judged)?;
     }
     let mut judgements = vec![judged];
     judgements.extend(court.untrained(&entry.about.spec)?);
@@ -147,6 +148,11 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     let data = options.shelf.data(&config, data_root, &options.cancelled)?;
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
+    }
+    if !data.shape.has_pixels() {
+        let message =
+            "a data set without images has no network to train: `coldstart represent CONFIG` judges its features";
+        return Err(SessionError::Operation(message.to_owned()));
     }
     let court = Court::new(&config, data, options)?;
     let (task, model) = court.train_task(&config, epochs)?;
@@ -223,10 +229,32 @@ struct Features {
 impl Court {
     fn new(config: &Config, data: Arc<Dataset>, options: &Options) -> Result<Court, SessionError> {
         let device = options.open_device(config, data.shape)?;
-        let pool = Images::new(&data.pool.pixels_nhwc, learner::image_shape(data.shape), &device)?;
-        let test = pool.beside(&data.test.pixels_nhwc)?;
+        let (pool, test) = Court::images(&data, &device)?;
         let services = services(config, (data, pool), record::pin(config)?, &device, options)?;
         Ok(Court { services, test, run_seed: config.seed })
+    }
+
+    fn images(data: &Dataset, device: &Device) -> Result<(Images, Images), EngineError> {
+        if !data.shape.has_pixels() {
+            return Ok((
+                Images::without_pixels(data.pool.len(), device)?,
+                Images::without_pixels(data.test.len(), device)?,
+            ));
+        }
+        let pool = Images::new(&data.pool.pixels_nhwc, learner::image_shape(data.shape), device)?;
+        let test = pool.beside(&data.test.pixels_nhwc)?;
+        Ok((pool, test))
+    }
+
+    /// The features of a representation that nobody trains.
+    fn without_training(&self, representation: &Representation) -> Result<Features, SessionError> {
+        let network = operations::untrained_network(&self.services, representation).map_err(failed)?;
+        if let Some(network) = network {
+            return self.embed(&network);
+        }
+        let (pool, _) = operations::of_pool(&self.services, Some(representation)).map_err(failed)?;
+        let test = operations::of_test_part(&self.services, representation).map_err(failed)?;
+        Ok(Features { pool: matrix_of(&pool), test: matrix_of(&test) })
     }
 
     fn whole_pool(&self) -> Items {
@@ -284,7 +312,7 @@ impl Court {
     }
 
     /// The network of `spec` as it was before any training, and the pixels themselves.
-    fn untrained(&self, spec: &TrainSpec) -> Result<[Judgement; 2], SessionError> {
+    fn untrained(&self, spec: &TrainSpec) -> Result<Vec<Judgement>, SessionError> {
         let data = &self.services.data;
         let mut settings = self.services.model.clone();
         if let Some(backbone) = &spec.backbone {
@@ -297,13 +325,24 @@ impl Court {
         let (shape, head) = (learner::image_shape(data.shape), HeadSettings::classifier(2));
         let mut network = Model::with_head(&settings, shape, head, &mut rng, &self.services.device)?;
         network.predict_in(self.services.precision);
+        let raw = self.raw_pixels()?;
+        let first = self.judge("untrained weights", None, &self.embed(&network)?)?;
+        Ok([Some(first), raw].into_iter().flatten().collect())
+    }
+
+    /// The pixels themselves, where there are images.
+    fn raw_pixels(&self) -> Result<Option<Judgement>, SessionError> {
+        let data = &self.services.data;
+        if !data.shape.has_pixels() {
+            return Ok(None);
+        }
         let pixels = |part: &Split| Matrix {
             values: part.pixels_nhwc.iter().map(|&byte| f32::from(byte) / 255.0).collect(),
             n_rows: part.len(),
             n_cols: data.shape.bytes(),
         };
         let raw = Features { pool: pixels(&data.pool), test: pixels(&data.test) };
-        Ok([self.judge("untrained weights", None, &self.embed(&network)?)?, self.judge("raw pixels", None, &raw)?])
+        self.judge("raw pixels", None, &raw).map(Some)
     }
 
     /// The task of `config` with the label of every pool image, recording the probability of the true class in each epoch
@@ -342,6 +381,13 @@ impl Court {
         written
             .map_err(|error| SessionError::Operation(format!("cannot write a map to `{}`: {error}", folder.display())))
     }
+}
+
+fn matrix_of(features: &operations::Features) -> Matrix {
+    let rows = features.given();
+    let bytes = (*rows.bytes).as_ref();
+    let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Matrix { values, n_rows: rows.n_rows(), n_cols: rows.n_cols }
 }
 
 fn labels_of(part: &Split) -> Vec<usize> {
@@ -430,7 +476,8 @@ fn spearman(a: &[f32], b: &[f32]) -> f64 {
 /// What `representation.json` says beside the judgement.
 #[derive(Serialize)]
 struct Stored<'a> {
-    training: &'a About,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training: Option<&'a About>,
     judgement: &'a Judgement,
     dataset: &'a str,
 }
@@ -439,7 +486,7 @@ fn store(
     out: &Path,
     data: &Dataset,
     features: &Features,
-    about: &About,
+    about: Option<&About>,
     judgement: &Judgement,
 ) -> Result<(), SessionError> {
     let cannot = |error: std::io::Error| {

@@ -6,7 +6,8 @@ use super::shelf::Parts;
 use crate::config::Config;
 use crate::data::{self, Split};
 use crate::engine::{
-    self, Device, EngineError, ImageShape, Images, Init, Labelled, Material, Model, ModelSettings, Outputs, Phases,
+    self, Device, EngineError, GivenRows, ImageShape, Images, Init, Labelled, Material, Model, ModelSettings, Outputs,
+    Phases,
 };
 use crate::experiment::{Failure, Learner, Pretext, Retried, Training, seed};
 use crate::operations::{self, Representation, Services};
@@ -30,6 +31,16 @@ pub struct EngineLearner {
     validation: Option<Images>,
     /// The network of the shared representation with its name, once something asked for it.
     network: Option<(String, Model)>,
+    /// The features that a linear probe stands on where no network makes them, once something asked for them.
+    given: Option<Given>,
+}
+
+/// Features of the pool and of the test part from elsewhere.
+struct Given {
+    /// What they are called; other features are called otherwise.
+    name: String,
+    pool: GivenRows,
+    test: Option<GivenRows>,
 }
 
 /// A network that was trained for the learner, and how long that took.
@@ -46,7 +57,7 @@ impl EngineLearner {
     ) -> Self {
         let (model, training) = (config.model.clone(), config.training.clone());
         let seed = seed_of(config);
-        EngineLearner { model, training, seed, services, device, test, validation, network: None }
+        EngineLearner { model, training, seed, services, device, test, validation, network: None, given: None }
     }
 
     /// All images on the device, with the pool's; none where there is no test part.
@@ -59,8 +70,11 @@ impl EngineLearner {
     fn random_model(&self, round: u32) -> Result<Model, EngineError> {
         let data = &self.services.data;
         let mut rng = Rng::from_seed(seed(self.seed, round, "initialisation"));
-        let shape = image_shape(data.shape);
-        let mut model = Model::new(&self.model, shape, data.classes.len(), &mut rng, &self.device)?;
+        let (shape, n_classes) = (image_shape(data.shape), data.classes.len());
+        if let Some(Given { name, pool, .. }) = &self.given {
+            return Model::over_features(name, pool.n_cols, (shape, n_classes), &mut rng, &self.device);
+        }
+        let mut model = Model::new(&self.model, shape, n_classes, &mut rng, &self.device)?;
         model.predict_in(self.training.precision);
         Ok(model)
     }
@@ -100,14 +114,49 @@ impl EngineLearner {
         }
         let start = Instant::now();
         let failed = |error: coldstart_plugin_api::Error| SessionError::Operation(error.to_string());
-        let Some(Representation::Trained(spec)) = &self.services.representation else {
-            return Err("the config has no `[representation]` that is trained".into());
+        let spec = match &self.services.representation {
+            Some(Representation::Trained(spec)) => spec,
+            Some(untrained) => {
+                let network = operations::untrained_network(&self.services, untrained).map_err(failed)?;
+                self.network =
+                    network.map(|network| (operations::name_of_features(&self.services, untrained), network));
+                return Ok(None);
+            }
+            None => return Err("the config has no section `[representation]`".into()),
         };
         let whole_pool = operations::Items::of((0..self.services.data.pool.len()).collect());
         let (_entry, training) = operations::train(&self.services, spec, &whole_pool).map_err(failed)?;
         let network = operations::load(&self.services, &training.model).map_err(failed)?;
         self.network = Some((training.model.clone(), network));
         Ok(Some((pretext(self.training.learner.name(), training), start.elapsed())))
+    }
+
+    /// Whether the model is a probe on features that no network makes.
+    fn stands_on_given(&self) -> Option<&Representation> {
+        let representation = self.services.representation.as_ref()?;
+        let has_network = matches!(representation, Representation::Trained(_) | Representation::RandomNetwork { .. });
+        let is_alone = self.training.learner.is_probe() && !self.model.is_script();
+        (is_alone && !has_network).then_some(representation)
+    }
+
+    /// Has the features that the probe stands on, if no network makes them. Call it while nobody holds the task.
+    fn have_given(&mut self) -> Result<(), Failure> {
+        let Some(wanted) = self.stands_on_given().filter(|_| self.given.is_none()) else { return Ok(()) };
+        let failed = |error: coldstart_plugin_api::Error| SessionError::Operation(error.to_string());
+        let (pool, _) = operations::of_pool(&self.services, Some(wanted)).map_err(failed)?;
+        let pool = pool.given();
+        let test = match &self.test {
+            Some(_) => Some(operations::of_test_part(&self.services, wanted).map_err(failed)?.given()),
+            None => None,
+        };
+        if let Some(test) = test.as_ref().filter(|test| test.n_cols != pool.n_cols) {
+            let (ours, theirs) = (pool.n_cols, test.n_cols);
+            let problem = format!("features of the pool have {ours} numbers, those of the test part {theirs}");
+            return Err(SessionError::Operation(problem).into());
+        }
+        let name = operations::name_of_features(&self.services, wanted);
+        self.given = Some(Given { name, pool, test });
+        Ok(())
     }
 
     /// Trains `model` by steps.
@@ -159,6 +208,12 @@ impl EngineLearner {
             if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let start = Instant::now();
+        if let Some(Given { name, pool: of_pool, test: of_test }) = &self.given {
+            engine::give(pool, name, of_pool)?;
+            if let (Some(test), Some(of_test)) = (&mut self.test, of_test) {
+                engine::give(test, name, of_test)?;
+            }
+        }
         for images in std::iter::once(&mut *pool).chain(&mut self.test) {
             engine::remember(images, &model, &mut look)?;
         }
@@ -180,6 +235,7 @@ impl EngineLearner {
 
 impl Learner for EngineLearner {
     fn train(&mut self, round: u32, labelled: &[usize], seed: [u8; 32], warm: bool) -> Result<Training, Failure> {
+        self.have_given()?;
         let trained = self.have_network()?;
         let services = self.services.clone();
         let mut task = services.task.lock();
@@ -228,6 +284,7 @@ impl Learner for EngineLearner {
     }
 
     fn load(&mut self, file: &Path) -> Result<(), Failure> {
+        self.have_given()?;
         let mut model = self.random_model(0)?;
         model.load(file)?;
         self.services.task.lock().model = Some(model);

@@ -23,7 +23,7 @@ pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
 
 use crate::config::{self, Config, Sandbox};
-use crate::data::{Dataset, Pins, Shape};
+use crate::data::{Dataset, FeatureFile, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
     Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
@@ -276,7 +276,7 @@ fn budget(config: &Config) -> Budget {
     Budget { initial: config.initial.least(size), query: size, end }
 }
 
-/// The pool on the device.
+/// The pool's images on the device.
 fn pool_images(config: &Config, data: &Dataset, device: &Device) -> Result<Images, EngineError> {
     let shape = learner::image_shape(data.shape);
     match config.model.is_script() {
@@ -372,11 +372,11 @@ fn representation(
     config: &Config,
     data: &Dataset,
 ) -> Result<Option<Representation>, (String, String)> {
-    let Some(section) = section else { return Ok(None) };
+    let Some(section) = section else { return Ok(data.given.as_ref().map(|_| Representation::Given)) };
     Ok(Some(match section.method.as_str() {
         "pixels" => Representation::Pixels { components: section.components.unwrap_or(COMPONENTS) as usize },
         "handcrafted" => Representation::Handcrafted,
-        "file" => Representation::File(section.path.clone().unwrap_or_default()),
+        "file" => Representation::File(section.file().unwrap_or_else(|| FeatureFile::of(Path::new("")))),
         "random-network" => {
             let seed = section.seed.unwrap_or(config.seed);
             Representation::RandomNetwork { model: section.model(&config.model), seed }

@@ -3,13 +3,13 @@
 
 use super::{Finder, Options, SessionError, Strategy, budget, learner, representation};
 use crate::config::{self, Config, ConfigError, Seat};
-use crate::data::{DataError, Dataset, read_features};
+use crate::data::{DataError, Dataset, Kind, Part, read_features};
 use crate::engine::{self, Device, EngineError, HeadSettings, Init, Model};
 use crate::experiment::{Budget, End};
 use crate::plugin::SearchPath;
 use crate::plugin::lock::Lock;
 use crate::plugin::trust::TrustStore;
-use coldstart_plugin_api::ops::REPRESENT_1;
+use coldstart_plugin_api::ops::{Op, POOL_PIXELS_1, PREDICT_2, REPRESENT_1, TRAIN_1};
 use coldstart_plugin_api::{Rng, Role};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -157,7 +157,9 @@ pub fn before_the_images(
 
 /// What is wrong with a config beside its strategies themselves, without a look at the images.
 pub fn of_settings(config: &Config, strategies: &[Strategy], at_key: AtKey<'_>) -> Vec<SessionError> {
-    let needs = strategies.iter().filter_map(|strategy| without_features(config, strategy, at_key));
+    let needs = strategies.iter().filter_map(|strategy| {
+        without_features(config, strategy, at_key).or_else(|| without_images(config, strategy, at_key))
+    });
     let files = named_files(config).into_iter().filter_map(|named| named.missing(at_key));
     needs.chain(files).map(SessionError::Config).collect()
 }
@@ -181,22 +183,32 @@ pub fn of_images(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<Sess
 pub fn of_features(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
     let mut mistakes: Vec<ConfigError> = Vec::new();
     for (section, own) in sections(config) {
-        let Some(path) = own.path.as_deref().filter(|path| path.is_file()) else {
+        let file = own.file().filter(|file| file.paths().all(Path::is_file));
+        let Some(file) = file else {
             let side = representation(Some(own), config, data);
             let key = |key: &str| key.replacen(REPRESENTATION, section, 1);
             mistakes.extend(side.err().map(|(wrong, rule)| at_key(&key(&wrong), rule)));
             continue;
         };
-        mistakes.extend(read_features(path, data).err().map(|error| {
-            let wrong = at_key(&format!("{section}.path"), format!("does not fit: {error}"));
-            with_hint(wrong, error.hint())
-        }));
+        // A linear probe is measured on the same features of the test part.
+        let is_learners = section == REPRESENTATION && config.training.learner.is_probe() && !config.model.is_script();
+        let parts = if is_learners && !data.test.is_empty() { &[Part::Pool, Part::Test][..] } else { &[Part::Pool] };
+        for part in parts {
+            let key = if *part == Part::Test && file.test.is_some() { "test" } else { "path" };
+            mistakes.extend(read_features(&file, data, *part).err().map(|error| {
+                let wrong = at_key(&format!("{section}.{key}"), format!("does not fit: {error}"));
+                with_hint(wrong, error.hint())
+            }));
+        }
     }
     mistakes.into_iter().map(SessionError::Config).collect()
 }
 
 /// What is wrong with the model of a config for these images: sizes that a network cannot take, weights that are not its own.
 pub fn of_model(config: &Config, data: &Dataset, device: &Device, at_key: AtKey<'_>) -> Option<SessionError> {
+    if !data.shape.has_pixels() {
+        return None;
+    }
     let shape = learner::image_shape(data.shape);
     let mut rng = Rng::from_seed([0; 32]);
     let mut made = Model::new(&config.model, shape, data.classes.len().max(2), &mut rng, device);
@@ -207,7 +219,7 @@ pub fn of_model(config: &Config, data: &Dataset, device: &Device, at_key: AtKey<
         return Some(of_engine(error, config, at_key));
     }
     let network = config.representation.as_ref()?;
-    let needs_network = network.is_trained() || network.method == "random-network";
+    let needs_network = network.has_network();
     let head = HeadSettings::classifier(2);
     let made = needs_network.then(|| Model::with_head(&network.model(&config.model), shape, head, &mut rng, device));
     let error = made?.err()?;
@@ -296,7 +308,7 @@ fn sections(config: &Config) -> impl Iterator<Item = (&'static str, &config::Rep
 fn without_features(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Option<ConfigError> {
     let Seat { role, .. } = strategy.seat;
     let own = if role == Role::Query { &config.query.representation } else { &config.initial.representation };
-    if own.is_some() || config.representation.is_some() {
+    if own.is_some() || config.representation.is_some() || config.dataset.kind == Kind::Features {
         return None;
     }
     let params: serde_json::Value = serde_json::from_str(&strategy.params_json).unwrap_or_default();
@@ -312,6 +324,34 @@ fn without_features(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> 
     let hint = "add `[representation]`: `method = \"handcrafted\"` needs no training, \"moco-v2\" trains a network, \"file\" takes \
                 features from elsewhere";
     Some(at_key(&format!("{}.strategy", strategy.seat.section()), rule).with_hint(hint.to_owned()))
+}
+
+/// The error of a strategy that looks at images where there are none, or where no network looks at them.
+fn without_images(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Option<ConfigError> {
+    let needs = |op: Op| strategy.manifest.needs.iter().any(|need| need == op.0);
+    let name = &strategy.manifest.name;
+    let key = format!("{}.strategy", strategy.seat.section());
+    if config.dataset.kind == Kind::Features {
+        let what = [
+            (POOL_PIXELS_1, "looks at pixels"),
+            (TRAIN_1, "has a network trained on images"),
+            (PREDICT_2, "looks at changed images"),
+        ];
+        let (_, what) = what.into_iter().find(|(op, _)| needs(*op))?;
+        let rule = format!("is `{name}`, which {what}, and the data set has features alone");
+        let hint = "`coldstart plugin info NAME` says what a strategy needs; those without pixels, trainings and views work here";
+        return Some(at_key(&key, rule).with_hint(hint.to_owned()));
+    }
+    let stands_on_features = config.training.learner.is_probe()
+        && !config.model.is_script()
+        && config.representation.as_ref().is_some_and(|section| !section.has_network());
+    let looks_at_views = strategy.seat.role == Role::Query && needs(PREDICT_2) && !needs(TRAIN_1);
+    if !stands_on_features || !looks_at_views {
+        return None;
+    }
+    let rule = format!("is `{name}`, which looks at changed images, and the model stands on features from elsewhere");
+    let hint = "a `[representation]` with a network can look at them: moco-v2, random-network and the like";
+    Some(at_key(&key, rule).with_hint(hint.to_owned()))
 }
 
 /// A file that a config names.
@@ -334,14 +374,17 @@ impl Named {
 /// The files that a config names, but for its images and its strategies.
 fn named_files(config: &Config) -> Vec<Named> {
     let own = |(section, own): (&str, &config::Representation)| {
-        let path = own.path.clone().filter(|_| own.method == "file");
-        path.map(|path| Named { key: format!("{section}.path"), path })
+        let paths = [("path", &own.path), ("test", &own.test)];
+        let named = |(key, path): (&str, &Option<PathBuf>)| {
+            Some(Named { key: format!("{section}.{key}"), path: path.clone()? })
+        };
+        paths.into_iter().filter_map(named).collect::<Vec<_>>()
     };
     let weights = config.model.weight_file().map(Path::to_owned).map(|path| {
         let key = if config.model.is_script() { "model.backbone" } else { "model.init.file.path" };
         Named { key: key.to_owned(), path }
     });
-    sections(config).filter_map(own).chain(weights).collect()
+    sections(config).flat_map(own).chain(weights).collect()
 }
 
 /// The error of a data set whose folder or file is not there, which takes no time to find out.

@@ -54,7 +54,8 @@ impl From<&Pinned> for FileRecord {
 /// Errs when one of them cannot be read.
 pub fn pin(config: &Config) -> Result<Pins, RunError> {
     let sections = [&config.representation, &config.initial.representation, &config.query.representation];
-    let features = sections.into_iter().flatten().filter_map(|section| section.path.as_deref());
+    let paths = sections.into_iter().flatten().flat_map(|section| [&section.path, &section.test]);
+    let features = paths.flatten().map(PathBuf::as_path);
     Pins::of(config.model.weight_file().into_iter().chain(features)).map_err(|error| match error {
         DataError::Io { path, source } => RunError::File { action: "read", path, source },
         error => RunError::Sources(error.into()),

@@ -3,7 +3,7 @@
 //! Runs of a study mostly look at the same images. The last set stays; whoever needs another takes its place.
 
 use super::{Config, SessionError, pool_images};
-use crate::data::{self, DataError, Dataset};
+use crate::data::{self, DataError, Dataset, Split};
 use crate::engine::{Device, EngineError, Images};
 use crate::operations::Made;
 use std::path::Path;
@@ -54,6 +54,9 @@ impl Parts {
     }
 
     fn on(device: &Device, config: &Config, data: &Dataset) -> Result<Parts, EngineError> {
+        if !data.shape.has_pixels() {
+            return Parts::without_images(device, data);
+        }
         let pool = pool_images(config, data, device)?;
         let test = pool.beside(&data.test.pixels_nhwc)?;
         let validation = match data.validation.is_empty() {
@@ -61,6 +64,12 @@ impl Parts {
             false => Some(pool.beside(&data.validation.pixels_nhwc)?),
         };
         Ok(Parts { pool, test, validation })
+    }
+
+    fn without_images(device: &Device, data: &Dataset) -> Result<Parts, EngineError> {
+        let rows = |part: &Split| Images::without_pixels(part.len(), device);
+        let validation = (!data.validation.is_empty()).then(|| rows(&data.validation)).transpose()?;
+        Ok(Parts { pool: rows(&data.pool)?, test: rows(&data.test)?, validation })
     }
 }
 

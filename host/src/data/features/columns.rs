@@ -57,15 +57,87 @@ const NO_FEATURES: [&str; 22] = [
     "loss",
 ];
 
+/// Names of labels in order of preference, in lower case and without the name of a part.
+const LABELS: [&str; 14] = [
+    "label",
+    "labels",
+    "y",
+    "target",
+    "targets",
+    "class",
+    "classes",
+    "gt",
+    "ground_truth",
+    "category",
+    "class_label",
+    "label_id",
+    "class_id",
+    "category_id",
+];
+
 /// Columns that number the rows, as pandas writes them, in lower case.
 const INDEX: [&str; 4] = ["index", "unnamed: 0", "__index_level_0__", "level_0"];
+
+/// The part of a data set that an array is called after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedPart {
+    Train,
+    Test,
+    /// Nothing that is read.
+    Validation,
+}
+
+/// How parts are called, in lower case.
+const PARTS: [(&str, NamedPart); 6] = [
+    ("train", NamedPart::Train),
+    ("training", NamedPart::Train),
+    ("test", NamedPart::Test),
+    ("val", NamedPart::Validation),
+    ("valid", NamedPart::Validation),
+    ("validation", NamedPart::Validation),
+];
+
+/// What stands between the name of a part and what an array holds.
+const SEPARATORS: [char; 3] = ['_', '-', '.'];
+
+/// The name of an array in lower case without that of a part, and the part: `x_train`, `train_features`, `train`.
+pub(super) fn bare(name: &str) -> (String, Option<NamedPart>) {
+    let name = name.to_lowercase();
+    for (word, part) in PARTS {
+        let rest = [
+            name.strip_prefix(word).and_then(|rest| rest.strip_prefix(SEPARATORS)),
+            name.strip_suffix(word).and_then(|rest| rest.strip_suffix(SEPARATORS)),
+            (name == word).then_some(""),
+        ];
+        if let Some(rest) = rest.into_iter().flatten().next() {
+            return (rest.to_owned(), Some(part));
+        }
+    }
+    (name, None)
+}
 
 /// Whether a column or array of this name is one of labels or the like.
 pub(super) fn is_no_feature(name: &str) -> bool {
     let name = name.to_lowercase();
-    let of_part = |part: &str| name.strip_prefix(part).or(name.strip_suffix(part)).map(|rest| rest.trim_matches('_'));
-    let bare = ["train", "test", "val"].into_iter().find_map(of_part).unwrap_or(&name);
+    // More is taken for labels than for a part of the features: `ytrain`, too.
+    let without =
+        |word: &str| name.strip_prefix(word).or(name.strip_suffix(word)).map(|rest| rest.trim_matches(SEPARATORS));
+    let bare = PARTS.into_iter().find_map(|(word, _)| without(word)).unwrap_or(&name);
     NO_FEATURES.contains(&bare) || NO_FEATURES.contains(&name.as_str())
+}
+
+/// The place of a column or array among those that hold labels; `None` for names that say nothing of it.
+pub(super) fn label_rank(name: &str) -> Option<usize> {
+    let (bare, _) = bare(name);
+    LABELS.iter().position(|known| *known == bare)
+}
+
+/// Whether a name is one of those that a pattern means: itself, or what begins as the pattern does before its `*`.
+pub(super) fn is_meant(name: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    }
 }
 
 /// Whether a column of whole numbers holds the ids of the images.
@@ -94,43 +166,32 @@ pub(super) fn looks_like_a_file(text: &str) -> bool {
 /// The one of several matrices that holds the features: that with the first known name, or the only one.
 ///
 /// Errs with the sentence.
-pub(super) fn the_one<T>(matrices: &[(String, T)]) -> Result<&(String, T), String> {
-    let named = |known: &str| matrices.iter().find(|(name, _)| name.to_lowercase() == known);
-    match (FEATURES.iter().find_map(|known| named(known)), matrices) {
-        (Some(matrix), _) | (None, [matrix]) => Ok(matrix),
+pub(super) fn the_one(names: &[&str]) -> Result<usize, String> {
+    let named = |known: &&str| names.iter().position(|name| bare(name).0 == **known);
+    match (FEATURES.iter().find_map(named), names) {
+        (Some(at), _) => Ok(at),
+        (None, [_]) => Ok(0),
         (None, []) => Err("holds no row of floats for each image".to_owned()),
         (None, _) => {
-            let names: Vec<&str> = matrices.iter().map(|(name, _)| name.as_str()).collect();
             Err(format!("holds {} matrices of floats ({}); call one `features`", names.len(), names.join(", ")))
         }
     }
 }
 
-/// Holds the columns of a table without lists, each a number for each image, against what features are called.
+/// The columns of numbers that the patterns mean, in the order of the file.
 ///
-/// A series such as `f0` to `f255` is one matrix, and so are columns without numbers in their names. Errs with the sentence when
-/// a column is none of the series, or called like labels.
-pub(super) fn check_scalars(columns: &[&str]) -> Result<(), String> {
-    if let Some(name) = columns.iter().find(|name| is_no_feature(name)) {
-        return Err(format!("the column `{name}` stands among the features, and is called like labels"));
+/// Errs with the sentence where a pattern means none, or one that is called like labels.
+pub(super) fn scalars(columns: &[&str], patterns: &[String]) -> Result<Vec<usize>, String> {
+    if let Some(pattern) = patterns.iter().find(|pattern| !columns.iter().any(|name| is_meant(name, pattern))) {
+        let known = columns.iter().take(8).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        return Err(format!("has no column of numbers `{pattern}`; it has {known}"));
     }
-    let mut series: Vec<&str> = columns.iter().filter_map(|name| series_of(name)).collect();
-    series.sort_unstable();
-    let longest = series.chunk_by(|a, b| a == b).max_by_key(|same| same.len()).map(|same| same[0]);
-    let Some(series) = longest else { return Ok(()) };
-    match columns.iter().find(|name| series_of(name) != Some(series)) {
-        None => Ok(()),
-        Some(other) => {
-            let first = columns.iter().find(|name| series_of(name) == Some(series)).copied().unwrap_or_default();
-            Err(format!("the column `{other}` stands among the features, which are called `{first}` and so on"))
-        }
+    let is_wanted = |name: &str| patterns.iter().any(|pattern| is_meant(name, pattern));
+    let found: Vec<usize> = (0..columns.len()).filter(|at| is_wanted(columns[*at])).collect();
+    match found.iter().map(|at| columns[*at]).find(|name| is_no_feature(name)) {
+        None => Ok(found),
+        Some(name) => Err(format!("the column `{name}` is called like labels, which are no features")),
     }
-}
-
-/// The name of a numbered column without its number.
-fn series_of(name: &str) -> Option<&str> {
-    let series = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    (series.len() < name.len()).then_some(series)
 }
 
 #[cfg(test)]
@@ -149,30 +210,39 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_numbers_is_one_series_or_refused() {
-        let rows: [(&[&str], bool); 8] = [
-            (&["f0", "f1", "f2"], true),
-            (&["0", "1", "2"], true),
-            (&["a", "b"], true),
-            (&["pca_1", "pca_2", "pca_10"], true),
-            (&["f0", "f1", "label"], false),
-            (&["f0", "f1", "width"], false),
-            (&["f0", "f1", "g0"], false),
-            (&["a", "target"], false),
+    fn parts_are_taken_off_names() {
+        let rows = [
+            ("x_train", "x", Some(NamedPart::Train)),
+            ("Train_Features", "features", Some(NamedPart::Train)),
+            ("test", "", Some(NamedPart::Test)),
+            ("features-test", "features", Some(NamedPart::Test)),
+            ("validation.x", "x", Some(NamedPart::Validation)),
+            ("contest", "contest", None),
+            ("trained", "trained", None),
+            ("features", "features", None),
         ];
-        for (columns, is_fine) in rows {
-            assert_eq!(check_scalars(columns).is_ok(), is_fine, "{columns:?}");
+        for (name, expected, part) in rows {
+            assert_eq!(bare(name), (expected.to_owned(), part), "{name}");
         }
     }
 
     #[test]
+    fn columns_of_numbers_are_features_where_they_are_named() {
+        let columns = ["f0", "f1", "g", "label"];
+        let of = |patterns: &[&str]| scalars(&columns, &patterns.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        assert_eq!(of(&["f*"]).unwrap(), [0, 1]);
+        assert_eq!(of(&["g", "f1"]).unwrap(), [1, 2]);
+        assert_eq!(of(&[]).unwrap(), [0; 0]);
+        assert!(of(&["h*"]).unwrap_err().contains("no column of numbers `h*`"));
+        assert!(of(&["*"]).unwrap_err().contains("`label` is called like labels"));
+    }
+
+    #[test]
     fn features_have_the_first_known_name_or_are_alone() {
-        let of = |names: &[&str]| {
-            let matrices: Vec<(String, ())> = names.iter().map(|name| (name.to_string(), ())).collect();
-            the_one(&matrices).map(|(name, ())| name.clone())
-        };
+        let of = |names: &[&str]| the_one(names).map(|at| names[at].to_owned());
         assert_eq!(of(&["a", "features", "embedding"]).unwrap(), "features");
         assert_eq!(of(&["image_size", "embedding"]).unwrap(), "embedding");
+        assert_eq!(of(&["a", "x_train"]).unwrap(), "x_train");
         assert_eq!(of(&["a"]).unwrap(), "a");
         assert!(of(&["a", "b"]).unwrap_err().contains("holds 2 matrices of floats (a, b); call one `features`"));
         assert!(of(&[]).is_err());

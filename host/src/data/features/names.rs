@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::super::Dataset;
-use super::super::paths::{composed, file_name, stem};
+use super::Part;
+use crate::data::Dataset;
+use crate::data::paths::{composed, file_name, stem};
 
 /// The images of a data set whose files have names.
 pub(super) struct Images<'a> {
@@ -13,13 +14,15 @@ pub(super) struct Images<'a> {
     by_name: HashMap<String, Vec<usize>>,
     /// The same without the ending, such as `.png`.
     by_stem: HashMap<String, Vec<usize>>,
+    /// Whether a name that fits images of both parts means one of the test part.
+    prefers_test: bool,
 }
 
 struct Known<'a> {
     file: &'a str,
     /// The file's path with composed characters, by which it is compared.
     composed: Cow<'a, str>,
-    /// Where it is in the pool.
+    /// Where it is in the part.
     position: Option<usize>,
     /// Whether it is of a test part that the files have.
     is_test: bool,
@@ -28,9 +31,9 @@ struct Known<'a> {
 /// What a name means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning<'a> {
-    /// The image at this position of the pool.
-    Pool(usize),
-    /// An image that is not in the pool: of another part, or one that `imbalance` has removed.
+    /// The image at this position of the part.
+    Here(usize),
+    /// An image that is not in the part: of another one, or one that `imbalance` has removed.
     Elsewhere,
     /// One of several images, of which two are these.
     Several(&'a str, &'a str),
@@ -39,16 +42,25 @@ pub(super) enum Meaning<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// The images of every part; `None` where they have no files.
-    pub(super) fn of(data: &'a Dataset) -> Option<Images<'a>> {
-        if data.pool.files.is_empty() {
+    /// The images of every part, to find those of one; `None` where that has no files.
+    ///
+    /// Where a name fits images of the training part and of the test part, those of the training part are meant, unless
+    /// `prefers_test` says otherwise.
+    pub(super) fn of(data: &'a Dataset, part: Part, prefers_test: bool) -> Option<Images<'a>> {
+        let has_files = match part {
+            Part::Pool => !data.pool.files.is_empty(),
+            Part::Test => !data.test.files.is_empty(),
+        };
+        if !has_files {
             return None;
         }
-        let in_pool = data.pool.files.iter().enumerate().map(|(i, file)| (file, Some(i), false));
+        let place = |of: Part, i: usize| (of == part).then_some(i);
+        let in_pool = data.pool.files.iter().enumerate().map(|(i, file)| (file, place(Part::Pool, i), false));
         let held_out = data.validation.files.iter().chain(&data.removed_files).map(|file| (file, None, false));
-        let in_test = data.test.files.iter().map(|file| (file, None, data.has_own_test));
+        let in_test = data.test.files.iter().enumerate();
+        let in_test = in_test.map(|(i, file)| (file, place(Part::Test, i), data.has_own_test));
         let all = in_pool.chain(held_out).chain(in_test);
-        let mut images = Images { known: Vec::new(), by_name: HashMap::new(), by_stem: HashMap::new() };
+        let mut images = Images { known: Vec::new(), by_name: HashMap::new(), by_stem: HashMap::new(), prefers_test };
         for (i, (file, position, is_test)) in all.enumerate() {
             let composed = composed(file);
             images.by_name.entry(file_name(&composed).to_owned()).or_default().push(i);
@@ -66,18 +78,17 @@ impl<'a> Images<'a> {
     /// The image that `name` means: the one with this path below the set's root, or else the only one whose path ends in the
     /// name, or whose path the name ends in. The ending of a file may be left out. An umlaut is one letter, whether it is
     /// written as one character or as two.
-    ///
-    /// Where a name fits images of the training part and of the test part, those of the training part are meant.
     pub(super) fn find(&self, name: &str) -> Meaning<'a> {
         let name = composed(name.trim()).replace('\\', "/");
         let name = name.trim_start_matches("./");
         let whole = self.matching(&self.by_name, name, |file| file);
         let found = if whole.is_empty() { self.matching(&self.by_stem, name, stem) } else { whole };
-        let train: Vec<&Known> = found.iter().filter(|known| !known.is_test).copied().collect();
-        let meant = if train.is_empty() { found } else { train };
+        let preferred = found.iter().filter(|known| known.is_test == self.prefers_test).copied();
+        let preferred: Vec<&Known> = preferred.collect();
+        let meant = if preferred.is_empty() { found } else { preferred };
         match meant[..] {
             [] => Meaning::Unknown,
-            [Known { position, .. }] => position.map_or(Meaning::Elsewhere, Meaning::Pool),
+            [Known { position, .. }] => position.map_or(Meaning::Elsewhere, Meaning::Here),
             [first, second, ..] => Meaning::Several(first.file, second.file),
         }
     }
@@ -104,8 +115,8 @@ fn ends_in(path: &str, end: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Shape, Split};
     use super::*;
+    use crate::data::{Shape, Split};
 
     fn part(files: &[&str]) -> Split {
         let files = files.iter().map(|file| file.to_string()).collect::<Vec<_>>();
@@ -125,6 +136,7 @@ mod tests {
             removed_files: vec!["a/gone.png".to_owned()],
             fingerprint: String::new(),
             notes: Default::default(),
+            given: None,
         }
     }
 
@@ -132,17 +144,17 @@ mod tests {
     fn a_name_means_the_one_image_that_it_fits() {
         let pool = ["a/00.png", "b/00.png", "b/x/00.png", "b/one.jpg", "a/f\u{fc}r.png", "b/u\u{308}ber.png"];
         let data = data(&pool, &["a/01.png"], false);
-        let images = Images::of(&data).unwrap();
+        let images = Images::of(&data, Part::Pool, false).unwrap();
         let rows = [
-            ("a/00.png", Meaning::Pool(0)),
-            ("b/x/00.png", Meaning::Pool(2)),
-            ("x/00.png", Meaning::Pool(2)),
-            ("/home/me/set/b/x/00.png", Meaning::Pool(2)),
-            ("set\\a\\00.png", Meaning::Pool(0)),
-            ("./b/00.png", Meaning::Pool(1)),
-            ("one.jpg", Meaning::Pool(3)),
-            ("one", Meaning::Pool(3)),
-            ("set/b/one", Meaning::Pool(3)),
+            ("a/00.png", Meaning::Here(0)),
+            ("b/x/00.png", Meaning::Here(2)),
+            ("x/00.png", Meaning::Here(2)),
+            ("/home/me/set/b/x/00.png", Meaning::Here(2)),
+            ("set\\a\\00.png", Meaning::Here(0)),
+            ("./b/00.png", Meaning::Here(1)),
+            ("one.jpg", Meaning::Here(3)),
+            ("one", Meaning::Here(3)),
+            ("set/b/one", Meaning::Here(3)),
             ("01.png", Meaning::Elsewhere),
             ("gone.png", Meaning::Elsewhere),
             ("00.png", Meaning::Several("a/00.png", "b/00.png")),
@@ -154,9 +166,9 @@ mod tests {
             ("0.png", Meaning::Unknown),
             ("", Meaning::Unknown),
             // Composed and decomposed, on either side.
-            ("a/fu\u{308}r.png", Meaning::Pool(4)),
-            ("f\u{fc}r", Meaning::Pool(4)),
-            ("set/b/\u{fc}ber.png", Meaning::Pool(5)),
+            ("a/fu\u{308}r.png", Meaning::Here(4)),
+            ("f\u{fc}r", Meaning::Here(4)),
+            ("set/b/\u{fc}ber.png", Meaning::Here(5)),
             ("fur.png", Meaning::Unknown),
         ];
         for (name, meaning) in rows {
@@ -168,9 +180,9 @@ mod tests {
     fn names_below_a_part_are_of_the_training_part() {
         let of = |has_own_test| {
             let data = data(&["train/a/0.png", "train/b/0.png"], &["test/a/0.png", "test/b/7.png"], has_own_test);
-            let images = Images::of(&data).unwrap();
+            let images = Images::of(&data, Part::Pool, false).unwrap();
             match images.find("a/0.png") {
-                Meaning::Pool(position) => Some(position),
+                Meaning::Here(position) => Some(position),
                 _ => None,
             }
         };

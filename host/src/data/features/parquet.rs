@@ -1,4 +1,4 @@
-//! Features in Parquet: a column of lists, or a column for each number.
+//! Features in Parquet: a column of lists, or the columns of numbers that are named.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,11 +9,14 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use super::super::error::{DataError, Place};
-use super::super::unpacked::{Allowance, TooLarge};
 use super::caught::caught;
-use super::columns::{check_scalars, is_id, is_index, is_no_feature, the_one};
-use super::{Names, Rows, Table, best_names, footer};
+use super::columns::{is_id, is_index, is_no_feature, scalars, the_one};
+use super::footer;
+use super::rows::Rows;
+use super::table::{Ask, Names, Table, begins_with, best_names};
+use crate::data::error::{DataError, Place};
+use crate::data::labels::Label;
+use crate::data::unpacked::{Allowance, TooLarge};
 
 /// What a column holds, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +33,18 @@ struct Plan {
     features: Vec<usize>,
     ids: Option<usize>,
     index: Option<usize>,
-    texts: Vec<usize>,
+    names: Vec<usize>,
+    label: Option<usize>,
+    text: Option<usize>,
 }
 
 /// What has been read of them.
 struct Read {
     numbers: Vec<f32>,
     ids: Vec<u64>,
-    texts: Vec<Vec<String>>,
+    names: Vec<Vec<String>>,
+    labels: Vec<Label>,
+    texts: Vec<String>,
     allowance: Allowance,
 }
 
@@ -47,27 +54,27 @@ const FIELD_BYTES: u64 = size_of::<Field>() as u64;
 const STRING_BYTES: u64 = size_of::<String>() as u64;
 
 /// Reads a file of features.
-pub(super) fn read(path: &Path) -> Result<Table, DataError> {
-    caught(|| read_whole(path)).unwrap_or_else(|panic| {
+pub(super) fn read(path: &Path, ask: &Ask) -> Result<Table, DataError> {
+    caught(|| read_whole(path, ask)).unwrap_or_else(|panic| {
         Err(DataError::malformed(path, Place::Whole, format!("not a whole Parquet file ({panic})")))
     })
 }
 
-fn read_whole(path: &Path) -> Result<Table, DataError> {
+fn read_whole(path: &Path, ask: &Ask) -> Result<Table, DataError> {
     let wrong = |why: String| DataError::malformed(path, Place::Whole, why);
     let mut file = File::open(path).map_err(|source| DataError::io(path, source))?;
     let allowance = Allowance::of_file(&file).map_err(|source| DataError::io(path, source))?;
-    if super::begins_with(path, b"PAR1") {
+    if begins_with(path, b"PAR1") {
         footer::check(&mut file).map_err(|error| wrong(format!("not a whole Parquet file: {error}")))?;
     }
     let reader = SerializedFileReader::new(file).map_err(|error| unreadable(path, &error))?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let columns: Vec<(String, Holds)> = fields.iter().map(|field| (field.name().to_owned(), holds(field))).collect();
-    let plan = Plan::of(&columns).map_err(|why| wrong(why).with_hint(ONE_LIST))?;
+    let plan = Plan::of(&columns, ask).map_err(|why| wrong(why).with_hint(ONE_LIST))?;
     plan.tell_of_the_rest(&columns, path);
 
     check_pages(&reader, allowance.clone()).map_err(|error| of_page(path, error))?;
-    let mut read = Read::new(plan.texts.len(), allowance);
+    let mut read = Read::new(plan.names.len(), allowance);
     let mut n_cols = None;
     let rows = reader.get_row_iter(None).map_err(|error| unreadable(path, &error))?;
     for (i, row) in rows.enumerate() {
@@ -82,18 +89,20 @@ fn read_whole(path: &Path) -> Result<Table, DataError> {
     let n_cols = n_cols.unwrap_or(0);
     let n_rows = read.numbers.len().checked_div(n_cols).unwrap_or(0);
     let named =
-        plan.texts.iter().zip(read.texts).map(|(column, values)| Names { column: columns[*column].0.clone(), values });
+        plan.names.iter().zip(read.names).map(|(column, values)| Names { column: columns[*column].0.clone(), values });
     Ok(Table {
         ids: plan.ids.map(|_| read.ids),
         names: best_names(named.collect()),
+        labels: plan.label.map(|_| read.labels),
+        texts: plan.text.map(|_| read.texts),
         rows: Rows::Read(read.numbers),
         n_rows,
         n_cols,
     })
 }
 
-const ONE_LIST: &str = "features are one column of lists, such as `features`, or a column for each number, such as `f0`, \
-                        `f1` and so on, with nothing beside them but names or ids";
+const ONE_LIST: &str = "features are one column of lists, such as `features`; columns of single numbers are features where \
+                        `columns` names them, as in `columns = [\"f*\"]`";
 
 /// Why a file cannot be read: it is none of this kind, or something in it is unknown.
 fn unreadable(path: &Path, error: &ParquetError) -> DataError {
@@ -103,7 +112,7 @@ fn unreadable(path: &Path, error: &ParquetError) -> DataError {
         return wrong(format!("this form of Parquet cannot be read ({text})"))
             .with_hint("write it again with pandas or polars, compression=\"zstd\"");
     }
-    if !super::begins_with(path, b"PAR1") {
+    if !begins_with(path, b"PAR1") {
         return wrong("is no Parquet file: it does not begin with `PAR1`".to_owned());
     }
     wrong(format!("not a whole Parquet file ({text})"))
@@ -133,28 +142,33 @@ fn holds(field: &Type) -> Holds {
 
 impl Plan {
     /// Sorts out the columns; errs with the sentence where it is not clear which are the features.
-    fn of(columns: &[(String, Holds)]) -> Result<Plan, String> {
+    fn of(columns: &[(String, Holds)], ask: &Ask) -> Result<Plan, String> {
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        let label = ask.labels.find(&names)?;
+        let text = ask.text.as_ref().map(|wanted| {
+            let at = names.iter().position(|name| name == wanted);
+            let at = at.filter(|at| columns[*at].1 == Holds::Text);
+            at.ok_or_else(|| format!("has no column `{wanted}` of text; it has {}", names.join(", ")))
+        });
+        let text = text.transpose()?;
         let having = |wanted: &[Holds]| -> Vec<usize> {
-            (0..columns.len()).filter(|i| wanted.contains(&columns[*i].1)).collect()
+            let is_free = |at: &usize| label != Some(*at) && wanted.contains(&columns[*at].1);
+            (0..columns.len()).filter(is_free).collect()
         };
-        let name = |i: usize| columns[i].0.as_str();
         let numbers = having(&[Holds::Integers, Holds::Floats]);
-        let ids = numbers.iter().copied().find(|i| is_id(name(*i)));
-        let index = having(&[Holds::Integers]).into_iter().find(|i| is_index(name(*i)));
-        let texts = having(&[Holds::Text]).into_iter().filter(|i| !is_no_feature(name(*i))).collect();
-        let lists: Vec<(String, usize)> = having(&[Holds::List])
-            .into_iter()
-            .filter(|i| !is_no_feature(name(*i)))
-            .map(|i| (name(i).to_owned(), i))
-            .collect();
-        if !lists.is_empty() {
-            let features = vec![the_one(&lists)?.1];
-            return Ok(Plan { features, ids, index, texts });
-        }
-        let features: Vec<usize> = numbers.into_iter().filter(|i| ![ids, index].contains(&Some(*i))).collect();
-        let names: Vec<&str> = features.iter().map(|i| name(*i)).collect();
-        check_scalars(&names)?;
-        Ok(Plan { features, ids, index, texts })
+        let features = match ask.columns.is_empty() {
+            true => vec![list_of_features(&having(&[Holds::List]), &names)?],
+            false => {
+                let of_numbers: Vec<&str> = numbers.iter().map(|at| names[*at]).collect();
+                scalars(&of_numbers, &ask.columns)?.into_iter().map(|at| numbers[at]).collect()
+            }
+        };
+        let is_free = |at: &usize| !features.contains(at);
+        let ids = numbers.iter().copied().filter(is_free).find(|at| is_id(names[*at]));
+        let index = having(&[Holds::Integers]).into_iter().filter(is_free).find(|at| is_index(names[*at]));
+        let texts = having(&[Holds::Text]).into_iter();
+        let of_names = texts.filter(|at| text != Some(*at) && !is_no_feature(names[*at])).collect();
+        Ok(Plan { features, ids, index, names: of_names, label, text })
     }
 
     /// Names the columns of numbers that are no features, since they lie beside a column of lists.
@@ -204,8 +218,9 @@ fn check_pages(reader: &SerializedFileReader<File>, allowance: Allowance) -> Res
 }
 
 impl Read {
-    fn new(n_texts: usize, allowance: Allowance) -> Read {
-        Read { numbers: Vec::new(), ids: Vec::new(), texts: vec![Vec::new(); n_texts], allowance }
+    fn new(n_names: usize, allowance: Allowance) -> Read {
+        let names = vec![Vec::new(); n_names];
+        Read { numbers: Vec::new(), ids: Vec::new(), names, labels: Vec::new(), texts: Vec::new(), allowance }
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), String> {
@@ -233,10 +248,20 @@ impl Read {
                 ));
             }
         }
-        for (values, column) in plan.texts.iter().enumerate() {
+        for (values, column) in plan.names.iter().enumerate() {
             let text = text_of(fields[*column].1);
             self.charge(text.len() as u64 + STRING_BYTES)?;
-            self.texts[values].push(text);
+            self.names[values].push(text);
+        }
+        if let Some(column) = plan.text {
+            let text = text_of(fields[column].1);
+            self.charge(text.len() as u64 + STRING_BYTES)?;
+            self.texts.push(text);
+        }
+        if let Some(column) = plan.label {
+            let label = label_of(fields[column].1);
+            self.charge(size_of::<Label>() as u64)?;
+            self.labels.push(label.ok_or_else(|| format!("`{}` is no label", fields[column].1))?);
         }
         Ok(())
     }
@@ -257,11 +282,33 @@ impl Read {
     }
 }
 
+/// The only column of lists that are features.
+fn list_of_features(lists: &[usize], names: &[&str]) -> Result<usize, String> {
+    let lists: Vec<usize> = lists.iter().copied().filter(|at| !is_no_feature(names[*at])).collect();
+    let of_lists: Vec<&str> = lists.iter().map(|at| names[*at]).collect();
+    if of_lists.is_empty() {
+        return Err("has no column of lists".to_owned());
+    }
+    the_one(&of_lists).map(|at| lists[at])
+}
+
+fn label_of(field: &Field) -> Option<Label> {
+    match field {
+        Field::Bool(x) => Some(Label::Name(if *x { "True" } else { "False" }.to_owned())),
+        Field::Str(text) => Some(Label::of_text(text)),
+        Field::Bytes(bytes) => bytes.as_utf8().ok().map(Label::of_text),
+        Field::Double(x) => Some(Label::of_number(*x)),
+        Field::Float(x) => Some(Label::of_number(f64::from(*x))),
+        Field::Null => Some(Label::of_text("")),
+        field => integer_of(field).map(Label::Number),
+    }
+}
+
 /// A whole number from 0 on, also where pandas has made it a float.
 fn id_of(field: &Field) -> Option<u64> {
     match field {
-        Field::Double(id) => super::whole(*id),
-        Field::Float(id) => super::whole(f64::from(*id)),
+        Field::Double(id) => super::table::whole(*id),
+        Field::Float(id) => super::table::whole(f64::from(*id)),
         field => u64::try_from(integer_of(field)?).ok(),
     }
 }

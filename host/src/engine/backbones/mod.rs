@@ -1,6 +1,7 @@
 //! The backbones by name: each maps images to embeddings, the features under the classifier.
 
 mod convnet;
+pub(super) mod given;
 mod resnet;
 pub(super) mod script;
 mod wide_resnet;
