@@ -578,6 +578,18 @@ pub enum Data {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Option<PathBuf>,
     },
+    /// Write a table of ids and paths of all images, so that features computed elsewhere can name them
+    #[command(name = "list-images")]
+    ListImages {
+        #[command(flatten)]
+        experiment: Option<Experiment>,
+        /// A folder of images without labels, as `select --images` reads it, in place of a config
+        #[arg(long, value_name = "DIR", conflicts_with = "config", value_hint = ValueHint::DirPath)]
+        images: Option<PathBuf>,
+        /// Write to FILE [default: to stdout]
+        #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
     /// Download a public set into the data folder; goes on where a broken download stopped
     Fetch {
         /// Its name, from `data list`

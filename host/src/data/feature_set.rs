@@ -68,7 +68,7 @@ pub(super) fn read(spec: &Spec, root: Option<&Path>) -> Result<(Parts, WholeRows
     let files = Files {
         path: path.clone(),
         labels: spec.labels.as_ref().map(in_root),
-        arrays: Arrays::OfTrain,
+        arrays: Arrays::Train,
         labels_key: "labels",
     };
     let mut train = read_part(spec, &files)?.ok_or_else(|| no_rows(&path))?;
@@ -76,10 +76,10 @@ pub(super) fn read(spec: &Spec, root: Option<&Path>) -> Result<(Parts, WholeRows
         Some(test) => Files {
             path: in_root(test),
             labels: spec.test_labels.as_ref().map(in_root),
-            arrays: Arrays::OfTestOrAny,
+            arrays: Arrays::TestOrAny,
             labels_key: "test_labels",
         },
-        None => Files { arrays: Arrays::OfTest, labels: None, labels_key: "label", path: path.clone() },
+        None => Files { arrays: Arrays::Test, labels: None, labels_key: "label", path: path.clone() },
     };
     let mut test = read_part(spec, &test_files)?;
     if let Some(other) = test.as_ref().filter(|test| test.table.n_cols != train.table.n_cols) {

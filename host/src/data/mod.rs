@@ -356,6 +356,9 @@ pub struct Description {
     pub kind: String,
     /// The shape of every image.
     pub shape: Shape,
+    /// Numbers of an item of a set without images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<usize>,
     /// How many images of each class each part has, by label.
     pub classes: Vec<ClassCounts>,
     /// The set's fingerprint.
@@ -421,6 +424,7 @@ impl Dataset {
         Description {
             kind: self.kind.clone(),
             shape: self.shape,
+            features: self.given.as_ref().map(|given| given.pool.n_cols),
             classes: classes.collect(),
             fingerprint: self.fingerprint.clone(),
             copies: Copies::count(self),

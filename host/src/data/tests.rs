@@ -120,10 +120,10 @@ fn the_fingerprint_sees_every_field() {
     let (shape, classes) = (Shape::from([1, 1, 1]), vec!["a".to_string(), "b".to_string()]);
     let part = Split::numbered(vec![1, 2], vec![0, 1]);
     let empty = Split::default();
-    let original = fingerprint(shape, &classes, [&part, &empty, &empty]);
+    let original = fingerprint(shape, &classes, [&part, &empty, &empty], None);
     let other = |shape, classes: &[&str], part: Split, is_test: bool| {
         let classes: Vec<String> = classes.iter().map(|class| class.to_string()).collect();
-        fingerprint(shape, &classes, if is_test { [&empty, &empty, &part] } else { [&part, &empty, &empty] })
+        fingerprint(shape, &classes, if is_test { [&empty, &empty, &part] } else { [&part, &empty, &empty] }, None)
     };
     assert_eq!(other(shape, &["a", "b"], part.clone(), false), original);
     let variants = [

@@ -143,6 +143,12 @@ impl Features {
     }
 }
 
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} images of {:?}", self.n_images, self.shape)
+    }
+}
+
 impl Images {
     /// Puts the pool's images on `device`; they are normalised by their own mean and standard deviation.
     ///
@@ -228,6 +234,11 @@ impl Images {
             Some(row) => Err(EngineError::Input(format!("there is no image {row} in a set of {}", self.n_images))),
             None => Ok(()),
         }
+    }
+
+    /// Whether features of that name are kept.
+    pub fn keeps(&self, of: &str) -> bool {
+        self.features(of).is_some()
     }
 
     /// What the frozen backbone of that name makes of the images, if it was [kept](Images::keep).

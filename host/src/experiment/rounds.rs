@@ -241,7 +241,7 @@ impl Experiment<'_> {
         let ids = &selected.selection.ids;
         state.label(self.data, ids)?;
         let positions: Vec<usize> = ids.iter().map(|id| state.labelled[id]).collect();
-        self.dir.write_selection(round, &selected.selection, &self.data.pool, &positions)?;
+        self.dir.write_selection(round, &selected.selection, self.data, &positions)?;
         if !self.data.shape.has_pixels() {
             return Ok(());
         }

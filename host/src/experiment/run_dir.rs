@@ -16,7 +16,7 @@ use super::hashes::{self, Hashes, Kept};
 use super::journal::{Event, Journal};
 use super::metrics::Metrics;
 use super::sizing::Sizings;
-use crate::data::Split;
+use crate::data::Dataset;
 use coldstart_plugin_api::Selection;
 use csv::StringRecord;
 use serde::Serialize;
@@ -331,17 +331,20 @@ impl RunDir {
         &self,
         round: u32,
         selection: &Selection,
-        pool: &Split,
+        data: &Dataset,
         positions: &[usize],
     ) -> Result<(), RunError> {
         let mut table = csv::Writer::from_writer(Vec::new());
         let header = ["rank", "id", "label", "score"].map(str::to_owned);
+        let pool = &data.pool;
+        let texts = data.given.as_ref().map(|given| &given.texts[..]).filter(|texts| !texts.is_empty());
         let file_header = (!pool.files.is_empty()).then_some("file");
-        push_row(&mut table, header, file_header);
+        push_row(&mut table, header, [file_header, texts.map(|_| "text")]);
         for (rank, (id, &position)) in selection.ids.iter().zip(positions).enumerate() {
             let score = selection.scores.get(rank).map(ToString::to_string).unwrap_or_default();
             let cells = [rank.to_string(), id.to_string(), pool.labels[position].to_string(), score];
-            push_row(&mut table, cells, pool.file(position));
+            let text = texts.map(|texts| texts[position].as_str());
+            push_row(&mut table, cells, [pool.file(position), text]);
         }
         let bytes = table.into_inner().expect("memory takes every row");
         files::create_folder(&self.round(round))?;
@@ -402,7 +405,7 @@ impl RunDir {
 }
 
 /// Adds a row to a table in memory, with the image's file as its last cell if there is one.
-fn push_row(table: &mut csv::Writer<Vec<u8>>, cells: [String; 4], file: Option<&str>) {
-    let row = cells.iter().map(String::as_str).chain(file);
+fn push_row(table: &mut csv::Writer<Vec<u8>>, cells: [String; 4], names: [Option<&str>; 2]) {
+    let row = cells.iter().map(String::as_str).chain(names.into_iter().flatten());
     table.write_record(row).expect("memory takes every row");
 }

@@ -6,6 +6,7 @@
 mod cache;
 mod call;
 mod features;
+mod frozen;
 mod map;
 mod maths;
 mod train;
@@ -16,6 +17,7 @@ pub use call::{Asked, Call};
 pub use features::{
     Features, Made, Representation, key_of_features, name_of_features, of_pool, of_test_part, plane, untrained_network,
 };
+pub use frozen::{Frozen, remember};
 pub use map::write_map;
 use map::{draw_map, put};
 pub use train::{About, Items, Training, load, records, train};

@@ -23,16 +23,17 @@ fn dataset(run: &Run) -> String {
     }
     let (shape, classes) = (&data.shape, data.classes.len());
     let tuning = !matches!(run.config.get("dataset.tuning"), "" | "0");
+    let what = match data.features {
+        Some(features) => format!("{} features each", thousands(features)),
+        None => format!("{}×{}×{}", shape.height, shape.width, shape.channels),
+    };
     let test = if tuning { "held out of the training part to choose settings on" } else { "test" };
     format!(
-        "{}: {} to choose from, {} {test}, {} validation; {}×{}×{}, {classes} classes",
+        "{}: {} to choose from, {} {test}, {} validation; {what}, {classes} classes",
         data.kind,
         thousands(data.pool),
         thousands(data.test),
-        thousands(data.validation),
-        shape.height,
-        shape.width,
-        shape.channels
+        thousands(data.validation)
     )
 }
 

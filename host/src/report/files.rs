@@ -76,8 +76,10 @@ pub struct DatasetInfo {
     pub test: usize,
     /// Labelled images held out for validation.
     pub validation: usize,
-    /// Size of one image.
+    /// Size of one image; all 0 where there are none.
     pub shape: Shape,
+    /// Numbers of an item of a data set without images.
+    pub features: Option<usize>,
     /// Class names, in the order of their labels.
     pub classes: Vec<String>,
     /// Hash of the contents.
@@ -361,6 +363,9 @@ pub struct Pick {
     /// The image's file; none where the data set has no files, and in runs of earlier versions.
     #[serde(default)]
     pub file: Option<String>,
+    /// The text that stands for it, where the data set has such texts.
+    #[serde(default)]
+    pub text: Option<String>,
 }
 
 /// Parses `selection.csv`; errs at the first row that is not whole.

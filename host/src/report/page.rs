@@ -258,6 +258,8 @@ struct Tile<'a> {
     id: u64,
     file: Option<&'a str>,
     score: Option<f64>,
+    /// What stands for the item where there is no picture of it.
+    words: Option<&'a str>,
 }
 
 impl<'a> Gallery<'a> {
@@ -271,6 +273,7 @@ impl<'a> Gallery<'a> {
             id: pick.id,
             file: pick.file.as_deref(),
             score: pick.score,
+            words: pick.text.as_deref().or(pick.file.as_deref()).filter(|_| round.sprite.is_none()),
         });
         Gallery { round: round.number, sheet, tiles: tiles.collect() }
     }

@@ -10,7 +10,7 @@ use crate::engine::{
     Phases,
 };
 use crate::experiment::{Failure, Learner, Pretext, Retried, Training, seed};
-use crate::operations::{self, Representation, Services};
+use crate::operations::{self, Frozen, Representation, Services};
 use coldstart_plugin_api::Rng;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -191,13 +191,23 @@ impl EngineLearner {
         Ok(Training { loss, accuracy: kept.accuracy, phases, pretexts: vec![], retried: None })
     }
 
+    /// What the features of the frozen network are called, and which network it is: a file by its hash, a trained one by its own.
+    fn frozen(&self) -> (String, String) {
+        if let Some((name, _)) = &self.network {
+            return (name.clone(), name.clone());
+        }
+        let file = self.model.weight_file();
+        let pinned = self.services.pins.files().iter().find(|pinned| Some(pinned.path.as_path()) == file);
+        (self.model.backbone.clone(), pinned.map(|pinned| pinned.sha256.clone()).unwrap_or_default())
+    }
+
     /// Fits a classifier to the features of the frozen representation; of the model of the round before nothing else stays.
     fn probe(
         &mut self,
         (round, before): (u32, Option<Model>),
         pool: &mut Images,
         (rows, labels): (&[usize], &[usize]),
-    ) -> Result<(Model, Training), EngineError> {
+    ) -> Result<(Model, Training), Failure> {
         let mut model = before.map_or_else(|| self.fresh_model(round), Ok)?;
         if let Some((name, _)) = &self.network {
             model.freeze(name);
@@ -214,8 +224,14 @@ impl EngineLearner {
                 engine::give(test, name, of_test)?;
             }
         }
-        for images in std::iter::once(&mut *pool).chain(&mut self.test) {
-            engine::remember(images, &model, &mut look)?;
+        if self.given.is_none() {
+            let (name, identity) = self.frozen();
+            let frozen = Frozen { model: &model, name: &name, identity: &identity };
+            let failed = |error: coldstart_plugin_api::Error| SessionError::Operation(error.to_string());
+            operations::remember(&self.services, &frozen, pool, "pool", &mut look).map_err(failed)?;
+            if let Some(test) = &mut self.test {
+                operations::remember(&self.services, &frozen, test, "test", &mut look).map_err(failed)?;
+            }
         }
         let looking = start.elapsed();
         let fit = engine::fit(&mut model, &self.training, Labelled { images: pool, rows, labels })?;

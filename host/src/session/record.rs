@@ -70,6 +70,9 @@ pub struct DatasetRecord {
     pub validation: usize,
     pub test: usize,
     pub shape: Shape,
+    /// Numbers of an item of a data set without images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<usize>,
     pub classes: Vec<String>,
     pub fingerprint: String,
 }
@@ -140,6 +143,7 @@ pub fn write(
             validation: data.validation.len(),
             test: data.test.len(),
             shape: data.shape,
+            features: data.given.as_ref().map(|given| given.pool.n_cols),
             classes: data.classes.clone(),
             fingerprint: data.fingerprint.clone(),
         },

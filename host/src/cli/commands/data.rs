@@ -1,7 +1,7 @@
 //! `coldstart data ...`.
 
 use super::print_json;
-use crate::cli::args::{Args, Data};
+use crate::cli::args::{Args, Data, Experiment};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::typed::{Wanted, existing, make_folder_of};
@@ -13,6 +13,7 @@ use crate::nearest::nearest;
 use crate::operations::Meter;
 use crate::session;
 use serde_json::json;
+use std::path::Path;
 
 /// The commands under `data`.
 pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Problem> {
@@ -22,16 +23,9 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
             Ok(())
         }
         Data::Info { experiment, json, files } => {
-            existing(&experiment.config, Wanted::File)?;
-            let read = experiment.read()?;
-            let at_key = |key: &str, message: String| read.at_key(key, message);
-            let (section, seed) = (&read.config.dataset, read.config.seed);
-            let set = data::load_until(section, args.data.as_deref(), seed, &console.cancelled());
-            let set = set.map_err(|error| session::of_data(error, &read.config, &at_key))?;
+            let set = read_set(args, experiment, console)?;
             if let Some(file) = files {
-                make_folder_of(file)?;
-                let failed = |source| RunError::File { action: "write", path: file.clone(), source };
-                std::fs::write(file, table_of_images(&set)).map_err(failed)?;
+                write_table(file, &table_of_images(&set))?;
             }
             let described = set.describe();
             if *json {
@@ -40,6 +34,24 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
                 print_description(&described)
             }
             Ok(())
+        }
+        Data::ListImages { experiment, images, out } => {
+            let table = match (experiment, images) {
+                (_, Some(folder)) => table_of_folder(folder, console)?,
+                (Some(experiment), None) => table_of_paths(&read_set(args, experiment, console)?),
+                (None, None) => {
+                    let hint =
+                        "coldstart data list-images CONFIG, or coldstart data list-images --images DIR".to_owned();
+                    return Err(Problem::usage("neither a config nor a folder of images is named", Some(hint)));
+                }
+            };
+            match out {
+                Some(file) => write_table(file, &table),
+                None => {
+                    outln!("{}", String::from_utf8_lossy(&table).trim_end());
+                    Ok(())
+                }
+            }
         }
         Data::Fetch { name, mirror } => fetch_set(args, name, mirror.as_deref(), console),
     }
@@ -62,7 +74,11 @@ fn list(as_json: bool) {
 
 fn print_description(set: &Description) {
     let data::Shape { height, width, channels } = set.shape;
-    outln!("{}: {height} x {width} pixels, {channels} channels, {} classes", set.kind, set.classes.len());
+    let what = match set.features {
+        Some(features) => format!("{features} features each"),
+        None => format!("{height} x {width} pixels, {channels} channels"),
+    };
+    outln!("{}: {what}, {} classes", set.kind, set.classes.len());
     outln!("{}", set.fingerprint);
     outln!("");
     outln!("{:<24} {:>8} {:>10} {:>8}", "CLASS", "POOL", "VALIDATION", "TEST");
@@ -105,6 +121,47 @@ fn print_notes(notes: &data::Notes) {
         outln!("{:<24} {}{tables}", "left aside", notes.left_aside);
     }
     notes.remarks.iter().for_each(|remark| outln!("{:<24} {remark}", "note"));
+}
+
+/// The data set of a config.
+fn read_set(args: &Args, experiment: &Experiment, console: &Console) -> Result<Dataset, Problem> {
+    existing(&experiment.config, Wanted::File)?;
+    let read = experiment.read()?;
+    let at_key = |key: &str, message: String| read.at_key(key, message);
+    let (section, seed) = (&read.config.dataset, read.config.seed);
+    let set = data::load_until(section, args.data.as_deref(), seed, &console.cancelled());
+    Ok(set.map_err(|error| session::of_data(error, &read.config, &at_key))?)
+}
+
+fn write_table(file: &Path, table: &[u8]) -> Result<(), Problem> {
+    make_folder_of(file)?;
+    let failed = |source| RunError::File { action: "write", path: file.to_owned(), source };
+    Ok(std::fs::write(file, table).map_err(failed)?)
+}
+
+/// Every image with its part, id and file, as CSV; no labels.
+fn table_of_paths(set: &Dataset) -> Vec<u8> {
+    let header = ["split", "id", "file"].map(str::to_owned);
+    let row = |image: data::ListedImage<'_>| {
+        [image.split.to_owned(), image.id.to_string(), image.file.unwrap_or_default().to_owned()]
+    };
+    csv_of(header, set.images().map(row))
+}
+
+/// Every image of a folder as `select` numbers them, as CSV.
+fn table_of_folder(folder: &Path, console: &Console) -> Result<Vec<u8>, Problem> {
+    existing(folder, Wanted::Images)?;
+    let listed = data::list_images(folder, &console.cancelled())?;
+    let rows = listed.images.into_iter().enumerate().map(|(id, image)| [id.to_string(), image]);
+    Ok(csv_of(["id", "file"].map(str::to_owned), rows))
+}
+
+fn csv_of<const N: usize>(header: [String; N], rows: impl Iterator<Item = [String; N]>) -> Vec<u8> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for row in std::iter::once(header).chain(rows) {
+        table.write_record(row).expect("memory takes every row");
+    }
+    table.into_inner().expect("memory takes every row")
 }
 
 /// Every image with its split, id, label, class and file, as CSV.

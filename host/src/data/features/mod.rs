@@ -124,12 +124,12 @@ fn read_part(file: &FeatureFile, data: &Dataset, part: Part) -> Result<Features,
     let path = file.path_of(part);
     let is_of_training_part = part == Part::Pool || !data.has_own_test;
     let table = match (is_of_training_part, &file.test) {
-        (true, _) => read_table(&file.path, &ask(Arrays::OfTrain))?,
-        (false, Some(test)) => read_table(test, &ask(Arrays::OfTestOrAny))?,
-        (false, None) => match read_table(path, &ask(Arrays::OfTest))? {
+        (true, _) => read_table(&file.path, &ask(Arrays::Train))?,
+        (false, Some(test)) => read_table(test, &ask(Arrays::TestOrAny))?,
+        (false, None) => match read_table(path, &ask(Arrays::Test))? {
             Some(table) => Some(table),
             // Rows of both parts one after the other, told apart by their names.
-            None => return read_beside(path, data, &ask(Arrays::OfTrain)),
+            None => return read_beside(path, data, &ask(Arrays::Train)),
         },
     };
     let is_own_file = file.test.is_some();

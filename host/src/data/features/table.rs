@@ -48,11 +48,11 @@ pub(in crate::data) struct Ask {
 pub(in crate::data) enum Arrays {
     /// Those of the training part, and those that are called after none.
     #[default]
-    OfTrain,
+    Train,
     /// Those of the test part alone.
-    OfTest,
+    Test,
     /// Those of the test part, else those that are there: the file is of that part.
-    OfTestOrAny,
+    TestOrAny,
 }
 
 /// Which labels are read.
@@ -74,11 +74,11 @@ impl Arrays {
         let has_test = parts.contains(&Some(NamedPart::Test));
         let has_train = parts.contains(&Some(NamedPart::Train));
         let is_chosen = |part: &Option<NamedPart>| match (self, part) {
-            (Arrays::OfTrain, part) => matches!(part, Some(NamedPart::Train) | None),
-            (Arrays::OfTest, part) => *part == Some(NamedPart::Test),
-            (Arrays::OfTestOrAny, Some(part)) if has_test => *part == NamedPart::Test,
-            (Arrays::OfTestOrAny, Some(part)) => has_train && *part == NamedPart::Train,
-            (Arrays::OfTestOrAny, None) => !has_test,
+            (Arrays::Train, part) => matches!(part, Some(NamedPart::Train) | None),
+            (Arrays::Test, part) => *part == Some(NamedPart::Test),
+            (Arrays::TestOrAny, Some(part)) if has_test => *part == NamedPart::Test,
+            (Arrays::TestOrAny, Some(part)) => has_train && *part == NamedPart::Train,
+            (Arrays::TestOrAny, None) => !has_test,
         };
         parts.iter().map(is_chosen).collect()
     }
@@ -149,12 +149,12 @@ pub(in crate::data) fn read_table(path: &Path, ask: &Ask) -> Result<Option<Table
     }
     match kind.as_str() {
         // One array, and one part.
-        "npy" if ask.arrays == Arrays::OfTest => Ok(None),
+        "npy" if ask.arrays == Arrays::Test => Ok(None),
         "npy" => numpy::npy(path).map(Some),
         "npz" => numpy::npz(path, ask),
         "safetensors" => safetensors::read(path, ask),
         // One table, and one part.
-        "parquet" if ask.arrays == Arrays::OfTest => Ok(None),
+        "parquet" if ask.arrays == Arrays::Test => Ok(None),
         "parquet" => parquet::read(path, ask).map(Some),
         _ => Err(of_another_kind(path, &kind)),
     }
@@ -215,15 +215,15 @@ mod tests {
     fn arrays_of_a_part_are_those_that_are_called_after_it() {
         let names = ["x_train", "x_test", "ids", "val_x"];
         let rows = [
-            (Arrays::OfTrain, [true, false, true, false]),
-            (Arrays::OfTest, [false, true, false, false]),
-            (Arrays::OfTestOrAny, [false, true, false, false]),
+            (Arrays::Train, [true, false, true, false]),
+            (Arrays::Test, [false, true, false, false]),
+            (Arrays::TestOrAny, [false, true, false, false]),
         ];
         for (arrays, expected) in rows {
             assert_eq!(arrays.chosen(&names), expected, "{arrays:?}");
         }
-        assert_eq!(Arrays::OfTestOrAny.chosen(&["x_train", "ids"]), [true, true]);
-        assert_eq!(Arrays::OfTest.chosen(&["features", "ids"]), [false, false]);
+        assert_eq!(Arrays::TestOrAny.chosen(&["x_train", "ids"]), [true, true]);
+        assert_eq!(Arrays::Test.chosen(&["features", "ids"]), [false, false]);
     }
 
     #[test]
