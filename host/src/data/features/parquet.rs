@@ -173,7 +173,7 @@ impl Plan {
 
     /// Names the columns of numbers that are no features, since they lie beside a column of lists.
     fn tell_of_the_rest(&self, columns: &[(String, Holds)], path: &Path) {
-        let is_read = |i: usize| self.features.contains(&i) || [self.ids, self.index].contains(&Some(i));
+        let is_read = |i: usize| self.features.contains(&i) || [self.ids, self.index, self.label].contains(&Some(i));
         let rest = columns
             .iter()
             .enumerate()
