@@ -85,7 +85,7 @@ fn a_stdout_that_takes_nothing_is_an_error_or_the_end_and_no_panic() {
 #[test]
 fn a_run_outlives_its_terminal_if_it_was_told_to() {
     let lab = Lab::new();
-    let long = ["run", "tiny.toml", "--out", "run", "-s", "query.rounds=12", "-s", "dataset.size=300"];
+    let long = ["run", "tiny.toml", "--out", "run", "-s", "query.rounds=40", "-s", "dataset.size=300"];
     for (first, code) in [("", 130), ("trap '' HUP;", 0)] {
         let mut child = in_shell(&lab, &long, first, "2>/dev/full").stdout(Stdio::null()).spawn().expect("a shell");
         let journal = lab.path("run/journal.jsonl");

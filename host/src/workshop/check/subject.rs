@@ -217,6 +217,10 @@ impl Probe {
         Probe { plugin: Plugin::InProcess(Box::new(library)), manifest, params }
     }
 
+    fn is_script(&self) -> bool {
+        matches!(&self.plugin, Plugin::Apart(apart) if apart.plugin.is_script())
+    }
+
     /// A new instance.
     pub fn create(&self, host: &TestHost) -> Result<Instance, PluginError> {
         self.create_with(&self.params, host)
@@ -224,6 +228,10 @@ impl Probe {
 
     /// A new instance with other parameters.
     pub fn create_with(&self, params: &str, host: &TestHost) -> Result<Instance, PluginError> {
+        // A script leaves its schema to the host, as in a run.
+        if let (true, Ok(Value::Object(params))) = (self.is_script(), serde_json::from_str(params)) {
+            with_defaults(&self.manifest, &params)?;
+        }
         self.plugin.create(&self.manifest.name, params, host.as_host(), None)
     }
 
