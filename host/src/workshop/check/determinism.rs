@@ -100,7 +100,7 @@ fn apart(order: &Order, inside: &str) -> Tried {
     let plugin = Verified::read_unjudged(&order.file)?;
     let limits = Limits { timeout: order.timeout, strict: order.strict, ..Limits::default() };
     let params = serde_json::Value::Object(subject.params()?).to_string();
-    let probe = Probe { plugin: Plugin::load(&plugin, Some(&limits))?, manifest: plugin.manifest.clone(), params };
+    let probe = Probe::in_worker(&plugin, &limits, params)?;
     let mut outside = Vec::new();
     for host in subject.hosts()? {
         outside.push(words(&probe.ask_new(&host, BUDGET)?));

@@ -219,6 +219,12 @@ impl Probe {
         Probe { plugin: Plugin::InProcess(Box::new(library)), manifest, params, is_script: false }
     }
 
+    /// A plugin in a worker.
+    pub fn in_worker(plugin: &Verified, limits: &Limits, params: String) -> Result<Probe, PluginError> {
+        let (manifest, is_script) = (plugin.manifest.clone(), plugin.is_script());
+        Ok(Probe { plugin: Plugin::load(plugin, Some(limits))?, manifest, params, is_script })
+    }
+
     /// A new instance.
     pub fn create(&self, host: &TestHost) -> Result<Instance, PluginError> {
         self.create_with(&self.params, host)
