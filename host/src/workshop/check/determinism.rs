@@ -4,7 +4,7 @@ use super::child::{self, CHOSEN};
 use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
 use super::subject::{BUDGET, Probe, Subject, seed_bytes};
 use super::{Case, Level, Order};
-use crate::plugin::{Answer, Limits, Plugin, Verified};
+use crate::plugin::{Answer, Limits, Verified};
 use coldstart_plugin_api::{Rng, Selection};
 
 pub const CASES: [Case; 5] = [
