@@ -1,7 +1,7 @@
 //! Files of labels as people write them: each is read, or refused with a sentence that helps.
 
 use Outcome::{Labels, Refused};
-use coldstart_tests::{Lab, Ran};
+use coldstart_tests::{Lab, Ran, files_under};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{ImageFormat, Rgb, RgbImage};
@@ -47,13 +47,23 @@ fn lab() -> Lab {
     let size = IMAGES.len().to_string();
     let args = ["select", "--images", "photos", "--strategy", "random", "--size", &size, "--out", "project"];
     lab.coldstart(&[&args[..], &["-s", "threads=1", "-s", "dataset.shape=[16, 16, 3]"]].concat()).exits(0);
+    copy_files(&lab, "project", "unlabelled");
     lab
+}
+
+/// Copies the files of a folder to another place.
+fn copy_files(lab: &Lab, from: &str, to: &str) {
+    for file in files_under(&lab.path(from)) {
+        let below = file.strip_prefix(lab.path(from)).unwrap().to_owned();
+        lab.write(&format!("{to}/{}", below.display()), std::fs::read(file).unwrap());
+    }
 }
 
 /// Reads a file into the project, which has no labels before.
 fn ingest(lab: &Lab, file: &str, content: &[u8], more: &[&str]) -> Ran {
     lab.write(file, content);
-    let _ = std::fs::remove_file(lab.path("project/labels.csv"));
+    std::fs::remove_dir_all(lab.path("project")).unwrap();
+    copy_files(lab, "unlabelled", "project");
     lab.coldstart(&[&["ingest", "project", file][..], more].concat())
 }
 

@@ -256,7 +256,7 @@ fn looking_at_plugins_runs_none_of_their_code() {
 fn every_code_is_listed_with_a_hint() {
     let codes = Lab::new().coldstart(&["plugin", "codes"]);
     let lines: Vec<&str> = codes.exits(0).stdout.lines().collect();
-    assert_eq!(lines.len(), 40);
+    assert_eq!(lines.len(), 42);
     for (i, entry) in lines.chunks(2).enumerate() {
         assert!(entry[0].starts_with(&format!("P{:03}  ", i + 1)) && entry[1].trim().len() > 10, "{entry:?}");
     }

@@ -266,7 +266,15 @@ impl Cache {
                 break;
             }
             let exclusive = FlockOperation::NonBlockingLockExclusive;
-            let Ok(Some(_lock)) = self.try_lock(&entry.key, exclusive) else { continue };
+            let _lock = match self.try_lock(&entry.key, exclusive) {
+                Ok(Some(lock)) => lock,
+                // Somebody uses it.
+                Ok(None) => continue,
+                Err(error) => {
+                    shrunk.failed.get_or_insert((self.beside(&entry.key, "lock"), error));
+                    continue;
+                }
+            };
             let (folder, going) = (self.root().join(&entry.key), self.beside(&entry.key, "making"));
             // Out of the way in one step: half an entry is none.
             let moved = remove(&going).and_then(|()| fs::rename(&folder, &going));

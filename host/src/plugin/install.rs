@@ -11,6 +11,7 @@ use rustix::fs::FlockOperation;
 use semver::Version;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::Agent;
@@ -147,7 +148,7 @@ const NAP: Duration = Duration::from_millis(50);
 /// Errs when somebody else takes too long.
 fn lock(folder: &Path) -> Result<File, PackageError> {
     let path = folder.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = File::options().create(true).truncate(false).write(true).mode(0o644).open(&path);
     let file = file.map_err(PackageError::file("write", &path))?;
     let begun = Instant::now();
     while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

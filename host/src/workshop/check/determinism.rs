@@ -4,7 +4,7 @@ use super::child::{self, CHOSEN};
 use super::outcome::{Outcome, Tried, Verdict, demand, skipped};
 use super::subject::{BUDGET, Probe, Subject, seed_bytes};
 use super::{Case, Level, Order};
-use crate::plugin::{Answer, Limits, Plugin, Verified};
+use crate::plugin::{Answer, Limits, Verified};
 use coldstart_plugin_api::{Rng, Selection};
 
 pub const CASES: [Case; 5] = [
@@ -100,7 +100,7 @@ fn apart(order: &Order, inside: &str) -> Tried {
     let plugin = Verified::read_unjudged(&order.file)?;
     let limits = Limits { timeout: order.timeout, strict: order.strict, ..Limits::default() };
     let params = serde_json::Value::Object(subject.params()?).to_string();
-    let probe = Probe { plugin: Plugin::load(&plugin, Some(&limits))?, manifest: plugin.manifest.clone(), params };
+    let probe = Probe::in_worker(&plugin, &limits, params)?;
     let mut outside = Vec::new();
     for host in subject.hosts()? {
         outside.push(words(&probe.ask_new(&host, BUDGET)?));

@@ -112,7 +112,8 @@ impl Subject {
     /// Load it, ready to be asked with its parameters.
     pub fn probe(&self) -> Result<Probe, Verdict> {
         let params = Value::Object(self.params()?).to_string();
-        Ok(Probe { plugin: self.load()?, manifest: self.plugin.clone()?.manifest, params })
+        let manifest = self.plugin.clone()?.manifest;
+        Ok(Probe { plugin: self.load()?, manifest, params, is_script: self.is_script() })
     }
 
     /// The library, checked but not loaded; skips the case for a script.
@@ -208,13 +209,20 @@ pub struct Probe {
     pub plugin: Plugin,
     pub manifest: Manifest,
     pub params: String,
+    is_script: bool,
 }
 
 impl Probe {
     /// A library in this process.
     pub fn of(library: Library, params: String) -> Probe {
         let manifest = library.verified().manifest.clone();
-        Probe { plugin: Plugin::InProcess(Box::new(library)), manifest, params }
+        Probe { plugin: Plugin::InProcess(Box::new(library)), manifest, params, is_script: false }
+    }
+
+    /// A plugin in a worker.
+    pub fn in_worker(plugin: &Verified, limits: &Limits, params: String) -> Result<Probe, PluginError> {
+        let (manifest, is_script) = (plugin.manifest.clone(), plugin.is_script());
+        Ok(Probe { plugin: Plugin::load(plugin, Some(limits))?, manifest, params, is_script })
     }
 
     /// A new instance.
@@ -224,6 +232,10 @@ impl Probe {
 
     /// A new instance with other parameters.
     pub fn create_with(&self, params: &str, host: &TestHost) -> Result<Instance, PluginError> {
+        // A script leaves its schema to the host, as in a run.
+        if let (true, Ok(Value::Object(params))) = (self.is_script, serde_json::from_str(params)) {
+            with_defaults(&self.manifest, &params)?;
+        }
         self.plugin.create(&self.manifest.name, params, host.as_host(), None)
     }
 
