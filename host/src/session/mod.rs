@@ -157,6 +157,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let pins = record::pin(&config)?;
     environment.check_files(&pins)?;
+    dir.check_one_of_beginning(&dir.record()?, "plugins.lock")?;
     let locked = record::read_lock(&dir)?;
     let strategies = preflight::find_locked(&mut config, &locked, environment.threads, options)?;
     let start = Instant::now();
