@@ -10,6 +10,10 @@ use coldstart_plugin_api::training::{Target, TrainSpec, ViewOp};
 ///
 /// Depends on what runs of a comparison have in common, never on a strategy, a seed, or the number of labels.
 pub fn largest_step(config: &Config, shape: Shape) -> usize {
+    if !shape.has_pixels() {
+        // No network looks at anything: strategies work on features, and there may be many.
+        return usize::MAX;
+    }
     let pixels = shape.height * shape.width;
     task(config).max(representation(config, shape)).saturating_mul(pixels)
 }
