@@ -273,7 +273,8 @@ fn names_and_texts_stand_where_thumbnails_would() {
     assert!(page.contains("6 features each") && !page.contains("0×0×0"));
     assert!(!lab.path("run/rounds/000/picks.png").exists());
     lab.coldstart(&["report", "run"]).exits(0);
-    lab.coldstart(&["--data", ".", "data", "info", "vectors.toml", "-s", dataset]).exits(0).says("6 features each");
+    let described = lab.coldstart(&["--data", ".", "data", "info", "vectors.toml", "-s", dataset]);
+    assert!(described.exits(0).stdout.starts_with("features: 6 features each, 3 classes"), "{}", described.stdout);
     let listed = lab.coldstart(&["--data", ".", "data", "list-images", "vectors.toml", "-s", dataset]);
     assert!(listed.exits(0).stdout.starts_with("split,id,file\n"), "{}", listed.stdout);
     assert!(listed.stdout.contains(&format!(",{id},item-{id:03}\n")));

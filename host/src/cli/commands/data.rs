@@ -46,9 +46,10 @@ pub fn data(args: &Args, command: &Data, console: &Console) -> Result<(), Proble
                 }
             };
             match out {
-                Some(file) => write_table(file, &table),
+                Some(file) => write_table(file, (table.join("\n") + "\n").as_bytes()),
                 None => {
-                    outln!("{}", String::from_utf8_lossy(&table).trim_end());
+                    // Row by row: a line's end within a name is shown as one, and begins no row.
+                    table.iter().for_each(|row| outln!("{row}"));
                     Ok(())
                 }
             }
@@ -139,8 +140,8 @@ fn write_table(file: &Path, table: &[u8]) -> Result<(), Problem> {
     Ok(std::fs::write(file, table).map_err(failed)?)
 }
 
-/// Every image with its part, id and file, as CSV; no labels.
-fn table_of_paths(set: &Dataset) -> Vec<u8> {
+/// Every image with its part, id and file, as rows of CSV; no labels.
+fn table_of_paths(set: &Dataset) -> Vec<String> {
     let header = ["split", "id", "file"].map(str::to_owned);
     let row = |image: data::ListedImage<'_>| {
         [image.split.to_owned(), image.id.to_string(), image.file.unwrap_or_default().to_owned()]
@@ -148,20 +149,24 @@ fn table_of_paths(set: &Dataset) -> Vec<u8> {
     csv_of(header, set.images().map(row))
 }
 
-/// Every image of a folder as `select` numbers them, as CSV.
-fn table_of_folder(folder: &Path, console: &Console) -> Result<Vec<u8>, Problem> {
+/// Every image of a folder as `select` numbers them, as rows of CSV.
+fn table_of_folder(folder: &Path, console: &Console) -> Result<Vec<String>, Problem> {
     existing(folder, Wanted::Images)?;
     let listed = data::list_images(folder, &console.cancelled())?;
     let rows = listed.images.into_iter().enumerate().map(|(id, image)| [id.to_string(), image]);
     Ok(csv_of(["id", "file"].map(str::to_owned), rows))
 }
 
-fn csv_of<const N: usize>(header: [String; N], rows: impl Iterator<Item = [String; N]>) -> Vec<u8> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    for row in std::iter::once(header).chain(rows) {
-        table.write_record(row).expect("memory takes every row");
-    }
-    table.into_inner().expect("memory takes every row")
+fn csv_of<const N: usize>(header: [String; N], rows: impl Iterator<Item = [String; N]>) -> Vec<String> {
+    std::iter::once(header).chain(rows).map(csv_row).collect()
+}
+
+/// The cells as a row, without its end.
+fn csv_row<const N: usize>(cells: [String; N]) -> String {
+    let mut row = csv::Writer::from_writer(Vec::new());
+    row.write_record(cells).expect("memory takes every row");
+    let bytes = row.into_inner().expect("memory takes every row");
+    String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned()
 }
 
 /// Every image with its split, id, label, class and file, as CSV.
