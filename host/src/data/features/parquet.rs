@@ -9,11 +9,12 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
+use super::super::caught::caught;
 use super::super::error::{DataError, Place};
+use super::super::footer;
 use super::super::unpacked::{Allowance, TooLarge};
-use super::caught::caught;
 use super::columns::{check_scalars, is_id, is_index, is_no_feature, the_one};
-use super::{Names, Rows, Table, best_names, footer};
+use super::{Names, Rows, Table, best_names};
 
 /// What a column holds, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
