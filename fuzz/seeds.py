@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import struct
 import tarfile
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,8 @@ def numpy_files():
     write("npz", "objects.npz", saved(np.savez, features=ROWS, filename=names.astype(object), allow_pickle=True))
     images = np.arange(16, dtype="u1").reshape(4, 2, 2)
     write("npz", "images.npz", saved(np.savez_compressed, x_train=images, y_train=np.array([0, 1, 0, 1])))
+    first = np.asfortranarray(np.arange(24, dtype="<f4").reshape(2, 3, 2, 2) / 23)
+    write("npz", "layouts.npz", saved(np.savez_compressed, x_train=first, y_train=np.eye(2, dtype="<f4")))
 
 
 def parquet():
@@ -64,6 +67,30 @@ def parquet():
             write("parquet", f"{name}-{compression}.parquet", content)
     content = saved(lambda file: pq.write_table(pa.table(tables["lists"]), file, data_page_version="2.0"))
     write("parquet", "pages-2.parquet", content)
+
+
+def hub():
+    """Images in Parquet, as the Hugging Face Hub has them."""
+    picture = Image.fromarray(np.arange(48, dtype="u1").reshape(4, 4, 3) * 5)
+    bytes_ = [saved(picture.save, kind) for kind in ("PNG", "JPEG", "GIF")]
+    struct_ = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([{"bytes": b, "path": f"{i}.png"} for i, b in enumerate(bytes_)], type=struct_)
+    label = {"names": ["ant", "bee"], "_type": "ClassLabel"}
+    said = json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": label}}})
+    table = pa.table({"image": images, "label": pa.array([0, 1, 1])})
+    table = table.replace_schema_metadata({"huggingface": said})
+    for compression in ("none", "snappy", "zstd", "gzip"):
+        content = saved(lambda file: pq.write_table(table, file, compression=compression, row_group_size=2))
+        write("parquet", f"hub-{compression}.parquet", content)
+    plain = pa.table({"img": pa.array(bytes_ * 2, type=pa.binary()), "class": pa.array(["x", "y", None] * 2)})
+    content = saved(lambda file: pq.write_table(plain, file, data_page_version="2.0", use_dictionary=True))
+    write("parquet", "hub-plain.parquet", content)
+    paths = pa.table({"path": ["a/1.png", "2.png"], "label": ["x", "y"], "split": ["train", "test"]})
+    write("paths", "table.parquet", saved(lambda file: pq.write_table(paths, file)))
+    write("paths", "table.csv", b"file_name,label\na/1.png,cat\n2.png,dog\n")
+    write("paths", "table.tsv", b"id\tsplit\tclass\n1\ttrain\t3\n2\tval\t4\n")
+    write("paths", "quoted.csv", b'\xef\xbb\xbf"path";"label"\r\n"a\n1.png";"c;at"\r\n2.png;dog\r\n')
+    write("paths", "table.csv.gz", gzip.compress(b"path,y\n1.png,0\n2.png,1\n", mtime=0))
 
 
 def safetensors():
@@ -108,6 +135,24 @@ def images():
     exif = Image.Exif()
     exif[0x0112] = 6
     write("image", "turned.jpg", saved(picture.save, "JPEG", exif=exif))
+    grey_16 = Image.fromarray(np.arange(16, dtype="u2").reshape(4, 4) * 4000)
+    for name, image, kind, options in (
+        ("colour.webp", picture, "WEBP", {"lossless": True}),
+        ("lossy.webp", picture, "WEBP", {"quality": 60}),
+        ("colour.bmp", picture, "BMP", {}),
+        ("palette.bmp", picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=4), "BMP", {}),
+        ("plain.tif", picture, "TIFF", {}),
+        ("lzw.tif", picture, "TIFF", {"compression": "tiff_lzw"}),
+        ("deep.tif", grey_16, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("fax.tif", picture.convert("1"), "TIFF", {"compression": "group4"}),
+        ("inks.tif", picture.convert("CMYK"), "TIFF", {}),
+        ("pages.tif", picture, "TIFF", {"save_all": True, "append_images": [picture]}),
+        ("still.gif", picture, "GIF", {}),
+    ):
+        write("image", name, saved(image.save, kind, **options))
+    frames = [picture, picture.transpose(Image.Transpose.ROTATE_90)]
+    for name, kind in {"moving.gif": "GIF", "moving.webp": "WEBP", "moving.png": "PNG"}.items():
+        write("image", name, saved(frames[0].save, kind, save_all=True, append_images=frames[1:], duration=20))
 
 
 def archives():
@@ -119,6 +164,13 @@ def archives():
             archive.addfile(member, io.BytesIO(b"abc"))
     write("tar", "set.tar", buffer.getvalue())
     write("tar", "set.tar.gz", gzip.compress(buffer.getvalue(), mtime=0))
+    for name, method in {"stored.zip": zipfile.ZIP_STORED, "deflated.zip": zipfile.ZIP_DEFLATED}.items():
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            for member in ("set/a/1.png", "set/b/2.png", "__MACOSX/._1.png", "set/b/\u00e4.png"):
+                archive.writestr(zipfile.ZipInfo(member), b"abc" * 9, method)
+            archive.mkdir("set/empty")
+        write("zip", name, buffer.getvalue())
 
 
 def labels():
@@ -142,5 +194,5 @@ def labels():
 
 
 if __name__ == "__main__":
-    for seeds in (pickles, numpy_files, parquet, safetensors, idx, tables, images, archives, labels):
+    for seeds in (pickles, numpy_files, parquet, hub, safetensors, idx, tables, images, archives, labels):
         seeds()

@@ -1,7 +1,7 @@
 //! Folders and archives as people have them, through the real program: what is read, what is left aside with which words, and
 //! what is refused before anything is decoded.
 
-use coldstart_tests::{Lab, Ran};
+use coldstart_tests::{Lab, Ran, files_under, zip_of};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn layouts_that_are_not_clear_are_refused_at_once() {
         (&["README", "data/one/1.png"], &["one folder with images, `one`"]),
         (
             &["images/1.png", "labels.csv"],
-            &["`images`", "not read: `labels.csv`", "index.csv", "split,index,label,class,path"],
+            &["`images`", "not read: `labels.csv`", "index.csv", "split,index,label,class,path", "kind `table`"],
         ),
         (&["train/1.png", "train/metadata.csv"], &["no class folders", "`train/metadata.csv`"]),
         (&["1.png", "2.png"], &["2 images and no class folders"]),
@@ -200,7 +200,7 @@ fn all_files_that_cannot_be_read_are_told_at_once() {
     ran.exits(1).says_one_problem().says("3 of the 6 images in `set` cannot be read:");
     ran.says("a/1.jpg: the JPEG is cut short, byte 400")
         .says("b/0.jpg: the file is empty")
-        .says("b/2.jpg: neither a JPEG");
+        .says("b/2.jpg: not JPEG, PNG, WebP, BMP, TIFF or GIF");
     ran.says("a web page");
 }
 
@@ -319,19 +319,138 @@ fn what_is_not_read_is_named_or_counted() {
         ("three.JPEG", jpeg(3)),
         ("png.jpg", png(4)),
         ("jpg.png", jpeg(5)),
-        ("webp.jpg", b"RIFF\x10\0\0\0WEBPVP8 and so on".to_vec()),
+        ("cut.webp", b"RIFF\x10\0\0\0WEBPVP8 and so on".to_vec()),
         ("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0".to_vec()),
-        ("x.webp", b"RIFF".to_vec()),
-        ("y.WEBP", b"RIFF".to_vec()),
-        ("x.tif", b"II*\0".to_vec()),
+        ("x.avif", b"ftyp".to_vec()),
+        ("y.AVIF", b"ftyp".to_vec()),
         ("x.heic", b"ftyp".to_vec()),
         ("x.jpg~", jpeg(6)),
     ] {
         lab.write(&format!("photos/{name}"), bytes);
     }
     let ran = select(&lab, "3", &[]);
-    ran.exits(0).says("5 images in photos").says("left aside in photos: 1 .heic, 1 .jpg~, 1 .tif, 2 .webp");
-    ran.says("webp.jpg: neither a JPEG nor a PNG by its first bytes, but WebP").says("heic.jpg").says("HEIC");
+    ran.exits(0).says("5 images in photos").says("left aside in photos: 2 .avif, 1 .heic, 1 .jpg~");
+    ran.says("cut.webp: undecodable WebP").says("heic.jpg: not JPEG").says("but HEIC");
+}
+
+/// Every format that is read, under its own name and under that of another, as a scraper leaves them.
+#[test]
+fn formats_are_told_by_content_and_read_alike() {
+    const FORMATS: [(&str, ImageFormat); 6] = [
+        ("webp", ImageFormat::WebP),
+        ("bmp", ImageFormat::Bmp),
+        ("tif", ImageFormat::Tiff),
+        ("TIFF", ImageFormat::Tiff),
+        ("gif", ImageFormat::Gif),
+        ("png", ImageFormat::Png),
+    ];
+    let lab = Lab::new();
+    // Few enough colours for a GIF.
+    let flat = |n: u8| -> DynamicImage {
+        RgbImage::from_fn(16, 16, |x, y| Rgb([n * 20, (x / 4 * 60) as u8, (y / 4 * 60) as u8])).into()
+    };
+    for (i, (ending, format)) in (0u8..).zip(FORMATS) {
+        lab.write(&format!("set/a/{ending}.{ending}"), encoded(&flat(i), format));
+        lab.write(&format!("set/b/{ending}.jpg"), encoded(&flat(i), format));
+        lab.write(&format!("as-png/a/{ending}.png"), encoded(&flat(i), ImageFormat::Png));
+        lab.write(&format!("as-png/b/{ending}.png"), encoded(&flat(i), ImageFormat::Png));
+        lab.write(&format!("photos/{ending}.{ending}"), encoded(&flat(i), format));
+    }
+    let of = |root: &str| info(&lab, root, &["--json"]).exits(0).json();
+    let (set, as_png) = (of("set"), of("as-png"));
+    assert_eq!(classes(&set), [("a", 5, 1), ("b", 5, 1)]);
+    assert_eq!(set["fingerprint"], as_png["fingerprint"]);
+    select(&lab, "6", &[]).exits(0).says("6 images in photos");
+    assert_eq!(selected_from(&lab), ["TIFF.TIFF", "bmp.bmp", "gif.gif", "png.png", "tif.tif", "webp.webp"]);
+}
+
+#[test]
+fn of_an_animation_the_first_picture_is_read_and_that_is_said() {
+    let lab = Lab::new();
+    let frame = |n: u8| {
+        let image = RgbaImage::from_pixel(8, 8, Rgba([n, n, n, 255]));
+        image::Frame::from_parts(image, 0, 0, image::Delay::from_numer_denom_ms(20, 1))
+    };
+    let mut moving = Vec::new();
+    image::codecs::gif::GifEncoder::new(&mut moving).encode_frames([250, 10, 10].map(frame)).unwrap();
+    lab.write("photos/moving.gif", moving);
+    lab.write("photos/still.png", encoded(&GrayImage::from_pixel(8, 8, Luma([9])).into(), ImageFormat::Png));
+    select(&lab, "2", &[])
+        .exits(0)
+        .says("1 image (the first is `moving.gif`) of more than one picture")
+        .says("the first picture is used");
+    let sheet = image::open(lab.path("sel/contact-sheet.png")).unwrap().to_rgb8();
+    assert!(sheet.pixels().any(|pixel| pixel.0[0] > 240), "the first picture is bright");
+}
+
+#[test]
+fn grey_of_12_bits_is_scaled_over_the_whole_set() {
+    let lab = Lab::new();
+    let grey = |value: u16| -> Vec<u8> {
+        let image: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_pixel(16, 16, Luma([value]));
+        encoded(&image.into(), ImageFormat::Png)
+    };
+    let byte = |value: u8| encoded(&GrayImage::from_pixel(16, 16, Luma([value])).into(), ImageFormat::Png);
+    // Rounded: 255 * sample / 4095.
+    for (name, sample, expected) in [
+        ("train/a/1", 400, 25),
+        ("train/a/2", 2048, 128),
+        ("train/b/1", 3000, 187),
+        ("test/a/1", 4095, 255),
+        ("test/b/1", 100, 6),
+    ] {
+        lab.write(&format!("deep/{name}.png"), grey(sample));
+        lab.write(&format!("bytes/{name}.png"), byte(expected));
+    }
+    let deep = info(&lab, "deep", &["--json"]);
+    let fingerprint = |ran: &Ran| ran.exits(0).json()["fingerprint"].clone();
+    assert_eq!(fingerprint(&deep), fingerprint(&info(&lab, "bytes", &["--json"])));
+    deep.says("5 images (the first is `train/a/1.png`) in grey of 16 bits, of which 12 are used: 4095 is white");
+    deep.says("2 images (the first is `train/a/1.png`) in grey of 16 bits that stay below an eighth of white");
+    // One image that uses all bits says that all do.
+    lab.write("deep/train/b/2.png", grey(65535));
+    lab.write("bytes/train/b/2.png", byte(255));
+    let whole = info(&lab, "deep", &["--json"]);
+    assert_ne!(fingerprint(&whole), fingerprint(&info(&lab, "bytes", &["--json"])));
+    assert!(!whole.stderr.contains("are used"), "{}", whole.stderr);
+}
+
+/// A ZIP archive of the files below `root`, in which the folder is called `wrapper`.
+fn zip(lab: &Lab, root: &str, wrapper: &str) -> String {
+    let name = format!("{root}.zip");
+    let files = files_under(&lab.path(root));
+    let members: Vec<(String, Vec<u8>)> = files
+        .iter()
+        .map(|file| {
+            let below = file.strip_prefix(lab.path(root)).unwrap().display().to_string();
+            (format!("{wrapper}/{below}"), std::fs::read(file).unwrap())
+        })
+        .collect();
+    lab.write(&name, zip_of(&members));
+    name
+}
+
+#[test]
+fn a_zip_archive_is_its_folder() {
+    let lab = Lab::new();
+    let names = ["train/a/1.png", "train/a/deep/2.jpg", "train/b/1.png", "test/a/3.png", "test/b/3.png", "notes.txt"];
+    let junk = ["__MACOSX/train/a/._1.png", ".git/1.png", "README.md"];
+    write_all(&lab, "set", &[&names[..], &junk].concat());
+    let on_disk = info(&lab, "set", &["--json"]).exits(0).json();
+    let zipped = info(&lab, &zip(&lab, "set", "photos"), &["--json"]).exits(0).json();
+    assert_eq!(on_disk["fingerprint"], zipped["fingerprint"]);
+    assert_eq!(on_disk["left_aside"], zipped["left_aside"]);
+    assert_eq!(zipped["train_folder"], "photos/train");
+    // A file that is damaged within the archive is named.
+    let mut bytes = std::fs::read(lab.path("set.zip")).unwrap();
+    let place = bytes.windows(4).position(|window| window == b"IHDR").unwrap();
+    bytes[place] ^= 0x40;
+    lab.write("damaged.zip", bytes);
+    info(&lab, "damaged.zip", &[])
+        .exits(1)
+        .says_one_problem()
+        .says("damaged.zip/photos/")
+        .says("damaged in the archive");
 }
 
 /// A PNG whose header says how large it is; there are no pixels to that size.
@@ -362,7 +481,7 @@ fn pixels_that_lose_something_and_images_that_are_too_large_are_told() {
     lab.write("photos/logo.png", encoded(&see_through.into(), ImageFormat::Png));
     let ran = select(&lab, "1", &[]);
     ran.exits(0).says("3 images in photos").says("huge.png: 24000 x 23000 pixels take 526 MiB in memory");
-    ran.says("1 image (the first is `sensor.png`) of 16 bits that use less than an eighth of their range");
+    ran.says("1 image (the first is `sensor.png`) in grey of 16 bits, of which 12 are used: 4095 is white");
     ran.says("1 image (the first is `logo.png`) with transparent pixels");
 }
 
@@ -376,7 +495,7 @@ fn archives_that_are_none_are_refused_in_readable_words() {
     let rows: [(&str, &[u8]); 4] = [
         ("not a whole tar archive", &binary),
         ("not a whole tar archive", &control),
-        ("is a ZIP archive", b"PK\x03\x04 and so on"),
+        ("not a whole ZIP archive", b"PK\x03\x04 and so on"),
         ("compressed with zstd", b"\x28\xb5\x2f\xfd and so on"),
     ];
     for (expected, bytes) in rows {

@@ -3,13 +3,18 @@
 //! Every row runs the program with little address space, so that one that believes a file ends by a signal and not with its
 //! message.
 
-use coldstart_tests::{Lab, Ran, npy, npz};
+use coldstart_tests::{Lab, Ran, npy, npz, zip_of};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Address space for a run of the program, in KiB. The program with libtorch takes less than 2 GiB of it.
@@ -107,6 +112,82 @@ fn small_files_that_unpack_to_large_ones_are_refused() {
     ];
     for dataset in rows {
         info(&lab, dataset).exits(1).says_one_problem().says("which is more than 100 times its");
+    }
+}
+
+/// Columns of a Parquet file: images, and as many labels, through a dictionary or not.
+fn images_in_parquet(images: &[ByteArray], has_dictionary: bool) -> Vec<u8> {
+    let schema = "message schema { required binary image; required int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .set_dictionary_enabled(has_dictionary)
+        .build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(images, None, None).unwrap();
+    column.close().unwrap();
+    let labels: Vec<i64> = (0..images.len() as i64).map(|i| i % 2).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn archives_and_columns_that_unpack_to_too_much_are_refused() {
+    let lab = Lab::new();
+    let members = [("a/1.png".to_owned(), b"x".to_vec()), ("b/1.png".to_owned(), b"x".to_vec())];
+    let mut zip = zip_of(&members);
+    // The size of the first file in the table of contents (APPNOTE 4.3.12).
+    let table = zip.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+    zip[table + 24..table + 28].copy_from_slice(&0xffff_fff0u32.to_le_bytes());
+    lab.write("set.zip", zip);
+    info(&lab, r#"kind = "folder", path = "set.zip", shape = [8, 8, 3]"#)
+        .exits(1)
+        .says_one_problem()
+        .says("which is more than 100 times its");
+    let zeros = vec![ByteArray::from(vec![0; UNPACKED]), ByteArray::from(vec![0; 9])];
+    lab.write("page.parquet", images_in_parquet(&zeros, false));
+    drop(zeros);
+    let same = vec![ByteArray::from(vec![7; 40]); 6_000_000];
+    lab.write("rows.parquet", images_in_parquet(&same, true));
+    for (file, expected) in
+        [("page", "a page unpacks to more than"), ("rows", "a table of 6000000 rows unpacks to more than")]
+    {
+        let ran = info(&lab, &format!(r#"kind = "parquet", path = "{file}.parquet", shape = [1, 1, 1]"#));
+        ran.exits(1).says_one_problem().says(expected);
+    }
+}
+
+/// Files whose headers say that they are 60000 x 60000 pixels.
+#[test]
+fn images_that_say_that_they_are_huge_are_refused() {
+    const SIDE: u32 = 60_000;
+    let side = SIDE.to_le_bytes();
+    let gif = [b"GIF89a", &side[..2], &side[..2], &[0, 0, 0, b','], &[0; 4], &side[..2], &side[..2], &[0, 2, 0, b';']]
+        .concat();
+    let bmp = [b"BM", &[0; 8][..], &54u32.to_le_bytes(), &40u32.to_le_bytes(), &side, &side, &[1, 0, 24, 0], &[0; 24]]
+        .concat();
+    // Tags of a TIFF: width, height, bits, no compression, grey, where the strip is, rows in it, its length.
+    let tags = [(256u16, SIDE), (257, SIDE), (258, 8), (259, 1), (262, 1), (273, 8), (278, SIDE), (279, 9)];
+    let entries: Vec<u8> = tags
+        .iter()
+        .flat_map(|(tag, value)| {
+            [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &value.to_le_bytes()].concat()
+        })
+        .collect();
+    let tiff = [&b"II*\0\x08\0\0\0"[..], &(tags.len() as u16).to_le_bytes(), &entries, &[0; 4]].concat();
+    let lab = Lab::new();
+    for (name, bytes) in [("gif", gif), ("bmp", bmp), ("tif", tiff)] {
+        _ = std::fs::remove_dir_all(lab.path("set"));
+        for class in ["a", "b"] {
+            lab.write(&format!("set/{class}/1.{name}"), &bytes);
+        }
+        let ran = info(&lab, r#"kind = "folder", path = "set", shape = [8, 8, 1]"#);
+        ran.exits(1).says("60000 x 60000 pixels take").says("one image may take 512");
     }
 }
 
@@ -220,6 +301,9 @@ fn files_larger_than_memory_are_refused_before_they_are_read() {
     };
     sparse("table.csv", b"1,2,3,4,0\n");
     info(&lab, r#"kind = "csv", path = "table.csv", shape = [2, 2, 1]"#).exits(1).says_one_problem();
+    info(&lab, r#"kind = "table", path = "table.csv""#).exits(1).says_one_problem();
+    sparse("table.parquet", b"PAR1");
+    info(&lab, r#"kind = "parquet", path = "table.parquet""#).exits(1).says_one_problem();
     for class in ["a", "b"] {
         std::fs::create_dir_all(lab.path("photos").join(class)).unwrap();
         sparse(&format!("photos/{class}/1.png"), b"\x89PNG");

@@ -143,7 +143,7 @@ fn what_is_no_image_is_listed_and_counted() {
     let skipped = read(&lab, "photos-selection/skipped.csv");
     for line in [
         "cut.jpg,\"the JPEG is cut short",
-        "text.jpg,\"neither a JPEG nor a PNG",
+        "text.jpg,\"not JPEG, PNG",
         "nothing.png,the file is empty",
         "folder.jpg,a folder",
     ] {

@@ -156,7 +156,13 @@ fn pixels_are_bytes_or_say_what_is_white() {
     let bytes =
         |scale: f64| npy("|u1", &format!("({TRAIN}, 4, 4)"), &values(scale).map(|x| x as u8).collect::<Vec<_>>());
     let rows = [
-        ("unit floats", floats(1.0), "", Refused(&["x_train", "from 0 to 1", "`dataset.max_value`", "such as 1"])),
+        ("unit floats", floats(1.0), "", Classes(&["0", "1"])),
+        (
+            "dark unit floats",
+            floats(0.2),
+            "",
+            Refused(&["x_train", "from 0 to 0.2", "`dataset.max_value`", "such as 1"]),
+        ),
         ("unit floats", floats(1.0), ", max_value = 1", Classes(&["0", "1"])),
         ("12 bits", words(4095.0), "", Refused(&["integers from 0 to 4095", "such as 4095"])),
         ("12 bits", words(4095.0), ", max_value = 4095", Classes(&["0", "1"])),
@@ -180,7 +186,66 @@ fn pixels_are_bytes_or_say_what_is_white() {
     };
     let of_floats = fingerprint(floats(1.0), ", max_value = 1");
     assert_eq!(fingerprint(bytes(16.0), ", max_value = 16"), of_floats);
+    assert_eq!(fingerprint(floats(1.0), ""), of_floats);
     assert_ne!(fingerprint(bytes(16.0), ""), of_floats);
+}
+
+/// The same images however an array holds them, and one line that says how it was read.
+#[test]
+fn arrays_of_every_layout_are_the_same_set() {
+    let lab = Lab::new();
+    const SIDE: usize = 4;
+    let pixel = |n: usize, y: usize, x: usize, c: usize| ((n * 31 + y * 57 + x * 11 + c * 91) % 256) as u8;
+    // Sizes of axes, and the pixel at a place along them, first axis outermost.
+    let elements = |sizes: [usize; 4], at: &dyn Fn([usize; 4]) -> u8| -> Vec<u8> {
+        let [a, b, c, d] = sizes;
+        let places = (0..a * b * c * d).map(|i| [i / (b * c * d), i / (c * d) % b, i / d % c, i % d]);
+        places.map(at).collect()
+    };
+    let array = |descr: &str, shape: &str, is_fortran: bool, bytes: &[u8]| {
+        let plain = npy(descr, shape, bytes);
+        let (from, to) = (b"'fortran_order': False", b"'fortran_order': True ");
+        let at = plain.windows(from.len()).position(|window| window == from).unwrap();
+        let order = if is_fortran { to } else { from };
+        [&plain[..at], order, &plain[at + from.len()..]].concat()
+    };
+    let last = elements([TRAIN, SIDE, SIDE, 3], &|[n, y, x, c]| pixel(n, y, x, c));
+    let first = elements([TRAIN, 3, SIDE, SIDE], &|[n, c, y, x]| pixel(n, y, x, c));
+    let fortran = elements([3, SIDE, SIDE, TRAIN], &|[c, x, y, n]| pixel(n, y, x, c));
+    let unit: Vec<u8> = first.iter().flat_map(|byte| (f32::from(*byte) / 255.0).to_le_bytes()).collect();
+    let one_hot: Vec<u8> = (0..TRAIN).flat_map(|i| [i % 2 == 0, i % 2 == 1]).map(u8::from).collect();
+    let (nhwc, nchw) = (format!("({TRAIN}, {SIDE}, {SIDE}, 3)"), format!("({TRAIN}, 3, {SIDE}, {SIDE})"));
+    let labels = integers(&[0, 1], TRAIN);
+    let info_of = |images: Vec<u8>, labels: Vec<u8>| {
+        lab.write("set.npz", npz(&[("x_train", images), ("y_train", labels), ("extra", integers(&[0], 3))]));
+        info(&lab, "kind = \"npz\", path = \"set.npz\"")
+    };
+    let expected = info_of(array("|u1", &nhwc, false, &last), labels.clone());
+    expected.exits(0).says("1 of the 3 arrays left aside: `extra`");
+    assert!(!expected.stderr.contains("was read"), "{}", expected.stderr);
+    let rows = [
+        ("how `x_train` was read: channels first, (n, c, h, w)", array("|u1", &nchw, false, &first), labels.clone()),
+        ("how `x_train` was read: in Fortran order", array("|u1", &nhwc, true, &fortran), labels.clone()),
+        (
+            "how `x_train` was read: channels first, (n, c, h, w); numbers from 0 to 1, where 1 is white",
+            array("<f4", &nchw, false, &unit),
+            labels,
+        ),
+        (
+            "how `y_train` was read: one-hot",
+            array("|u1", &nhwc, false, &last),
+            npy("|u1", &format!("({TRAIN}, 2)"), &one_hot),
+        ),
+    ];
+    for (said, images, labels) in rows {
+        let ran = info_of(images, labels);
+        assert_eq!(ran.exits(0).json()["fingerprint"], expected.json()["fingerprint"], "{said}");
+        ran.says(said);
+    }
+    info_of(array("|u1", &format!("({TRAIN}, {SIDE}, 3, 4)"), false, &last), integers(&[0, 1], TRAIN))
+        .exits(1)
+        .says_one_problem()
+        .says("is not (n, h, w)");
 }
 
 /// A table of `TRAIN` images of 2 x 2 pixels: the header, then what `row` makes of a label and four pixels.

@@ -1,4 +1,4 @@
-//! Files of NumPy, written by hand.
+//! Files of NumPy and archives, written by hand.
 
 use std::io::{Cursor, Write};
 
@@ -17,6 +17,17 @@ pub fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
         writer.zip_writer().write_all(bytes).expect("memory takes every byte");
     }
     writer.zip_writer().finish().expect("memory takes every byte").into_inner()
+}
+
+/// A ZIP archive of files by their paths, stored as they are.
+pub fn zip_of(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = npyz::npz::NpzWriter::new(Cursor::new(Vec::new()));
+    let archive = writer.zip_writer();
+    for (path, bytes) in members {
+        archive.start_file(path.as_str(), Default::default()).expect("memory takes every file");
+        archive.write_all(bytes).expect("memory takes every byte");
+    }
+    archive.finish().expect("memory takes every byte").into_inner()
 }
 
 /// An array of text of a fixed width, as NumPy stores `dtype="U"`.

@@ -7,7 +7,7 @@ mod python;
 mod study;
 mod weak;
 
-pub use arrays::{npy, npy_of_texts, npz};
+pub use arrays::{npy, npy_of_texts, npz, zip_of};
 pub use c::{c_manifest, from_c, manifest_section};
 pub use elsewhere::{Elsewhere, has_tool};
 pub use python::{interpreter_with_kit, path_with, python, python_libraries, run_with};

@@ -1,4 +1,4 @@
-//! Bytes from files: gzipped or plain, in a folder or in a tar archive.
+//! Bytes from files: gzipped or plain, in a folder or in an archive.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -10,8 +10,10 @@ use flate2::read::MultiGzDecoder;
 
 use super::aside::Aside;
 use super::error::{DataError, Place};
-use super::listing::{Listing, Skipped, Stored, list_archive, list_folder};
+use super::listing::{Listing, Skipped, Stored, list_folder};
+use super::tarred;
 use super::unpacked::{self, Allowance, Bounded};
+use super::zipped::{self, Zip};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -108,14 +110,21 @@ fn read_up_to(reader: &mut impl Read, limit: u64, offset: u64, path: &Path) -> R
     }
 }
 
-/// Files by their path below a root, which is a folder or a tar archive (gzipped or not): the two look the same.
+/// Files by their path below a root, which is a folder, a tar archive (gzipped or not) or a ZIP archive: all look the same.
 pub(super) struct Tree {
     root: PathBuf,
     /// The folder that was left out of all paths: empty, or with a `/` at its end.
     wrapper: String,
     listing: Listing,
-    /// The decompressed archive; empty for a folder.
-    archive: Vec<u8>,
+    archive: Archive,
+}
+
+/// What the files are stored in.
+enum Archive {
+    Folder,
+    /// All bytes, decompressed.
+    Tar(Vec<u8>),
+    Zip(Zip),
 }
 
 impl Tree {
@@ -125,11 +134,17 @@ impl Tree {
     /// If there is nothing at `root`, it is neither a folder nor a file, or the archive is cut, corrupt or hostile;
     /// [`DataError::Cancelled`].
     pub(super) fn open(root: &Path, cancelled: &AtomicBool) -> Result<Self, DataError> {
-        let metadata = fs::metadata(root).map_err(|source| DataError::io(root, source))?;
-        let archive = if metadata.is_dir() { Vec::new() } else { read_archive(root, cancelled)? };
-        let listing = match metadata.is_dir() {
-            true => list_folder(root, cancelled)?,
-            false => list_archive(&archive, root, cancelled)?,
+        let io_error = |source| DataError::io(root, source);
+        let metadata = fs::metadata(root).map_err(io_error)?;
+        let (archive, listing) = if metadata.is_dir() {
+            (Archive::Folder, list_folder(root, cancelled)?)
+        } else if metadata.is_file() && zipped::is_zip(root).map_err(io_error)? {
+            let (zip, listing) = zipped::open(root, cancelled)?;
+            (Archive::Zip(zip), listing)
+        } else {
+            let bytes = read_archive(root, cancelled)?;
+            let listing = tarred::list(&bytes, root, cancelled)?;
+            (Archive::Tar(bytes), listing)
         };
         Ok(Tree { root: root.to_path_buf(), wrapper: String::new(), listing, archive })
     }
@@ -184,10 +199,13 @@ impl Tree {
 
     /// The content of a file.
     pub(super) fn read(&self, name: &str) -> Result<Cow<'_, [u8]>, DataError> {
-        match self.listing.files.get(name) {
-            Some(Stored::InArchive(range)) => Ok(Cow::Borrowed(&self.archive[range.clone()])),
-            Some(Stored::OnDisk(path)) => unpacked::read_file(path).map(Cow::Owned),
-            None => Err(DataError::io(&self.full_path(name), io::ErrorKind::NotFound.into())),
+        match (self.listing.files.get(name), &self.archive) {
+            (Some(Stored::OnDisk(path)), _) => unpacked::read_file(path).map(Cow::Owned),
+            (Some(Stored::InArchive(range)), Archive::Tar(bytes)) => Ok(Cow::Borrowed(&bytes[range.clone()])),
+            (Some(Stored::Packed(packed)), Archive::Zip(zip)) => {
+                zip.read(*packed, &self.full_path(name)).map(Cow::Owned)
+            }
+            _ => Err(DataError::io(&self.full_path(name), io::ErrorKind::NotFound.into())),
         }
     }
 }
@@ -217,7 +235,8 @@ impl<R: Read> Read for Watched<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::listing::tests::archive_of;
+    use super::super::tarred::tests::archive_of;
+    use super::super::zipped::tests::zip_of;
     use super::*;
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -229,11 +248,12 @@ mod tests {
             (["a/1.bin", "b/2.bin"], ["a/1.bin", "b/2.bin"]),
             (["set/1.bin", "x.bin"], ["set/1.bin", "x.bin"]),
         ];
-        for (stored, expected) in rows {
+        let archives = [archive_of, zip_of];
+        for ((stored, expected), archive) in rows.iter().flat_map(|row| archives.map(|archive| (row, archive))) {
             let file = tempfile::NamedTempFile::new().unwrap();
-            fs::write(file.path(), archive_of(&stored.map(|name| (name, name.as_bytes())))).unwrap();
+            fs::write(file.path(), archive(&stored.map(|name| (name, name.as_bytes())))).unwrap();
             let tree = Tree::open(file.path(), &GO_ON).unwrap().unwrapped();
-            assert_eq!(tree.files().collect::<Vec<_>>(), expected);
+            assert_eq!(tree.files().collect::<Vec<_>>(), *expected);
             assert_eq!(&*tree.read(expected[1]).unwrap(), stored[1].as_bytes());
             assert_eq!(tree.full_path(expected[1]), file.path().join(stored[1]));
         }

@@ -16,7 +16,11 @@ pub(super) enum Reason {
     Elsewhere,
     /// An image that `index.csv` does not list.
     NotInIndex,
-    /// A file of another kind, by the end of its name: `.webp`.
+    /// An image that the table does not list.
+    NotInTable,
+    /// An image of a part that is not used.
+    OtherPart,
+    /// A file of another kind, by the end of its name: `.avif`.
     Extension(String),
     /// A file whose name has no such end.
     NoExtension,
@@ -24,6 +28,8 @@ pub(super) enum Reason {
     Device,
     /// A link to nothing, or to itself.
     BrokenLink,
+    /// A folder or an image that cannot be looked at, and that nobody asks for.
+    Unreachable,
     /// A folder that was listed already, by its own name or through another link.
     SeenFolder,
     /// A folder that `coldstart select` has written: the images in it are no photographs.
@@ -46,10 +52,15 @@ impl Reason {
         match self {
             Reason::Elsewhere => ["image outside of the class folders", "images outside of the class folders"],
             Reason::NotInIndex => ["image that the index does not list", "images that the index does not list"],
+            Reason::NotInTable => ["image that the table does not list", "images that the table does not list"],
+            Reason::OtherPart => ["image of a part that is not used", "images of parts that are not used"],
             Reason::Extension(end) => [end, end],
             Reason::NoExtension => ["file without an extension", "files without an extension"],
             Reason::Device => ["pipe, socket or device", "pipes, sockets or devices"],
             Reason::BrokenLink => ["broken link", "broken links"],
+            Reason::Unreachable => {
+                ["file or folder that cannot be looked at", "files or folders that cannot be looked at"]
+            }
             Reason::SeenFolder => ["folder that a link shows again", "folders that links show again"],
             Reason::Selection => ["folder of `coldstart select`", "folders of `coldstart select`"],
             Reason::Document => ["document", "documents"],
@@ -74,7 +85,7 @@ impl Reason {
     }
 }
 
-/// How much was left aside, by kind. As text: `3 .webp, 2 .txt, 1 hidden folder`.
+/// How much was left aside, by kind. As text: `3 .avif, 2 .txt, 1 hidden folder`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aside {
     counts: BTreeMap<Reason, usize>,
@@ -111,6 +122,12 @@ impl Aside {
         }
     }
 
+    /// Adds what was left aside elsewhere.
+    pub(super) fn add_all_of(&mut self, other: &Aside) {
+        other.counts.iter().for_each(|(reason, n)| self.add_all(reason.clone(), *n));
+        self.tables.extend_from_slice(&other.tables);
+    }
+
     /// Counts a file that is no image; a table is kept by name.
     pub(super) fn add_file(&mut self, path: &str) {
         self.add(other_file(path));
@@ -140,13 +157,13 @@ impl Serialize for Aside {
 
 /// Whether a file is named like an image that is read.
 pub(super) fn is_image_name(path: &str) -> bool {
-    const READ: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+    const READ: [&str; 11] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif"];
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| READ.iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 /// What to say where no file is named so.
-pub(super) const IMAGE_NAMES: &str = ".jpg, .jpeg, .jpe, .jfif or .png";
+pub const IMAGE_NAMES: &str = ".jpg, .jpeg, .jpe, .jfif, .png, .webp, .bmp, .dib, .tif, .tiff or .gif";
 
 /// Why a file of this name is left aside, whatever is in it.
 pub(super) fn aside_file(name: &str) -> Option<Reason> {
@@ -236,17 +253,17 @@ mod tests {
     fn kinds_are_counted_and_tables_are_named() {
         let mut aside = Aside::default();
         let files =
-            ["a.WEBP", "b.webp", "scan", "README.md", "labels.csv", "val_annotations.txt", "notes.txt", "x.jpg~"];
+            ["a.AVIF", "b.avif", "scan", "README.md", "labels.csv", "val_annotations.txt", "notes.txt", "x.jpg~"];
         files.into_iter().for_each(|file| aside.add_file(file));
         aside.add(Reason::HiddenFolder);
         aside.add_all(Reason::Elsewhere, 2);
-        let expected = "2 images outside of the class folders, 1 .csv, 1 .jpg~, 2 .txt, 2 .webp, \
+        let expected = "2 images outside of the class folders, 2 .avif, 1 .csv, 1 .jpg~, 2 .txt, \
                         1 file without an extension, 1 document, 1 hidden folder";
         assert_eq!(aside.to_string(), expected);
         assert_eq!(aside.tables().unwrap(), "`labels.csv`, `val_annotations.txt`");
         assert!(aside.is_unusual());
         let json = serde_json::to_value(&aside).unwrap();
-        assert_eq!((&json[".webp"], &json["hidden folder"]), (&2.into(), &1.into()));
+        assert_eq!((&json[".avif"], &json["hidden folder"]), (&2.into(), &1.into()));
     }
 
     #[test]
@@ -268,10 +285,10 @@ mod tests {
             ("lost", None),
         ];
         folders.into_iter().for_each(|(name, expected)| assert_eq!(aside_folder(name), expected, "{name}"));
-        for name in ["a.JPEG", "a.jfif", "a.JPE", "a/b.png"] {
+        for name in ["a.JPEG", "a.jfif", "a.JPE", "a/b.png", "a.WebP", "a.bmp", "a.TIF", "a.tiff", "a.gif"] {
             assert!(is_image_name(name), "{name}");
         }
-        for name in ["a.webp", "jpg", "a.jpg~", "a.png.txt", ".jpg"] {
+        for name in ["a.avif", "a.heic", "jpg", "a.jpg~", "a.png.txt", ".jpg"] {
             assert!(!is_image_name(name), "{name}");
         }
         let mut only_usual = Aside::default();

@@ -115,10 +115,7 @@ fn one_in(folder: &Path, name: &str, extension: &str) -> Result<Option<PathBuf>,
 
 fn read_rows(path: &Path, table: &Table<'_>) -> Result<Rows, DataError> {
     let bytes = read_whole(path)?;
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        let error = DataError::at_byte(path, 0, "the text is UTF-16");
-        return Err(error.with_hint("save the table as UTF-8, for example as `CSV UTF-8`"));
-    }
+    refuse_utf_16(path, &bytes)?;
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -159,6 +156,15 @@ fn read_rows(path: &Path, table: &Table<'_>) -> Result<Rows, DataError> {
     Ok(rows)
 }
 
+/// Errs if a text begins as one in UTF-16 does.
+pub(super) fn refuse_utf_16(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let error = DataError::at_byte(path, 0, "the text is UTF-16");
+        return Err(error.with_hint("save the table as UTF-8, for example as `CSV UTF-8`"));
+    }
+    Ok(())
+}
+
 /// The delimiter that gives the first line the columns that `shape` needs, with or without row numbers; else the one that gives
 /// it the most columns.
 fn delimiter_of(bytes: &[u8], shape: Shape) -> u8 {
@@ -175,7 +181,7 @@ fn delimiter_of(bytes: &[u8], shape: Shape) -> u8 {
 }
 
 /// The line of a record. The reader's own position is where it began to look: before line ends that it then skips.
-fn line_of(record: &StringRecord, bytes: &[u8]) -> u64 {
+pub(super) fn line_of(record: &StringRecord, bytes: &[u8]) -> u64 {
     let Some(position) = record.position() else { return 0 };
     let skipped = bytes[position.byte() as usize..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
     position.line() + skipped.filter(|byte| **byte == b'\n').count() as u64

@@ -162,7 +162,7 @@ impl DataError {
         match self {
             DataError::Missing { hint, .. } | DataError::Layout { hint, .. } => Some(hint.clone()),
             DataError::Malformed { hint, .. } => hint.clone(),
-            DataError::Unreadable { .. } => Some("bring whole files, or move these out of the data set".into()),
+            DataError::Unreadable { .. } => Some("bring whole files, or take these out of the data set".into()),
             DataError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`dataset.path` is relative to `--data` or COLDSTART_DATA; see `coldstart data list`".into())
             }

@@ -14,7 +14,7 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode, header};
 
 use super::error::{DataError, Place};
-use super::listing::member_name;
+use super::tarred::member_name;
 use crate::limits;
 use crate::wait::Source;
 

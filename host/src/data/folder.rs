@@ -1,4 +1,4 @@
-//! Image folders: one folder per class, on disk or in a tar archive.
+//! Image folders: one folder per class, on disk or in an archive.
 //!
 //! ```text
 //! train/<class>/...   and test/, val/, valid/ or validation/<class>/...     (the first of these that has class folders)
@@ -15,30 +15,21 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::archive::Tree;
 use super::aside::{Aside, Reason, is_image_name};
 use super::csv::table_error;
 use super::error::{DataError, Place};
-use super::images::{Losses, Lost, decode_into};
+use super::files::{self, Decoded, Item, Listed, refuse_troubles};
 use super::layout::{self, Labelled, Layout};
-use super::listing::{Skipped, stop_if};
-use super::{Notes, Parts, Shape, Split, unpacked};
+use super::{Notes, Parts, Shape};
 
 const INDEX: &str = "index.csv";
 const COLUMNS: [&str; 5] = ["split", "index", "label", "class", "path"];
 const TRAIN: &str = "train";
 /// Splits of an index that are its test part.
 const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
-
-/// One image of a listing.
-struct Item {
-    path: String,
-    id: u64,
-    label: u32,
-}
 
 struct Listing {
     classes: Vec<String>,
@@ -58,62 +49,10 @@ pub(super) fn read(path: &Path, shape: Shape, cancelled: &AtomicBool) -> Result<
         Some(folder) => list_by_index(&tree, &folder)?,
         None => list_by_folder(&tree)?,
     };
-    let n_images = train.len() + test.as_ref().map_or(0, Vec::len);
-    let mut decoded = Decoded::default();
-    let train = decode_all(&tree, train, shape, cancelled, &mut decoded)?;
-    let test = test.map(|items| decode_all(&tree, items, shape, cancelled, &mut decoded)).transpose()?;
-    match decoded.failures.len() {
-        0 => {}
-        1 => return Err(decoded.failures.swap_remove(0)),
-        _ => return Err(DataError::unreadable(path, &decoded.failures, n_images)),
-    }
-    notes.remarks.extend(decoded.losses.sentences());
+    let listed = |items| Listed { tree: &tree, items };
+    let Decoded { train, test, remarks } = files::decode(path, listed(train), test.map(listed), shape, cancelled)?;
+    notes.remarks.extend(remarks);
     Ok((Parts { shape, classes, train, test }, notes))
-}
-
-/// A data set is whole: what cannot be looked at could be a part of it.
-fn refuse_troubles(tree: &Tree) -> Result<(), DataError> {
-    let Some(Skipped { image, reason }) = tree.troubles().first() else { return Ok(()) };
-    let more = tree.troubles().len() - 1;
-    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-    Err(DataError::malformed(&tree.full_path(image), Place::Whole, format!("{reason}{more}")))
-}
-
-/// What decoding found beside pixels, over all parts.
-#[derive(Default)]
-struct Decoded {
-    /// In the order of the images, so that the same broken folder always gives the same message.
-    failures: Vec<DataError>,
-    losses: Losses,
-}
-
-fn decode_all(
-    tree: &Tree,
-    items: Vec<Item>,
-    shape: Shape,
-    cancelled: &AtomicBool,
-    decoded: &mut Decoded,
-) -> Result<Split, DataError> {
-    let mut pixels_nhwc = unpacked::room_for(items.len(), shape)?;
-    let decode = |(pixels_hwc, item): (&mut [u8], &Item)| -> Result<Lost, DataError> {
-        stop_if(cancelled)?;
-        decode_into(pixels_hwc, &tree.read(&item.path)?, shape, &tree.full_path(&item.path))
-    };
-    let results: Vec<Result<Lost, DataError>> =
-        pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(&items).map(decode).collect();
-    for (item, result) in items.iter().zip(results) {
-        match result {
-            Ok(lost) => decoded.losses.add(lost, &item.path),
-            Err(DataError::Cancelled) => return Err(DataError::Cancelled),
-            Err(error) => decoded.failures.push(error),
-        }
-    }
-    Ok(Split {
-        ids: items.iter().map(|item| item.id).collect(),
-        labels: items.iter().map(|item| item.label).collect(),
-        pixels_nhwc,
-        files: items.into_iter().map(|item| item.path).collect(),
-    })
 }
 
 fn list_by_folder(tree: &Tree) -> Result<Listing, DataError> {
@@ -208,6 +147,7 @@ mod tests {
 
     use image::{GrayImage, ImageFormat, Luma};
 
+    use super::super::Split;
     use super::super::images::tests::encoded;
     use super::*;
 
@@ -302,7 +242,7 @@ mod tests {
         assert!(message(&folder(&[("1.png", 1)])).contains("no class folders"));
         let one = folder(&[("a/1.png", 1), ("b/1.png", 2)]);
         fs::write(one.path().join("b/1.png"), b"not an image").unwrap();
-        assert!(message(&one).contains("b/1.png`, byte 0: neither a JPEG"));
+        assert!(message(&one).contains("b/1.png`, byte 0: not JPEG"));
         assert!(read(Path::new("/nowhere"), SHAPE, &GO_ON).err().unwrap().hint().is_some());
     }
 
@@ -314,7 +254,7 @@ mod tests {
         }
         let message = message(&set);
         assert!(message.starts_with(&format!("3 of the 4 images in `{}`", set.path().display())), "{message}");
-        for line in ["\n  train/a/2.png: neither a JPEG", "\n  train/b/1.png: ", "\n  test/a/1.png: "] {
+        for line in ["\n  train/a/2.png: not JPEG", "\n  train/b/1.png: ", "\n  test/a/1.png: "] {
             assert!(message.contains(line), "{message}");
         }
     }
@@ -326,7 +266,7 @@ mod tests {
         assert!(matches!(read(set.path(), SHAPE, &cancelled), Err(DataError::Cancelled)));
         let tree = Tree::open(set.path(), &GO_ON).unwrap();
         let items = list_by_folder(&tree).unwrap().train;
-        let decoded = decode_all(&tree, items, SHAPE, &cancelled, &mut Decoded::default());
+        let decoded = files::decode(set.path(), Listed { tree: &tree, items }, None, SHAPE, &cancelled);
         assert!(matches!(decoded, Err(DataError::Cancelled)));
     }
 

@@ -1,9 +1,11 @@
 //! What reads data files, a function each, for fuzzers: none may panic, hang or take more memory than its file may.
 
-use super::archive::open_plain_or_gz;
+use super::archive::{Tree, open_plain_or_gz};
 use super::csv::Table;
+use super::images::{self, Target};
 use super::pickle::Pickle;
-use super::{Shape, csv, features, idx, images, listing, npz};
+use super::table::{self, Keys};
+use super::{Shape, csv, depth, features, idx, npz, parquet, tarred};
 use std::cell::RefCell;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -14,16 +16,18 @@ use tempfile::NamedTempFile;
 pub type Reader = fn(&[u8]);
 
 /// Every reader by its name, which is that of its seeds' folder and of its fuzz target.
-pub const READERS: [(&str, Reader); 9] = [
+pub const READERS: [(&str, Reader); 11] = [
     ("pickle", pickle),
     ("npy", npy),
     ("npz", npz),
     ("parquet", parquet),
     ("safetensors", safetensors),
     ("idx", idx),
-    ("csv", table),
+    ("csv", pixels),
+    ("paths", paths),
     ("image", image),
     ("tar", tar),
+    ("zip", zip),
 ];
 
 /// Images are read into this shape.
@@ -52,12 +56,16 @@ pub fn npz(bytes: &[u8]) {
     in_a_file(".npz", bytes, |path| {
         _ = features::read_table(path, &everything());
         _ = npz::read(path, Some(1.0));
+        _ = npz::read(path, None);
     });
 }
 
-/// A Parquet file of features.
+/// A Parquet file of features, and of images.
 pub fn parquet(bytes: &[u8]) {
-    in_a_file(".parquet", bytes, |path| _ = features::read_table(path, &everything()));
+    in_a_file(".parquet", bytes, |path| {
+        _ = features::read_table(path, &everything());
+        _ = parquet::read(path, Keys::default(), SHAPE, &AtomicBool::new(false));
+    });
 }
 
 /// A safetensors file of features.
@@ -74,7 +82,7 @@ pub fn idx(bytes: &[u8]) {
 }
 
 /// A table of 2 x 2 grey pixels and a label.
-pub fn table(bytes: &[u8]) {
+pub fn pixels(bytes: &[u8]) {
     let shape = Shape { height: 2, width: 2, channels: 1 };
     in_a_file(".csv", bytes, |path| {
         let table = Table { train: path.to_owned(), test: None, shape, label: "last", max_value: 255.0 };
@@ -82,10 +90,19 @@ pub fn table(bytes: &[u8]) {
     });
 }
 
+/// A table of images' paths and labels, as text or in Parquet.
+pub fn paths(bytes: &[u8]) {
+    in_a_file(".table", bytes, |path| _ = table::read_alone(path));
+}
+
 /// A photograph.
 pub fn image(bytes: &[u8]) {
     let mut pixels_hwc = vec![0; SHAPE.bytes()];
-    _ = images::decode_into(&mut pixels_hwc, bytes, SHAPE, Path::new("fuzz.png"));
+    // Grey of 16 bits is read once more where fewer bits are used.
+    for white in [depth::FULL, 4095] {
+        let target = Target { shape: SHAPE, white };
+        _ = images::decode_into(&mut pixels_hwc, bytes, target, Path::new("fuzz.png"));
+    }
 }
 
 /// An archive of photographs, gzipped or not.
@@ -94,8 +111,16 @@ pub fn tar(bytes: &[u8]) {
         let Ok(mut opened) = open_plain_or_gz(path) else { return };
         let mut archive = Vec::new();
         if opened.read_to_end(&mut archive).is_ok() {
-            _ = listing::list_archive(&archive, path, &AtomicBool::new(false));
+            _ = tarred::list(&archive, path, &AtomicBool::new(false));
         }
+    });
+}
+
+/// A ZIP archive of photographs, and what they unpack to.
+pub fn zip(bytes: &[u8]) {
+    in_a_file(".zip", bytes, |path| {
+        let Ok(tree) = Tree::open(path, &AtomicBool::new(false)) else { return };
+        tree.files().for_each(|name| _ = tree.read(name));
     });
 }
 

@@ -1,4 +1,4 @@
-//! JPEG and PNG files to pixels of one shape.
+//! Image files to pixels of one shape.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -7,115 +7,71 @@ use std::sync::{Mutex, PoisonError};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{
+    ColorType, DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader,
+};
 
 use super::Shape;
-use super::aside::is_image_name;
+use super::caught::caught;
+use super::depth::scaled;
 use super::error::{DataError, Place};
+use super::formats::{READ, format_of, has_more_pictures, other_content};
 use super::jpeg::Structure;
+use super::losses::Lost;
 
 /// Bytes that one image may take when decoded: about 13000 x 13000 pixels in colour.
 pub(super) const LARGEST: usize = 512 << 20;
 /// Images above this are decoded one at a time, so that memory does not grow with the number of cores.
 const LARGE: usize = 64 << 20;
 static ONE_LARGE_IMAGE: Mutex<()> = Mutex::new(());
-/// Samples of 16 bits that all stay below this use less than an eighth of their range.
+/// Colours of 16 bits whose samples all stay below this use less than an eighth of their range.
 const DARK: u16 = 1 << 13;
 
-/// What an image had that its pixels no longer show.
+/// What images are made into.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    /// The shape of the pixels.
+    pub shape: Shape,
+    /// The sample that is white in grey of 16 bits, see [`depth`].
+    pub white: u16,
+}
+
+/// What is known of an image that was decoded, beside its pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    /// A pixel that is not opaque.
-    transparency: bool,
-    /// Samples of 16 bits that use a small part of their range, and so come out nearly black.
-    brightness: bool,
-    /// Inks (CMYK), converted without the profile of a press.
-    inks: bool,
-    /// Pictures of an animation beside the first.
-    animation: bool,
+pub(super) struct Seen {
+    pub lost: Lost,
+    /// The brightest sample, where the image is grey of 16 bits.
+    pub deep: Option<u16>,
 }
 
-/// How many images of a set lost something, and which is the first.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Losses {
-    transparency: Loss,
-    brightness: Loss,
-    inks: Loss,
-    animation: Loss,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Loss {
-    n: usize,
-    first: String,
-}
-
-impl Losses {
-    /// Adds what the image at `path` lost.
-    pub(super) fn add(&mut self, lost: Lost, path: &str) {
-        let Lost { transparency, brightness, inks, animation } = lost;
-        let each = [
-            (transparency, &mut self.transparency),
-            (brightness, &mut self.brightness),
-            (inks, &mut self.inks),
-            (animation, &mut self.animation),
-        ];
-        for (_, loss) in each.into_iter().filter(|(is_lost, _)| *is_lost) {
-            if loss.n == 0 {
-                path.clone_into(&mut loss.first);
-            }
-            loss.n += 1;
-        }
-    }
-
-    /// A sentence for each kind of loss.
-    pub(super) fn sentences(&self) -> Vec<String> {
-        let told = [
-            (
-                &self.transparency,
-                "with transparent pixels: the colours beneath are used, as Pillow's convert(\"RGB\") does",
-            ),
-            (
-                &self.brightness,
-                "of 16 bits that use less than an eighth of their range, and come out nearly black: 65535 is white \
-                 whatever the sensor's bits are, so stretch them first",
-            ),
-            (&self.inks, "in CMYK: the colours are converted without a profile, and are approximate"),
-            (&self.animation, "that are animations: the first picture is used"),
-        ];
-        let some = told.into_iter().filter(|(loss, _)| loss.n > 0);
-        some.map(|(Loss { n, first }, what)| {
-            let images = if *n == 1 { "image" } else { "images" };
-            format!("{n} {images} (the first is `{first}`) {what}")
-        })
-        .collect()
-    }
-}
-
-/// Decodes a JPEG or PNG (told apart by content) and writes it into `pixels_hwc` in `shape`.
+/// Decodes an image (its format is told by content) and writes it into `pixels_hwc` in the target's shape.
 ///
-/// The image is turned and mirrored as its EXIF orientation says, as viewers do. Of a file that holds more than one image, or
-/// something behind the image, the first image is read.
+/// The image is turned and mirrored as its EXIF orientation says, as viewers do. Of a file that holds more than one picture, or
+/// something behind the image, the first picture is read.
 ///
-/// Colour becomes grey by luma (Rec. 709; Pillow's weights are those of Rec. 601), grey becomes colour by repetition. Samples
-/// of 16 bits become 8 by their full range, 65535 to 255, whatever `sBIT` says: it counts the high-order bits that are
-/// significant (PNG specification, 11.3.2.4). Transparency is dropped and the colour beneath kept. CMYK becomes RGB without a
-/// profile; ICC profiles and gamma are not applied. What an image lost on this way is returned.
+/// Colour becomes grey by luma (Rec. 709; Pillow's weights are those of Rec. 601), grey becomes colour by repetition. Colours of
+/// 16 bits become 8 by their full range, 65535 to 255, and grey of 16 bits by the target's white, whatever `sBIT` says: it counts
+/// the high-order bits that are significant (PNG specification, 11.3.2.4). Transparency is dropped and the colour beneath kept.
+/// CMYK becomes RGB without a profile; ICC profiles and gamma are not applied. What an image lost on this way is returned.
 ///
-/// An image of another size is resized with its aspect kept until it covers `shape`, by the bilinear filter whose support grows
+/// An image of another size is resized with its aspect kept until it covers the shape, by the bilinear filter whose support grows
 /// with the reduction (that of Pillow and of torchvision with antialiasing), and what protrudes is cropped evenly.
 ///
 /// # Errors
-/// If the bytes are not a whole JPEG or PNG, or the image is larger than memory is spent on.
-pub(super) fn decode_into(pixels_hwc: &mut [u8], bytes: &[u8], shape: Shape, path: &Path) -> Result<Lost, DataError> {
-    let Decoded { width, height, pixels, lost } = decode(bytes, shape.channels, path)?;
+/// If the bytes are not a whole image of a known format, or the image is larger than memory is spent on.
+pub(super) fn decode_into(pixels_hwc: &mut [u8], bytes: &[u8], target: Target, path: &Path) -> Result<Seen, DataError> {
+    let decoded = caught(|| decode(bytes, target, path));
+    let Decoded { width, height, pixels, seen } = decoded.unwrap_or_else(|panic| {
+        Err(DataError::malformed(path, Place::Whole, format!("undecodable: the decoder gave up ({panic})")))
+    })?;
+    let shape = target.shape;
     if (width as usize, height as usize) == (shape.width, shape.height) {
         pixels_hwc.copy_from_slice(&pixels);
-        return Ok(lost);
+        return Ok(seen);
     }
     resize(pixels_hwc, shape, width, height, &pixels)
         .map_err(|why| DataError::malformed(path, Place::Whole, format!("cannot resize {width}x{height}: {why}")))?;
-    Ok(lost)
+    Ok(seen)
 }
 
 /// An upright image of 8 bits.
@@ -123,39 +79,78 @@ struct Decoded {
     width: u32,
     height: u32,
     pixels: Vec<u8>,
-    lost: Lost,
+    seen: Seen,
 }
 
-fn decode(bytes: &[u8], channels: usize, path: &Path) -> Result<Decoded, DataError> {
+fn decode(bytes: &[u8], target: Target, path: &Path) -> Result<Decoded, DataError> {
     let malformed = |place, why: String| DataError::malformed(path, place, why);
     if bytes.is_empty() {
         return Err(malformed(Place::Whole, "the file is empty".into()));
     }
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => {
+    match format_of(bytes) {
+        Some(ImageFormat::Jpeg) => {
             let structure = Structure::of(bytes);
             let cut_short = || malformed(Place::Byte(bytes.len() as u64), "the JPEG is cut short".into());
             let first = structure.whole(bytes).ok_or_else(cut_short)?;
             let lost = Lost { inks: structure.n_components == Some(4), ..Lost::default() };
-            upright(&first, ImageFormat::Jpeg, channels, lost, path)
+            upright(&first, ImageFormat::Jpeg, target, lost, path)
         }
-        Ok(ImageFormat::Png) => {
-            let lost = Lost { animation: is_animation(bytes), ..Lost::default() };
-            upright(bytes, ImageFormat::Png, channels, lost, path)
+        Some(format) => {
+            let lost = Lost { pictures: has_more_pictures(bytes, format), ..Lost::default() };
+            upright(bytes, format, target, lost, path)
         }
-        _ => Err(match other_content(bytes) {
-            Some(what) => malformed(Place::Byte(0), format!("neither a JPEG nor a PNG by its first bytes, but {what}")),
-            None => malformed(Place::Byte(0), "neither a JPEG nor a PNG by its first bytes".into()),
-        }),
+        None => {
+            let what = other_content(bytes).map(|what| format!(", but {what}")).unwrap_or_default();
+            Err(malformed(Place::Byte(0), format!("not {READ} by its first bytes{what}")))
+        }
     }
 }
 
-/// Decodes, turns and flattens the one image that `bytes` are.
-fn upright(bytes: &[u8], format: ImageFormat, channels: usize, lost: Lost, path: &Path) -> Result<Decoded, DataError> {
-    let undecodable =
-        |error: ImageError| DataError::malformed(path, Place::Whole, format!("undecodable {format:?} ({error})"));
+/// Decodes, turns and flattens the first picture of a file.
+fn upright(bytes: &[u8], format: ImageFormat, target: Target, lost: Lost, path: &Path) -> Result<Decoded, DataError> {
+    let undecodable = |error: ImageError| undecodable(error, format, path);
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(undecodable)?;
+    check_size(&decoder, path)?;
+    let is_large = decoder.total_bytes() > LARGE as u64;
+    let _alone = is_large.then(|| ONE_LARGE_IMAGE.lock().unwrap_or_else(PoisonError::into_inner));
+    // A damaged EXIF segment is no damaged image.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let is_of_inks = matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    let lost = Lost {
+        transparency: has_transparency(&image),
+        brightness: is_dark(&image),
+        inks: lost.inks || is_of_inks,
+        pictures: lost.pictures,
+    };
+    let deep = brightest_grey(&image);
+    if deep.is_some() {
+        image = GrayImage::from_raw(image.width(), image.height(), scaled(image.into_luma16().as_raw(), target.white))
+            .expect("as many samples as before")
+            .into();
+    }
+    image.apply_orientation(orientation);
+    let (width, height) = (image.width(), image.height());
+    let pixels = if target.shape.channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
+    Ok(Decoded { width, height, pixels, seen: Seen { lost, deep } })
+}
+
+fn undecodable(error: ImageError, format: ImageFormat, path: &Path) -> DataError {
+    let is_unsupported = matches!(error, ImageError::Unsupported(_));
+    let error = DataError::malformed(path, Place::Whole, format!("undecodable {format:?} ({error})"));
+    match is_unsupported {
+        true => error.with_hint("this form of the format is not read: save the image as PNG"),
+        false => error,
+    }
+}
+
+/// Errs if an image takes more memory than is spent on one, or its samples are no whole numbers.
+fn check_size(decoder: &impl ImageDecoder, path: &Path) -> Result<(), DataError> {
     let ((width, height), size) = (decoder.dimensions(), decoder.total_bytes());
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        let error = DataError::malformed(path, Place::Whole, "the samples are floating-point numbers");
+        return Err(error.with_hint("no file says which of them is white: save the image with 8 or 16 bits"));
+    }
     if size > LARGEST as u64 {
         let why = format!(
             "{width} x {height} pixels take {} MiB in memory, and one image may take {}: make it smaller, or cut it into \
@@ -165,15 +160,7 @@ fn upright(bytes: &[u8], format: ImageFormat, channels: usize, lost: Lost, path:
         );
         return Err(DataError::malformed(path, Place::Whole, why));
     }
-    let _alone = (size > LARGE as u64).then(|| ONE_LARGE_IMAGE.lock().unwrap_or_else(PoisonError::into_inner));
-    // A damaged EXIF segment is no damaged image.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
-    let lost = Lost { transparency: has_transparency(&image), brightness: is_dark(&image), ..lost };
-    image.apply_orientation(orientation);
-    let (width, height) = (image.width(), image.height());
-    let pixels = if channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() };
-    Ok(Decoded { width, height, pixels, lost })
+    Ok(())
 }
 
 /// Whether a pixel is not opaque.
@@ -187,11 +174,9 @@ fn has_transparency(image: &DynamicImage) -> bool {
     }
 }
 
-/// Whether samples of 16 bits use less than an eighth of their range. An image that is black all over is no such image.
+/// Whether colours of 16 bits use less than an eighth of their range. An image that is black all over is no such image.
 fn is_dark(image: &DynamicImage) -> bool {
     let brightest = match image {
-        DynamicImage::ImageLuma16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
-        DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
         DynamicImage::ImageRgb16(image) => image.pixels().flat_map(|pixel| pixel.0).max(),
         DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).max(),
         _ => None,
@@ -199,60 +184,11 @@ fn is_dark(image: &DynamicImage) -> bool {
     brightest.is_some_and(|brightest| (1..DARK).contains(&brightest))
 }
 
-/// Whether a PNG has an `acTL` chunk before its pixels. A chunk is a length of four bytes, a name of four, the content, and a
-/// checksum of four.
-fn is_animation(png: &[u8]) -> bool {
-    let mut at = 8;
-    while let Some(&[a, b, c, d, ref name @ ..]) = png.get(at..at + 8) {
-        match name {
-            b"acTL" => return true,
-            b"IDAT" => return false,
-            _ => at += 12 + u32::from_be_bytes([a, b, c, d]) as usize,
-        }
-    }
-    false
-}
-
-/// What a file is that is neither a JPEG nor a PNG, as far as its first bytes say.
-fn other_content(bytes: &[u8]) -> Option<&'static str> {
-    const PAGES: [&[u8]; 3] = [b"<!doctype", b"<html", b"<?xml"];
-    const OTHERS: [(&[u8], &str); 8] = [
-        (b"%PDF", "a PDF"),
-        (b"PK\x03\x04", "a ZIP archive"),
-        (b"\x1f\x8b", "gzipped data"),
-        (b"version https://git-lfs", "a pointer of git-lfs: `git lfs pull` brings the file"),
-        (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-        (b"8BPS", "a Photoshop file"),
-    ];
-    if bytes.len() >= 16 && bytes.iter().all(|byte| *byte == 0) {
-        return Some("zeros alone: its content was never written");
-    }
-    let start = bytes[..bytes.len().min(512)].trim_ascii_start().to_ascii_lowercase();
-    if PAGES.iter().any(|page| start.starts_with(page)) {
-        return Some("a web page or XML");
-    }
-    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Some(what);
-    }
-    if is_text_of_a_link(bytes) {
-        return Some("the path of another image: a link that was copied as text");
-    }
-    if bytes.get(4..8) == Some(b"ftyp") {
-        return Some(match &bytes[8..bytes.len().min(12)] {
-            b"avif" | b"avis" => "AVIF",
-            b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis" | b"mif1" | b"msf1" => "HEIC",
-            _ => "a video",
-        });
-    }
-    match image::guess_format(bytes).ok()? {
-        ImageFormat::WebP => Some("WebP"),
-        ImageFormat::Gif => Some("GIF"),
-        ImageFormat::Tiff => Some("TIFF"),
-        ImageFormat::Bmp => Some("BMP"),
-        ImageFormat::Ico => Some("an icon"),
-        ImageFormat::Pnm => Some("PNM"),
+/// The brightest sample of an image that is grey of 16 bits.
+fn brightest_grey(image: &DynamicImage) -> Option<u16> {
+    match image {
+        DynamicImage::ImageLuma16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
         _ => None,
     }
 }
@@ -274,17 +210,12 @@ fn resize(
     Ok(())
 }
 
-/// Whether a file holds nothing but the path of an image, as git and some copies write links where there are none.
-fn is_text_of_a_link(bytes: &[u8]) -> bool {
-    const LONGEST_PATH: usize = 4096;
-    let path = (bytes.len() <= LONGEST_PATH).then(|| std::str::from_utf8(bytes).ok()).flatten();
-    path.is_some_and(|path| path.contains('/') && !path.contains(['\n', '\0']) && is_image_name(path))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+    use image::{Luma, Rgb, RgbImage};
 
+    use super::super::depth::FULL;
+    use super::super::losses::Losses;
     use super::*;
 
     pub(crate) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -296,7 +227,7 @@ pub(super) mod tests {
     fn decoded(bytes: &[u8], shape: [usize; 3]) -> Result<Vec<u8>, DataError> {
         let shape = Shape::from(shape);
         let mut pixels = vec![0; shape.bytes()];
-        decode_into(&mut pixels, bytes, shape, Path::new("x.png")).map(|_| pixels)
+        decode_into(&mut pixels, bytes, Target { shape, white: FULL }, Path::new("x.png")).map(|_| pixels)
     }
 
     #[test]
@@ -338,16 +269,17 @@ pub(super) mod tests {
         with_trailer.extend(b"made by a camera");
         assert!(decoded(&with_trailer, [32, 32, 3]).is_ok());
         assert!(decoded(&jpeg[..jpeg.len() - 2], [32, 32, 3]).is_ok());
-        let rows: [(&[u8], &str); 11] = [
+        let rows: [(&[u8], &str); 12] = [
             (b"../elsewhere/z.jpg", "but the path of another image"),
             (&jpeg[..jpeg.len() / 2], "the JPEG is cut short"),
             (&jpeg[..jpeg.len() - 9], "the JPEG is cut short"),
             (&png[..png.len() / 2], "undecodable Png"),
-            (b"GIF89a......", "neither a JPEG nor a PNG by its first bytes, but GIF"),
-            (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "but WebP"),
+            (b"GIF89a......", "undecodable Gif"),
+            (b"RIFF\x10\x00\x00\x00WEBPVP8 ", "undecodable WebP"),
+            (b"\x00\x00\x01\x00\x01\x00", "but an icon"),
             (b"\x00\x00\x00\x18ftypheic....", "but HEIC"),
             (b"\n<!DOCTYPE html>", "but a web page"),
-            (b"text", "neither a JPEG nor a PNG"),
+            (b"text", "not JPEG, PNG, WebP, BMP, TIFF or GIF by its first bytes"),
             (&[0; 500], "never written"),
             (b"", "the file is empty"),
         ];
@@ -397,35 +329,70 @@ pub(super) mod tests {
         }
     }
 
-    fn lost(image: &DynamicImage) -> (Lost, Vec<u8>) {
+    fn seen(image: &DynamicImage, format: ImageFormat, white: u16) -> (Seen, Vec<u8>) {
         let mut pixels = vec![0; 3];
-        let png = encoded(image, ImageFormat::Png);
-        let shape = Shape::from([1, 1, 3]);
-        (decode_into(&mut pixels, &png, shape, Path::new("x.png")).unwrap(), pixels)
+        let (bytes, shape) = (encoded(image, format), Shape::from([1, 1, 3]));
+        (decode_into(&mut pixels, &bytes, Target { shape, white }, Path::new("x.png")).unwrap(), pixels)
     }
 
     #[test]
     fn what_is_lost_is_told() {
         let nothing = Lost::default();
         let grey_16 = |value: u16| image::ImageBuffer::from_pixel(1, 1, Luma([value])).into();
+        let colour_16 = |value: u16| image::ImageBuffer::from_pixel(1, 1, Rgb([value; 3])).into();
         let rgba = |alpha: u8| image::RgbaImage::from_pixel(1, 1, image::Rgba([7, 8, 9, alpha])).into();
-        let rows: [(DynamicImage, Lost, [u8; 3]); 6] = [
-            (grey_16(65535), nothing, [255; 3]),
-            (grey_16(0x8080), nothing, [0x80; 3]),
-            (grey_16(4095), Lost { brightness: true, ..nothing }, [16; 3]),
-            (grey_16(0), nothing, [0; 3]),
-            (rgba(255), nothing, [7, 8, 9]),
-            (rgba(3), Lost { transparency: true, ..nothing }, [7, 8, 9]),
+        let dark = Lost { brightness: true, ..nothing };
+        let transparent = Lost { transparency: true, ..nothing };
+        let rows: [(DynamicImage, Lost, Option<u16>, [u8; 3]); 8] = [
+            (grey_16(65535), nothing, Some(65535), [255; 3]),
+            (grey_16(0x8080), nothing, Some(0x8080), [0x80; 3]),
+            (grey_16(4095), nothing, Some(4095), [16; 3]),
+            (grey_16(0), nothing, Some(0), [0; 3]),
+            (colour_16(65535), nothing, None, [255; 3]),
+            (colour_16(4095), dark, None, [16; 3]),
+            (rgba(255), nothing, None, [7, 8, 9]),
+            (rgba(3), transparent, None, [7, 8, 9]),
         ];
         let mut losses = Losses::default();
-        for (i, (image, expected, pixels)) in rows.iter().enumerate() {
-            assert_eq!(lost(image), (*expected, pixels.to_vec()), "row {i}");
-            losses.add(*expected, &format!("{i}.png"));
+        for (i, (image, lost, deep, pixels)) in rows.iter().enumerate() {
+            let expected = Seen { lost: *lost, deep: *deep };
+            assert_eq!(seen(image, ImageFormat::Png, FULL), (expected, pixels.to_vec()), "row {i}");
+            losses.add(*lost, &format!("{i}.png"));
         }
         let sentences = losses.sentences();
-        assert!(sentences[0].starts_with("1 image (the first is `5.png`) with transparent pixels"), "{sentences:?}");
-        assert!(sentences[1].starts_with("1 image (the first is `2.png`) of 16 bits"), "{sentences:?}");
+        assert!(sentences[0].starts_with("1 image (the first is `7.png`) with transparent pixels"), "{sentences:?}");
+        assert!(sentences[1].starts_with("1 image (the first is `5.png`) in colours of 16 bits"), "{sentences:?}");
         assert_eq!(sentences.len(), 2);
+    }
+
+    #[test]
+    fn white_is_what_the_set_says() {
+        let grey_16 = |value: u16| -> DynamicImage { image::ImageBuffer::from_pixel(1, 1, Luma([value])).into() };
+        for format in [ImageFormat::Png, ImageFormat::Tiff] {
+            for (value, white, byte) in [(4095, 4095, 255), (2048, 4095, 128), (200, 255, 200), (4095, 16383, 64)] {
+                assert_eq!(seen(&grey_16(value), format, white).1, [byte; 3], "{value} of {white}");
+            }
+        }
+        let grey_8 = GrayImage::from_pixel(1, 1, Luma([100])).into();
+        assert_eq!(seen(&grey_8, ImageFormat::Png, 4095), (Seen::default(), vec![100; 3]));
+    }
+
+    #[test]
+    fn formats_without_loss_are_one_image() {
+        let image: DynamicImage = RgbImage::from_fn(4, 4, |x, y| Rgb([(x * 60) as u8, (y * 60) as u8, 9])).into();
+        let expected = image.to_rgb8().into_raw();
+        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
+            assert_eq!(decoded(&encoded(&image, format), [4, 4, 3]).unwrap(), expected, "{format:?}");
+        }
+        // A GIF has 256 colours, which are enough for 16 pixels.
+        assert_eq!(decoded(&encoded(&image, ImageFormat::Gif), [4, 4, 3]).unwrap(), expected);
+    }
+
+    #[test]
+    fn floating_point_samples_are_refused() {
+        let image = image::Rgb32FImage::from_pixel(1, 1, Rgb([0.5; 3])).into();
+        let message = decoded(&encoded(&image, ImageFormat::Tiff), [1, 1, 3]).unwrap_err().to_string();
+        assert!(message.contains("floating-point"), "{message}");
     }
 
     #[test]
@@ -442,15 +409,5 @@ pub(super) mod tests {
             message.contains("24000 x 23000 pixels take 526 MiB in memory, and one image may take 512"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn an_animation_is_seen_before_its_pixels() {
-        let png = encoded(&GrayImage::from_pixel(1, 1, Luma([7])).into(), ImageFormat::Png);
-        assert!(!is_animation(&png));
-        // Behind the signature and the header: 8 and 25 bytes.
-        let chunk = [&8u32.to_be_bytes()[..], b"acTL", &[0; 8], &[0; 4]].concat();
-        assert!(is_animation(&[&png[..33], &chunk, &png[33..]].concat()));
-        assert!(!is_animation(b"") && !is_animation(&png[..20]));
     }
 }

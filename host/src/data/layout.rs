@@ -16,8 +16,8 @@ const TEST: [&str; 9] = ["test", "testing", "tst", "val", "valid", "validation",
 /// So many names are told one by one.
 const NAMED: usize = 10;
 /// What a table has to be that says which image is of which class.
-pub(super) const UNDERSTOOD: &str =
-    "the one table that is read is `index.csv` with the columns split,index,label,class,path";
+pub(super) const UNDERSTOOD: &str = "kind `folder` reads `index.csv` with the columns split,index,label,class,path alone; kind \
+                                     `table` reads tables of paths and labels";
 
 /// An image and its class.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub(super) fn find(tree: &Tree) -> Result<Layout, DataError> {
     }
 }
 
-const NO_IMAGES: &str = "`dataset.path` names the folder (or tar archive) that holds the class folders: train/<class>/*.jpg, or <class>/*.jpg";
+const NO_IMAGES: &str = "`dataset.path` names the folder (or tar or ZIP archive) that holds the class folders: train/<class>/*.jpg, or <class>/*.jpg";
 const ONE_PART: &str = "name the folder of one set with `dataset.path`, and leave one of the parts in it";
 const CLASS_FOLDERS: &str = "a folder for each class with its images in it: train/<class>/*.jpg and test/<class>/*.jpg, or \
                              <class>/*.jpg alone; `coldstart select` is for images without labels";
@@ -438,12 +438,12 @@ pub(super) fn folder_of_table(tree: &Tree, name: &str) -> Option<String> {
     }
 }
 
-fn is_train(name: &str) -> bool {
+pub(super) fn is_train(name: &str) -> bool {
     TRAIN.contains(&part_word(name).as_str())
 }
 
 /// The place of a test part in the order of preference, or `None` for another folder.
-fn test_rank(name: &str) -> Option<usize> {
+pub(super) fn test_rank(name: &str) -> Option<usize> {
     let word = part_word(name);
     TEST.iter().position(|known| *known == word)
 }

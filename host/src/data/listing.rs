@@ -1,4 +1,4 @@
-//! What lies in a folder or in a tar archive: one lister with one set of rules for both.
+//! What lies in a folder, with the rules that archives share: [`tarred`](super::tarred) and [`zipped`](super::zipped) list those.
 //!
 //! Hidden files and folders, what systems leave, pipes and devices are left aside at any depth, and counted. A folder that was
 //! listed (same device and inode) is not listed again: real folders come first, then what links lead to, by path, so that
@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, DirEntry};
-use std::io::{self, Cursor, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::aside::{Aside, Reason, aside_file, aside_folder, is_image_name};
-use super::error::{DataError, Place, printable};
+use super::error::{DataError, printable};
+use super::zipped::Packed;
 
 /// Deep enough for any folder of photographs.
 const MAX_DEPTH: usize = 32;
@@ -34,6 +35,7 @@ pub struct Skipped {
 pub(super) enum Stored {
     OnDisk(PathBuf),
     InArchive(Range<usize>),
+    Packed(Packed),
 }
 
 /// What was found. Paths are relative to the root, with `/` between names.
@@ -164,41 +166,85 @@ impl Walk<'_> {
     }
 }
 
-/// Lists the tar archive `bytes`, which was read from `path`.
-///
-/// # Errors
-/// If the archive is cut or corrupt, or holds links or paths that lead outside; [`DataError::Cancelled`].
-pub(super) fn list_archive(bytes: &[u8], path: &Path, cancelled: &AtomicBool) -> Result<Listing, DataError> {
-    let corrupt = |error: io::Error| not_a_tar(path, bytes, &error);
-    let mut listing = Listing::default();
-    let mut folders_aside = BTreeSet::new();
-    let mut archive = tar::Archive::new(Cursor::new(bytes));
-    for entry in archive.entries_with_seek().map_err(corrupt)? {
-        stop_if(cancelled)?;
-        let entry = entry.map_err(corrupt)?;
-        let start = entry.raw_file_position();
-        match member(&entry, path, start)? {
+/// What a member of an archive says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    File,
+    Folder,
+    /// A pipe or a device.
+    Device,
+    /// A link, or something unknown.
+    Else,
+}
+
+/// What becomes of a member of an archive.
+pub(super) enum Member {
+    /// The root folder, or a record of the archive itself.
+    Nothing,
+    /// What is left aside; with the path of the folder, if it is for a folder that the member lies in, or is.
+    Aside(Reason, Option<String>),
+    Folder(String),
+    File(String),
+}
+
+impl Member {
+    /// The member whose path has these parts, by the rules of folders; errs with the end of a sentence.
+    pub(super) fn of(names: &[&str], sort: Sort) -> Result<Member, &'static str> {
+        let Some((last, above)) = names.split_last() else { return Ok(Member::Nothing) };
+        for (depth, name) in above.iter().enumerate() {
+            if let Some(reason) = aside_folder(name) {
+                return Ok(Member::Aside(reason, Some(names[..=depth].join("/"))));
+            }
+        }
+        if sort == Sort::Folder {
+            return Ok(match aside_folder(last) {
+                Some(reason) => Member::Aside(reason, Some(names.join("/"))),
+                None => Member::Folder(names.join("/")),
+            });
+        }
+        if let Some(reason) = aside_file(last) {
+            return Ok(Member::Aside(reason, None));
+        }
+        match sort {
+            Sort::File => Ok(Member::File(names.join("/"))),
+            Sort::Device => Ok(Member::Aside(Reason::Device, None)),
+            _ => Err("is neither a file nor a folder; links are not followed"),
+        }
+    }
+}
+
+/// The members of an archive on their way into a listing.
+#[derive(Default)]
+pub(super) struct Members {
+    listing: Listing,
+    /// Folders that were counted as left aside.
+    folders_aside: BTreeSet<String>,
+}
+
+impl Members {
+    /// Adds a member; a file that the archive has twice is the later one.
+    pub(super) fn add(&mut self, member: Member, stored: impl FnOnce() -> Stored) {
+        match member {
             Member::Nothing => {}
-            Member::Aside(reason, None) => listing.aside.add(reason),
+            Member::Aside(reason, None) => self.listing.aside.add(reason),
             Member::Aside(reason, Some(folder)) => {
-                if folders_aside.insert(folder) {
-                    listing.aside.add(reason);
+                if self.folders_aside.insert(folder) {
+                    self.listing.aside.add(reason);
                 }
             }
-            Member::Folder(name) => add_folders(&mut listing, &format!("{name}/")),
+            Member::Folder(name) => add_folders(&mut self.listing, &format!("{name}/")),
             Member::File(name) => {
-                let end = start.saturating_add(entry.size());
-                if end > bytes.len() as u64 {
-                    let why = format!("the archive ends within `{name}`");
-                    return Err(DataError::at_byte(path, bytes.len() as u64, why));
-                }
-                add_folders(&mut listing, &name);
-                listing.files.insert(name, Stored::InArchive(start as usize..end as usize));
+                add_folders(&mut self.listing, &name);
+                self.listing.files.insert(name, stored());
             }
         }
     }
-    leave_selections_aside(&mut listing);
-    Ok(listing)
+
+    /// All of them, without the folders that `select` has written.
+    pub(super) fn listing(mut self) -> Listing {
+        leave_selections_aside(&mut self.listing);
+        self.listing
+    }
 }
 
 /// Adds every folder that a path goes through.
@@ -222,125 +268,15 @@ fn leave_selections_aside(listing: &mut Listing) {
     }
 }
 
-/// What a member of an archive is.
-enum Member {
-    /// The root folder, or a record of the archive itself.
-    Nothing,
-    /// What is left aside; with the path of the folder, if it is for a folder that the member lies in, or is.
-    Aside(Reason, Option<String>),
-    Folder(String),
-    File(String),
-}
-
-fn member<R: Read>(entry: &tar::Entry<'_, R>, archive: &Path, offset: u64) -> Result<Member, DataError> {
-    let kind = entry.header().entry_type();
-    if kind.is_pax_global_extensions() {
-        return Ok(Member::Nothing);
-    }
-    let path = entry.path().map_err(|error| DataError::at_byte(archive, offset, error.to_string()))?;
-    let refused = |why: &str| DataError::at_byte(archive, offset, format!("`{}` {why}", path.display()));
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => names.push(name.to_str().ok_or_else(|| refused("is not UTF-8"))?),
-            Component::CurDir => {}
-            _ => return Err(refused("leads outside the archive")),
-        }
-    }
-    let Some((last, above)) = names.split_last() else { return Ok(Member::Nothing) };
-    for (depth, name) in above.iter().enumerate() {
-        if let Some(reason) = aside_folder(name) {
-            return Ok(Member::Aside(reason, Some(names[..=depth].join("/"))));
-        }
-    }
-    if kind.is_dir() {
-        return Ok(match aside_folder(last) {
-            Some(reason) => Member::Aside(reason, Some(names.join("/"))),
-            None => Member::Folder(names.join("/")),
-        });
-    }
-    if let Some(reason) = aside_file(last) {
-        return Ok(Member::Aside(reason, None));
-    }
-    match kind {
-        kind if kind.is_file() => Ok(Member::File(names.join("/"))),
-        kind if kind.is_fifo() || kind.is_character_special() || kind.is_block_special() => {
-            Ok(Member::Aside(Reason::Device, None))
-        }
-        _ => Err(refused("is neither a file nor a folder; links are not followed")),
-    }
-}
-
-/// The path of an archive's member, or `None` for the root folder, what is left aside, and the archive's own records.
-///
-/// # Errors
-/// If the member is a link, or its path is absolute, not UTF-8, or climbs with `..`.
-pub(super) fn member_name<R: Read>(
-    entry: &tar::Entry<'_, R>,
-    archive: &Path,
-    offset: u64,
-) -> Result<Option<String>, DataError> {
-    Ok(match member(entry, archive, offset)? {
-        Member::Nothing | Member::Aside(..) => None,
-        Member::Folder(name) | Member::File(name) => Some(name),
-    })
-}
-
-/// Why bytes are no tar archive: what else they are, or what the reader of archives says.
-fn not_a_tar(path: &Path, bytes: &[u8], error: &io::Error) -> DataError {
-    const OTHERS: [(&[u8], &str); 7] = [
-        (b"PK\x03\x04", "a ZIP archive"),
-        (b"\xfd7zXZ\x00", "compressed with xz"),
-        (b"BZh", "compressed with bzip2"),
-        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
-        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-        (b"Rar!", "a RAR archive"),
-        (b"version https://git-lfs", "a pointer of git-lfs (`git lfs pull` brings the file)"),
-    ];
-    match OTHERS.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        None => DataError::malformed(path, Place::Whole, format!("not a whole tar archive ({error})")),
-        Some((_, what)) => {
-            DataError::malformed(path, Place::Whole, format!("is {what}, and no tar archive, gzipped or not"))
-                .with_hint("unpack it, and name the folder instead")
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::tarred::{self, tests::archive_of};
     use super::*;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
     static GO_ON: AtomicBool = AtomicBool::new(false);
-
-    /// A tar archive of these members; a name that ends in `/` is a folder.
-    pub(crate) fn archive_of(members: &[(&str, &[u8])]) -> Vec<u8> {
-        let members: Vec<_> = members
-            .iter()
-            .map(|(name, content)| match name.ends_with('/') {
-                true => (*name, tar::EntryType::Directory, *content),
-                false => (*name, tar::EntryType::Regular, *content),
-            })
-            .collect();
-        tar_of(&members)
-    }
-
-    fn tar_of(members: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        for (name, kind, content) in members {
-            let mut header = tar::Header::new_gnu();
-            // The checked setters would refuse the hostile names.
-            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
-            header.set_entry_type(*kind);
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            header.set_cksum();
-            builder.append(&header, *content).unwrap();
-        }
-        builder.into_inner().unwrap()
-    }
 
     /// A folder with these files in it; a name that ends in `/` makes an empty folder.
     fn folder_of(names: &[&str]) -> tempfile::TempDir {
@@ -359,7 +295,7 @@ pub(super) mod tests {
         listing.files.keys().map(String::as_str).collect()
     }
 
-    const NAMES: [&str; 14] = [
+    pub(crate) const NAMES: [&str; 14] = [
         "a/1.png",
         "a/deep/er/2.png",
         "b/",
@@ -380,7 +316,7 @@ pub(super) mod tests {
     fn a_folder_and_its_archive_are_one() {
         let on_disk = list_folder(folder_of(&NAMES).path(), &GO_ON).unwrap();
         let bytes = archive_of(&NAMES.map(|name| (name, name.as_bytes())));
-        let in_archive = list_archive(&bytes, Path::new("x.tar"), &GO_ON).unwrap();
+        let in_archive = tarred::list(&bytes, Path::new("x.tar"), &GO_ON).unwrap();
         for listing in [&on_disk, &in_archive] {
             assert_eq!(files(listing), ["a/1.png", "a/deep/er/2.png", "readme.txt"]);
             assert_eq!(listing.folders.iter().collect::<Vec<_>>(), ["a", "a/deep", "a/deep/er", "b"]);
@@ -433,37 +369,6 @@ pub(super) mod tests {
         let cancelled = AtomicBool::new(true);
         assert!(matches!(list_folder(folder.path(), &cancelled), Err(DataError::Cancelled)));
         let bytes = archive_of(&[("a/1.png", b"x")]);
-        assert!(matches!(list_archive(&bytes, Path::new("x"), &cancelled), Err(DataError::Cancelled)));
-    }
-
-    #[test]
-    fn hostile_and_broken_archives_are_refused() {
-        const FILE: tar::EntryType = tar::EntryType::Regular;
-        let whole = tar_of(&[("a/1.png", FILE, &[7; 2000])]);
-        let mut bad_number = whole.clone();
-        bad_number[124..136].fill(0x07);
-        let rows = [
-            (tar_of(&[("../x", FILE, b"x")]), "leads outside"),
-            (tar_of(&[("/etc/x", FILE, b"x")]), "leads outside"),
-            (tar_of(&[("a/x", tar::EntryType::Symlink, b"")]), "links are not followed"),
-            (tar_of(&[("a/x", tar::EntryType::Link, b"")]), "links are not followed"),
-            (tar_of(&[("a/\x1b[31m\x07", tar::EntryType::Link, b"")]), "`a/\\u{1b}[31m\\u{7}` is neither"),
-            (whole[..1500].to_vec(), "byte 1500: the archive ends within `a/1.png`"),
-            (whole[..300].to_vec(), "not a whole tar archive"),
-            (vec![b'x'; 4096], "not a whole tar archive"),
-            (bad_number, "not a whole tar archive"),
-            ((0..4096).map(|i| (i * 37 % 256) as u8).collect(), "not a whole tar archive"),
-            (b"PK\x03\x04 and more".repeat(90), "is a ZIP archive"),
-        ];
-        for (bytes, expected) in rows {
-            let error = list_archive(&bytes, Path::new("x.tar"), &GO_ON).expect_err(expected);
-            let message = error.to_string();
-            assert!(message.contains(expected), "{message}\nexpected: {expected}");
-            assert!(!message.contains(|c: char| c.is_control() || c == '\u{fffd}'), "{message:?}");
-        }
-        let pipe = tar_of(&[("a/1.png", FILE, b"x"), ("a/pipe.png", tar::EntryType::Fifo, b"")]);
-        assert_eq!(list_archive(&pipe, Path::new("x"), &GO_ON).unwrap().aside.to_string(), "1 pipe, socket or device");
-        let hidden_link = tar_of(&[("a/1.png", FILE, b"x"), (".venv/bin/python", tar::EntryType::Symlink, b"")]);
-        assert_eq!(list_archive(&hidden_link, Path::new("x"), &GO_ON).unwrap().aside.to_string(), "1 hidden folder");
+        assert!(matches!(tarred::list(&bytes, Path::new("x"), &cancelled), Err(DataError::Cancelled)));
     }
 }

@@ -7,34 +7,51 @@
 
 mod archive;
 mod aside;
+mod caught;
 mod cifar;
+mod columns;
 mod copies;
 mod csv;
+mod decoding;
+mod depth;
 mod error;
 mod feature_set;
 mod features;
 pub mod fetch;
+mod files;
 mod folder;
+mod footer;
+mod formats;
+mod forms;
 pub mod fuzz;
+mod hub;
 mod idx;
 mod images;
 mod jpeg;
 mod labels;
 mod layout;
 mod listing;
+mod losses;
 mod npz;
+mod pages;
+mod parquet;
 mod paths;
 mod pickle;
 mod pinned;
 mod pixels;
+mod shards;
 mod sheet;
 mod spec;
 mod split;
 mod synthetic;
+mod table;
+mod tarred;
 #[cfg(test)]
 mod tests;
+mod thrift;
 mod unlabelled;
 mod unpacked;
+mod zipped;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -42,7 +59,7 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use aside::Aside;
+pub use aside::{Aside, IMAGE_NAMES};
 pub use copies::Copies;
 pub use error::{DataError, Place};
 pub use feature_set::Given;
@@ -264,6 +281,9 @@ fn too_few(path: &Path, why: String) -> DataError {
 /// What the file system says of the files of a set, as one text: while it stays the same, so does what [`load`] reads.
 pub fn stamp(spec: &Spec, root: Option<&Path>) -> String {
     let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
+    if let (Kind::Table, Some(path)) = (spec.kind, &spec.path) {
+        return table::stamp(&table_of(spec, in_root(path), root));
+    }
     let files = [&spec.path, &spec.test_path, &spec.labels, &spec.test_labels].into_iter().flatten();
     files.map(|path| pinned::stamp_below(&in_root(path))).collect()
 }
@@ -304,10 +324,15 @@ fn read_images(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Resu
     let parts = match spec.kind {
         Kind::Folder => return folder::read(&path(), required(spec.shape).into(), cancelled),
         Kind::Features => unreachable!("a set without images has none to read"),
+        Kind::Table => return table::read(&table_of(spec, path(), root), cancelled),
+        Kind::Parquet => return parquet::read(&path(), spec.column_keys(), required(spec.shape).into(), cancelled),
         Kind::Synthetic => synthetic::draw(required(spec.size), required(spec.test_size)),
         Kind::Mnist | Kind::FashionMnist => idx::read(&path(), spec.kind)?,
         Kind::Cifar10 | Kind::Cifar100 => cifar::read(&path(), spec.kind, cancelled)?,
-        Kind::Npz => npz::read(&path(), spec.max_value)?,
+        Kind::Npz => {
+            let (parts, remarks) = npz::read(&path(), spec.max_value)?;
+            return Ok((parts, Notes { remarks, ..Notes::default() }));
+        }
         Kind::Csv => csv::read(&csv::Table {
             train: path(),
             test: spec.test_path.as_ref().map(in_root),
@@ -317,6 +342,18 @@ fn read_images(spec: &Spec, root: Option<&Path>, cancelled: &AtomicBool) -> Resu
         })?,
     };
     Ok((parts, Notes::default()))
+}
+
+/// The table at `path` that a section describes.
+fn table_of<'a>(spec: &'a Spec, path: PathBuf, root: Option<&Path>) -> table::Table<'a> {
+    let in_root = |path: &PathBuf| root.map_or(path.clone(), |root| root.join(path));
+    table::Table {
+        path,
+        test_path: spec.test_path.as_ref().map(in_root),
+        root: spec.root.as_ref().map(in_root),
+        keys: spec.column_keys(),
+        shape: spec.shape.unwrap_or(spec::FILE_SHAPE).into(),
+    }
 }
 
 /// A key that the kind has: [`Spec::validate`] and [`Spec::with_defaults`] leave none of them out.

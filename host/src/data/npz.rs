@@ -1,8 +1,9 @@
 //! NumPy archives: MedMNIST's array names or those of Keras.
 //!
-//! Images have shape (n, h, w) or (n, h, w, c) and are unsigned bytes, or any numbers if `max_value` says which of them is white.
-//! Labels are whole numbers or text of shape (n) or (n, 1), or one-hot rows. Other arrays, such as MedMNIST's `val_images`, are
-//! left aside.
+//! Images have shape (n, h, w), (n, h, w, c) or (n, c, h, w), in the order of C or of Fortran, and are unsigned bytes, or any numbers
+//! if `max_value` says which of them is white; floating-point numbers from 0 to 1 need not be told, see [`forms`]. Labels are whole
+//! numbers or text of shape (n) or (n, 1), or one-hot rows. How an array was read that is not as most are is said. Other arrays, such
+//! as MedMNIST's `val_images`, are left aside.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -12,6 +13,7 @@ use npyz::npz::NpzArchive;
 use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
 
 use super::error::{DataError, Place};
+use super::forms::{self, Axes, how_read};
 use super::labels::{self, Label, PartLabels};
 use super::pickle::{Node, Pickle};
 use super::unpacked::{Allowance, Bounded};
@@ -24,6 +26,8 @@ const LAYOUTS: [[&str; 4]; 2] =
 const LONGEST_HEADER: usize = 1 << 16;
 /// Brackets within brackets in a header: the dictionary, its shape, and a structured array's fields.
 const DEEPEST_HEADER: usize = 16;
+/// So many arrays that are left aside are named.
+const NAMED: usize = 6;
 
 /// An open archive, and how many bytes its arrays may still come to.
 struct Archive {
@@ -32,24 +36,26 @@ struct Archive {
 }
 
 /// Reads the archive at `path`. Classes are the labels of the training part, in numeric order if all are whole numbers, else by
-/// name. `max_value` is the number that is white, where images are no bytes.
-pub(super) fn read(path: &Path, max_value: Option<f64>) -> Result<Parts, DataError> {
+/// name. `max_value` is the number that is white, where images are no bytes. Sentences say how arrays were read, and what was left
+/// aside.
+pub(super) fn read(path: &Path, max_value: Option<f64>) -> Result<(Parts, Vec<String>), DataError> {
     let mut archive = open(path)?;
     let names: Vec<String> = archive.zip.array_names().map(String::from).collect();
     let is_there = |name: &str| names.iter().any(|known| known == name);
     let Some(layout) = LAYOUTS.iter().find(|layout| is_there(layout[0])) else {
         return Err(missing(path, &LAYOUTS.map(|layout| layout[0]), &names));
     };
-    for name in names.iter().filter(|name| !layout.contains(&name.as_str())) {
-        tracing::debug!("`{}`: array `{name}` is left aside", path.display());
-    }
+    let mut remarks: Vec<String> = left_aside(&names, layout).into_iter().collect();
     let has_test = is_there(layout[2]) || is_there(layout[3]);
     let needed = if has_test { &layout[..] } else { &layout[..2] };
     if let Some(name) = needed.iter().find(|name| !is_there(name)) {
         return Err(missing(path, &[name], &names));
     }
-    let train = Part::read(&mut archive, path, layout[0], layout[1], max_value)?;
-    let test = has_test.then(|| Part::read(&mut archive, path, layout[2], layout[3], max_value)).transpose()?;
+    let mut reading = Reading { path, white: max_value, decides_white: max_value.is_none(), remarks: &mut remarks };
+    let train = Part::read(&mut archive, &mut reading, layout[0], layout[1])?;
+    // The training part has decided.
+    reading.decides_white = false;
+    let test = has_test.then(|| Part::read(&mut archive, &mut reading, layout[2], layout[3])).transpose()?;
     if let Some(test) = test.as_ref().filter(|test| test.shape != train.shape) {
         let why = format!("images have shape {:?}, those of `{}` {:?}", test.shape, layout[0], train.shape);
         return Err(DataError::malformed(&path.join(layout[2]), Place::Whole, why));
@@ -58,12 +64,33 @@ pub(super) fn read(path: &Path, max_value: Option<f64>) -> Result<Parts, DataErr
     let part = |path, labels| PartLabels { path, labels, lines: None };
     let (test_pixels, test_labels) = test.map(|test| (test.pixels_nhwc, part(&test_path, test.labels))).unzip();
     let numbered = labels::number(part(&train_path, train.labels), test_labels)?;
-    Ok(Parts {
+    let parts = Parts {
         shape: train.shape,
         classes: numbered.classes,
         train: Split::numbered(train.pixels_nhwc, numbered.train),
         test: test_pixels.zip(numbered.test).map(|(pixels_nhwc, labels)| Split::numbered(pixels_nhwc, labels)),
-    })
+    };
+    Ok((parts, remarks))
+}
+
+/// A sentence about the arrays that are none of the layout.
+fn left_aside(names: &[String], layout: &[&str]) -> Option<String> {
+    let others: Vec<String> =
+        names.iter().filter(|name| !layout.contains(&name.as_str())).map(|name| format!("`{name}`")).collect();
+    let more = others.len().saturating_sub(NAMED);
+    let named = others[..others.len() - more].join(", ");
+    let named = if more > 0 { format!("{named} and {more} more") } else { named };
+    (!others.is_empty()).then(|| format!("{} of the {} arrays left aside: {named}", others.len(), names.len()))
+}
+
+/// What is known while the parts of an archive are read.
+struct Reading<'a> {
+    path: &'a Path,
+    /// The number that is white, where images are no bytes.
+    white: Option<f64>,
+    /// Whether the next images decide what is white.
+    decides_white: bool,
+    remarks: &'a mut Vec<String>,
 }
 
 /// None of the arrays `wanted` is in the archive.
@@ -85,39 +112,36 @@ struct Part {
 impl Part {
     fn read(
         archive: &mut Archive,
-        path: &Path,
-        images: &str,
-        labels: &str,
-        max_value: Option<f64>,
+        reading: &mut Reading<'_>,
+        images_name: &str,
+        labels_name: &str,
     ) -> Result<Part, DataError> {
-        let images_path = path.join(images);
-        let images = Array::read(archive, path, images)?;
-        let [n, height, width, channels] = image_axes(&images.axes, &images_path)?;
+        let path = reading.path.join(images_name);
+        let wrong = |why: String| DataError::malformed(&path, Place::Whole, why);
+        let images = Array::read(archive, reading.path, images_name)?;
+        let axes = Axes::of(&images.axes).map_err(|(why, hint)| match hint {
+            Some(hint) => wrong(why).with_hint(hint),
+            None => wrong(why),
+        })?;
         if images.bytes.is_empty() {
-            return Err(DataError::malformed(&images_path, Place::Whole, "holds no pixels"));
+            return Err(wrong("holds no pixels".to_owned()));
         }
-        let labels = read_labels(archive, path, labels, n)?;
-        let shape = Shape { height, width, channels };
-        let pixels_nhwc = bytes_of(images, shape, max_value, &images_path)?;
-        Ok(Part { shape, pixels_nhwc, labels })
+        let plain_white = if reading.decides_white { forms::plain_white(&images) } else { None };
+        reading.white = reading.white.or(plain_white);
+        let ways = [
+            (images.was_fortran, "in Fortran order"),
+            (axes.channels_first, "channels first, (n, c, h, w)"),
+            (plain_white.is_some(), "numbers from 0 to 1, where 1 is white"),
+        ];
+        reading.remarks.extend(how_read(images_name, &ways));
+        let labels = read_labels(archive, reading, labels_name, axes.n)?;
+        let shape = Shape { height: axes.height, width: axes.width, channels: axes.channels };
+        let pixels = bytes_of(images, shape, reading.white, &path)?;
+        Ok(Part { shape, pixels_nhwc: axes.channels_last(pixels), labels })
     }
 }
 
-/// Number, height, width and channels of images.
-fn image_axes(axes: &[usize], path: &Path) -> Result<[usize; 4], DataError> {
-    let why = format!("shape {axes:?} is not (n, h, w) or (n, h, w, 1 or 3)");
-    let wrong = DataError::malformed(path, Place::Whole, why);
-    match *axes {
-        [n, height, width] => Ok([n, height, width, 1]),
-        [n, height, width, channels @ (1 | 3)] => Ok([n, height, width, channels]),
-        [_, 1 | 3, _, _] => Err(wrong.with_hint("channels come last: images.transpose(0, 2, 3, 1)")),
-        [_, _, _, 4] => Err(wrong.with_hint("leave out the fourth channel: images[..., :3]")),
-        [_, _] => Err(wrong.with_hint("rows of pixels become images by images.reshape(n, h, w)")),
-        _ => Err(wrong),
-    }
-}
-
-/// Pixels as bytes.
+/// Pixels as bytes, in the order in which they lie in the array.
 fn bytes_of(images: Array, shape: Shape, max_value: Option<f64>, path: &Path) -> Result<Vec<u8>, DataError> {
     if (images.kind, images.item_bytes) == (TypeChar::Uint, 1) && max_value.is_none_or(|white| white == 255.0) {
         pixels::check_brightest(path, pixels::brightest(&images.bytes), 255.0)?;
@@ -136,9 +160,9 @@ fn bytes_of(images: Array, shape: Shape, max_value: Option<f64>, path: &Path) ->
             DataError::malformed(path, Place::Whole, why)
         })
     };
-    let pixels_nhwc = numbers.enumerate().map(byte).collect::<Result<_, _>>()?;
+    let pixels = numbers.enumerate().map(byte).collect::<Result<_, _>>()?;
     pixels::check_brightest(path, brightest, max_value)?;
-    Ok(pixels_nhwc)
+    Ok(pixels)
 }
 
 /// Pixels are numbers of which nobody has said what is white.
@@ -159,9 +183,24 @@ fn no_bytes(numbers: impl Iterator<Item = f64>, kind: TypeChar, path: &Path) -> 
     }
 }
 
-fn read_labels(archive: &mut Archive, path: &Path, name: &str, n_images: usize) -> Result<Vec<Label>, DataError> {
-    let array = Array::read(archive, path, name)?;
-    labels_of(&array, &path.join(name), n_images)
+fn read_labels(
+    archive: &mut Archive,
+    reading: &mut Reading<'_>,
+    name: &str,
+    n_images: usize,
+) -> Result<Vec<Label>, DataError> {
+    let array = Array::read(archive, reading.path, name)?;
+    if is_one_hot(&array) {
+        let ways =
+            [(array.was_fortran, "in Fortran order"), (true, "one-hot: a label is the place of the 1 in its row")];
+        reading.remarks.extend(how_read(name, &ways));
+    }
+    labels_of(&array, &reading.path.join(name), n_images)
+}
+
+/// Whether labels are rows of numbers.
+fn is_one_hot(array: &Array) -> bool {
+    matches!(array.axes[..], [_, n_classes] if n_classes > 1) && array.numbers().is_some()
 }
 
 /// The labels of `n_images` images that an array holds, as numbers, text or one-hot rows.
@@ -236,6 +275,8 @@ pub(super) struct Array {
     pub(super) is_big_endian: bool,
     /// Where the elements begin in the bytes of the file.
     pub(super) offset: usize,
+    /// Whether the first axis ran fastest in the file.
+    pub(super) was_fortran: bool,
     /// The elements; none yet where only the header was read.
     pub(super) bytes: Vec<u8>,
 }
@@ -251,13 +292,27 @@ impl Array {
         Bounded::new(entry, allowance)
             .read_to_end(&mut bytes)
             .map_err(|error| malformed(format!("corrupt ({error})")))?;
-        let header = Array::header(path, &bytes)?;
+        let header = Array::any_header(path, &bytes)?;
         bytes.drain(..header.offset);
+        if header.was_fortran && header.kind != TypeChar::Object {
+            allowance.take(bytes.len() as u64).map_err(|error| malformed(error.to_string()))?;
+            bytes = forms::in_c_order(&bytes, &header.axes, header.item_bytes);
+        }
         Ok(Array { bytes, ..header })
     }
 
-    /// What the first bytes of a `.npy` file say, held against how many there are.
+    /// What the first bytes of a `.npy` file say, held against how many there are; errs if the elements are not in C order.
     pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
+        let header = Array::any_header(path, bytes)?;
+        if header.was_fortran {
+            let error = DataError::malformed(path, Place::Whole, "stored in Fortran order");
+            return Err(error.with_hint("save it with numpy.save(file, numpy.ascontiguousarray(array))"));
+        }
+        Ok(header)
+    }
+
+    /// The same for elements in either order.
+    fn any_header(path: &Path, bytes: &[u8]) -> Result<Self, DataError> {
         let corrupt = |error: std::io::Error| DataError::malformed(path, Place::Whole, format!("corrupt ({error})"));
         check_header(bytes).map_err(|why| DataError::malformed(path, Place::Whole, why))?;
         let npy = NpyFile::new(bytes).map_err(corrupt)?;
@@ -267,10 +322,7 @@ impl Array {
         let item_bytes = if is_pickled { Some(0) } else { dtype.num_bytes() };
         let item_bytes = item_bytes.ok_or_else(|| unusable("elements without a fixed size"))?;
         let shape = npy.shape().to_vec();
-        if npy.order() != Order::C && shape.len() > 1 {
-            let error = unusable("stored in Fortran order");
-            return Err(error.with_hint("save it with numpy.save(file, numpy.ascontiguousarray(array))"));
-        }
+        let is_fortran = npy.order() != Order::C;
         let offset = bytes.len() - npy.into_inner().len();
         let declared = shape.iter().try_fold(item_bytes as u64, |product, &axis| product.checked_mul(axis));
         let there = (bytes.len() - offset) as u64;
@@ -278,8 +330,10 @@ impl Array {
             let why = format!("shape {shape:?} does not fit the {there} bytes that follow the header");
             return Err(DataError::at_byte(path, offset as u64, why));
         }
+        let axes: Vec<usize> = shape.into_iter().map(|axis| axis as usize).collect();
         Ok(Array {
-            axes: shape.into_iter().map(|axis| axis as usize).collect(),
+            was_fortran: is_fortran && forms::has_two_orders(&axes),
+            axes,
             kind: dtype.type_char(),
             item_bytes,
             is_big_endian: dtype.endianness() == Endianness::Big,
@@ -453,7 +507,7 @@ mod tests {
     fn read_bytes(bytes: &[u8]) -> Result<Parts, DataError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        read(file.path(), None)
+        read(file.path(), None).map(|(parts, _)| parts)
     }
 
     fn medmnist() -> Vec<(&'static str, Vec<u8>)> {
@@ -494,12 +548,11 @@ mod tests {
 
     #[test]
     fn every_corruption_names_the_array() {
-        let rows: [(&str, Vec<u8>, &str); 11] = [
+        let rows: [(&str, Vec<u8>, &str); 10] = [
             ("train_images", npy("|u1", "(2, 1, 2, 3)", false, &[0; 11]), "does not fit the 11 bytes"),
             ("train_images", npy("|u1", "(99999999999, 99999999999)", false, &[]), "does not fit the 0 bytes"),
             ("train_images", npy("<f4", "(2, 1, 2, 3)", false, &[0; 48]), "not unsigned bytes"),
             ("train_images", npy("|u1", "(2, 6)", false, &[0; 12]), "is not (n, h, w)"),
-            ("train_images", npy("|u1", "(2, 1, 2, 3)", true, &[0; 12]), "Fortran"),
             ("train_images", b"\x93NUMPY".to_vec(), "corrupt"),
             ("train_labels", npy("|u1", "(3, 1)", false, &[0; 3]), "holds 3 labels, but there are 2 images"),
             ("train_labels", npy("|i1", "(2, 1)", false, &[0, 255]), "image 1: the label -1 is below 0"),

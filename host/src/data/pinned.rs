@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::aside::is_image_name;
 use super::error::DataError;
 use crate::hash::{hex, sha256_of};
 
@@ -128,6 +129,16 @@ impl Pins {
 pub(super) fn stamp_below(path: &Path) -> String {
     let mut stamps = Stamps { digest: Sha256::new(), folders: HashSet::new() };
     stamps.add(path);
+    hex(&stamps.digest.finalize())
+}
+
+/// The same of the images that lie directly in a folder.
+pub(super) fn stamp_images_in(folder: &Path) -> String {
+    let mut stamps = Stamps { digest: Sha256::new(), folders: HashSet::new() };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut images: Vec<PathBuf> = entries.filter(|path| path.to_str().is_some_and(is_image_name)).collect();
+    images.sort();
+    images.iter().filter(|path| !path.is_dir()).for_each(|path| stamps.add(path));
     hex(&stamps.digest.finalize())
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
+use super::table::Keys;
 
 /// What a `[dataset]` section says. Keys that are left out take the defaults of [`Spec::with_defaults`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Spec {
     /// four public sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// `csv`, `features`: the file of the test part, relative to the data root unless absolute.
+    /// `csv`, `features`, `table`: the file of the test part, relative to the data root unless absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
     /// Long-tail ratio: how many times rarer the last class is than the first; 1 leaves the set as it is.
@@ -29,14 +30,24 @@ pub struct Spec {
     /// it; 0 measures on the test part.
     #[serde(default)]
     pub tuning: usize,
-    /// Height, width, channels. `folder`: what images are resized to (channels 1 or 3); `csv`: how the pixel
+    /// Height, width, channels. `folder`, `table`, `parquet`: what images are resized to (channels 1 or 3); `csv`: how the pixel
     /// columns of a row are read, in this axis order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
-    /// `csv`: the label column: `first`, `last` or a name from the header line. `features`: the column or array of labels, where it
-    /// is not called `label`, `labels`, `y` or the like.
+    /// `csv`: the label column: `first`, `last` or a name from the header line. `features`, `table`, `parquet`: the column or array of
+    /// labels, where it is not called as labels are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// `table`, `parquet`: the name of the column of paths or images, where it is not called as such columns are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// `table`: the name of the column that says which part an image is of, where it is not called so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// `table`: the folder or archive that paths begin in, relative to the data root unless absolute. Default: the folder
+    /// of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
     /// `csv`, `npz`: the pixel value that is white; values 0..=max_value are scaled to 0..=255. Default: 255 for `csv`; arrays
     /// in `npz` are bytes without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +77,7 @@ pub struct Spec {
 
 // Every default of the section.
 const IMBALANCE: f64 = 1.0;
-const FOLDER_SHAPE: [usize; 3] = [32, 32, 3];
+pub(super) const FILE_SHAPE: [usize; 3] = [32, 32, 3];
 const LABEL: &str = "last";
 const MAX_VALUE: f64 = 255.0;
 const TEST_FRACTION: f64 = 0.2;
@@ -96,8 +107,12 @@ pub enum Kind {
     Cifar100,
     /// NumPy arrays in one archive.
     Npz,
-    /// Class folders of JPEG and PNG files, on disk or in a tar archive.
+    /// Class folders of image files, on disk or in an archive.
     Folder,
+    /// A table of image files and their labels.
+    Table,
+    /// Encoded images and labels in columns, as the Hugging Face Hub keeps them.
+    Parquet,
     /// One image per row.
     Csv,
     /// Rows of features with labels, and no images.
@@ -108,13 +123,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Mnist,
         Kind::FashionMnist,
         Kind::Cifar10,
         Kind::Cifar100,
         Kind::Npz,
         Kind::Folder,
+        Kind::Table,
+        Kind::Parquet,
         Kind::Csv,
         Kind::Features,
         Kind::Synthetic,
@@ -129,6 +146,8 @@ impl Kind {
             Kind::Cifar100 => "cifar100",
             Kind::Npz => "npz",
             Kind::Folder => "folder",
+            Kind::Table => "table",
+            Kind::Parquet => "parquet",
             Kind::Csv => "csv",
             Kind::Features => "features",
             Kind::Synthetic => "synthetic",
@@ -145,7 +164,15 @@ impl Kind {
             Kind::Npz => {
                 "a NumPy archive: train_images, train_labels, test_images, test_labels, or x_train, y_train, ..."
             }
-            Kind::Folder => "class folders of JPEG and PNG images, on disk or in a tar archive, resized to `shape`",
+            Kind::Folder => {
+                "class folders of JPEG, PNG, WebP, BMP, TIFF and GIF images, on disk or in a tar or ZIP archive, resized to `shape`"
+            }
+            Kind::Table => {
+                "a table of image files and labels: CSV, TSV or Parquet, with columns for path, label and maybe split, resized to `shape`"
+            }
+            Kind::Parquet => {
+                "Parquet files of encoded images and labels, as the Hugging Face Hub keeps them: a folder or one file, resized to `shape`"
+            }
             Kind::Csv => "one image per row: pixel columns and a label column",
             Kind::Features => {
                 "rows of features with labels, of anything: .npz, .npy with its labels, Parquet, safetensors"
@@ -160,6 +187,8 @@ impl Kind {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => &["path"],
             Kind::Npz => &["path", "max_value", "test_fraction"],
             Kind::Folder => &["path", "shape", "test_fraction"],
+            Kind::Table => &["path", "test_path", "root", "image", "label", "split", "shape", "test_fraction"],
+            Kind::Parquet => &["path", "image", "label", "shape", "test_fraction"],
             Kind::Csv => &["path", "test_path", "shape", "label", "max_value", "test_fraction"],
             Kind::Features => {
                 &["path", "test_path", "label", "labels", "test_labels", "columns", "text", "test_fraction"]
@@ -168,11 +197,18 @@ impl Kind {
         }
     }
 
+    /// Whether images are files of any size, which are resized to `shape`.
+    fn has_files(self) -> bool {
+        matches!(self, Kind::Folder | Kind::Table | Kind::Parquet)
+    }
+
     /// The folder that the kind is looked for in when `path` is not given; `data fetch` places it there.
     fn default_path(self) -> Option<PathBuf> {
         match self {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => Some(self.name().into()),
-            Kind::Npz | Kind::Folder | Kind::Csv | Kind::Features | Kind::Synthetic => None,
+            Kind::Npz | Kind::Folder | Kind::Table | Kind::Parquet | Kind::Csv | Kind::Features | Kind::Synthetic => {
+                None
+            }
         }
     }
 }
@@ -189,6 +225,9 @@ impl Spec {
             tuning: 0,
             shape: None,
             label: None,
+            image: None,
+            split: None,
+            root: None,
             max_value: None,
             test_fraction: None,
             size: None,
@@ -205,7 +244,7 @@ impl Spec {
         let takes = |key: &str| self.kind.keys().contains(&key);
         Spec {
             path: self.path.or(self.kind.default_path()),
-            shape: self.shape.or((self.kind == Kind::Folder).then_some(FOLDER_SHAPE)),
+            shape: self.shape.or(self.kind.has_files().then_some(FILE_SHAPE)),
             label: self.label.or((self.kind == Kind::Csv).then(|| LABEL.into())),
             max_value: self.max_value.or((self.kind == Kind::Csv).then_some(MAX_VALUE)),
             test_fraction: self.test_fraction.or(takes("test_fraction").then_some(TEST_FRACTION)),
@@ -213,6 +252,11 @@ impl Spec {
             test_size: self.test_size.or(takes("test_size").then_some(SYNTHETIC_TEST_SIZE)),
             ..self
         }
+    }
+
+    /// The columns that the section names.
+    pub(super) fn column_keys(&self) -> Keys<'_> {
+        Keys { image: self.image.as_deref(), label: self.label.as_deref(), split: self.split.as_deref() }
     }
 
     /// Checks what can be checked without reading a file.
@@ -236,6 +280,9 @@ impl Spec {
             ("test_path", self.test_path.is_some()),
             ("shape", self.shape.is_some()),
             ("label", self.label.is_some()),
+            ("image", self.image.is_some()),
+            ("split", self.split.is_some()),
+            ("root", self.root.is_some()),
             ("max_value", self.max_value.is_some()),
             ("test_fraction", self.test_fraction.is_some()),
             ("size", self.size.is_some()),
@@ -271,6 +318,12 @@ impl Spec {
         if self.test_labels.is_some() && self.test_path.is_none() {
             let why = "needs `dataset.test_path`, the rows that these labels are of";
             return Err(DataError::key_error("test_labels", why));
+        }
+        if self.split.is_some() && self.test_path.is_some() {
+            return Err(DataError::key_error(
+                "split",
+                "does not go with `test_path`: either says which images are tested",
+            ));
         }
         Ok(())
     }
@@ -338,6 +391,12 @@ mod tests {
             ("kind = \"folder\"\npath = \"x\"\ntest_fraction = 1.0", Some("test_fraction")),
             ("kind = \"csv\"\npath = \"x\"\nshape = [8, 8, 1]\nmax_value = 0", Some("max_value")),
             ("kind = \"synthetic\"\nsize = 0", Some("size")),
+            ("kind = \"table\"", Some("path")),
+            ("kind = \"parquet\"", Some("path")),
+            ("kind = \"parquet\"\npath = \"x\"\nroot = \"y\"", Some("root")),
+            ("kind = \"table\"\npath = \"x\"\ntest_path = \"y\"\nsplit = \"z\"", Some("split")),
+            ("kind = \"folder\"\npath = \"x\"\nroot = \"y\"", Some("root")),
+            ("kind = \"table\"\npath = \"x\"\nimage = \"a\"\nlabel = \"b\"\nroot = \"y\"", None),
             ("kind = \"mnist\"\nimbalance = 100", None),
         ];
         for (text, key) in rows {

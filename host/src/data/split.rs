@@ -117,10 +117,25 @@ impl Split {
         for position in positions {
             is_removed[position] = true;
         }
-        let (removed, kept): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&i| is_removed[i]);
-        let removed = self.copy_of(&removed, shape);
-        *self = self.copy_of(&kept, shape);
-        removed
+        let removed: Vec<usize> = (0..self.len()).filter(|&i| is_removed[i]).collect();
+        let part = self.copy_of(&removed, shape);
+        self.keep(&is_removed, shape);
+        part
+    }
+
+    /// Leaves out images; those that stay move up, so that the pixels are never there twice.
+    fn keep(&mut self, is_removed: &[bool], shape: Shape) {
+        let size = shape.bytes();
+        let mut n_kept = 0;
+        for i in (0..self.len()).filter(|&i| !is_removed[i]) {
+            self.pixels_nhwc.copy_within(i * size..(i + 1) * size, n_kept * size);
+            n_kept += 1;
+        }
+        self.pixels_nhwc.truncate(n_kept * size);
+        self.pixels_nhwc.shrink_to_fit();
+        retain(&mut self.ids, is_removed);
+        retain(&mut self.labels, is_removed);
+        retain(&mut self.files, is_removed);
     }
 
     fn copy_of(&self, positions: &[usize], shape: Shape) -> Split {
@@ -135,6 +150,12 @@ impl Split {
             files: positions.iter().filter_map(|&i| self.files.get(i).cloned()).collect(),
         }
     }
+}
+
+/// Leaves out what is of removed images; there may be nothing of any.
+fn retain<T>(values: &mut Vec<T>, is_removed: &[bool]) {
+    let mut is_removed = is_removed.iter();
+    values.retain(|_| is_removed.next() == Some(&false));
 }
 
 #[cfg(test)]

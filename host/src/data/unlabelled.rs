@@ -1,4 +1,4 @@
-//! Folders of images that nobody has labelled: any nesting of JPEG and PNG files, whatever the folders are called.
+//! Folders of images that nobody has labelled: any nesting of image files, whatever the folders are called.
 //!
 //! Unlike a data set, such a folder need not be whole: what cannot be read is handed back with the reason, and the rest is used.
 
@@ -9,8 +9,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::aside::is_image_name;
-use super::images::{Losses, Lost, decode_into};
+use super::depth::{Depth, FULL};
+use super::images::{Seen, Target, decode_into};
 use super::listing::{Skipped, list_folder, stop_if};
+use super::losses::Losses;
 use super::{Aside, DataError, Dataset, Notes, Shape, Split, fingerprint, unpacked};
 use crate::hash::hex;
 
@@ -55,6 +57,8 @@ pub struct Reading<'a> {
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
     /// Set when nobody waits any more.
     pub cancelled: &'a AtomicBool,
+    /// What is white in grey of 16 bits, where it was decided before, over more images than these.
+    pub white: Option<u16>,
 }
 
 /// Images in memory, and what could not be read.
@@ -68,51 +72,82 @@ pub struct Decoded {
     pub skipped: Vec<Skipped>,
     /// Sentences about what images had that their pixels no longer show.
     pub remarks: Vec<String>,
+    /// What is white in grey of 16 bits.
+    pub white: u16,
 }
 
-/// Reads images below `root`, each resized to `shape` as the data kind `folder` does.
+/// Reads images below `root`, each resized to `shape` as the data kind `folder` does. Grey images of 16 bits are read again where
+/// all together use fewer bits.
 ///
 /// # Errors
 /// If the images take more memory than is free, or [`DataError::Cancelled`]: an image that cannot be read is skipped.
 pub fn decode_images(root: &Path, paths: &[String], shape: Shape, reading: &Reading<'_>) -> Result<Decoded, DataError> {
     let mut pixels_nhwc = unpacked::room_for(paths.len(), shape)?;
     let done = AtomicUsize::new(0);
+    let size = shape.bytes();
+    let target = Target { shape, white: reading.white.unwrap_or(FULL) };
     let read = |(pixels_hwc, path): (&mut [u8], &String)| {
         stop_if(reading.cancelled)?;
-        let read = read_image(pixels_hwc, root, path, shape);
+        let read = read_image(pixels_hwc, root, path, target);
         (reading.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, paths.len());
         Ok(read)
     };
-    let images: Vec<Result<Image, DataError>> =
-        pixels_nhwc.par_chunks_exact_mut(shape.bytes()).zip(paths).map(read).collect::<Result<_, DataError>>()?;
+    let mut images: Vec<Read> =
+        pixels_nhwc.par_chunks_exact_mut(size).zip(paths).map(read).collect::<Result<_, DataError>>()?;
+    let depth = depth_of(paths, &images);
+    let white = reading.white.unwrap_or(depth.white());
+    if white != target.white {
+        let target = Target { shape, white };
+        let again = |((pixels_hwc, path), image): ((&mut [u8], &String), &mut Read)| {
+            stop_if(reading.cancelled)?;
+            if image.as_ref().is_ok_and(|image| image.seen.deep.is_some()) {
+                *image = read_image(pixels_hwc, root, path, target);
+            }
+            Ok(())
+        };
+        pixels_nhwc.par_chunks_exact_mut(size).zip(paths).zip(&mut images).try_for_each(again)?;
+    }
     let (mut decoded, mut losses) = (Decoded::default(), Losses::default());
     for (i, (path, image)) in paths.iter().zip(images).enumerate() {
         match image {
-            Ok(Image { sha256, lost }) => {
+            Ok(Image { sha256, seen }) => {
                 // What was read moves up to where something unreadable was.
-                let (from, to) = (i * shape.bytes(), decoded.images.len() * shape.bytes());
-                pixels_nhwc.copy_within(from..from + shape.bytes(), to);
+                pixels_nhwc.copy_within(i * size..(i + 1) * size, decoded.images.len() * size);
                 decoded.images.push((path.clone(), sha256));
-                losses.add(lost, path);
+                losses.add(seen.lost, path);
             }
             Err(error) => decoded.skipped.push(Skipped { image: path.clone(), reason: error.reason() }),
         }
     }
-    pixels_nhwc.truncate(decoded.images.len() * shape.bytes());
-    Ok(Decoded { pixels_nhwc, remarks: losses.sentences(), ..decoded })
+    pixels_nhwc.truncate(decoded.images.len() * size);
+    Ok(Decoded { pixels_nhwc, remarks: [losses.sentences(), depth.sentences()].concat(), white, ..decoded })
+}
+
+/// An image, or why it cannot be read.
+type Read = Result<Image, DataError>;
+
+/// The grey images of 16 bits among those that could be read.
+fn depth_of(paths: &[String], images: &[Read]) -> Depth {
+    let mut depth = Depth::default();
+    for (path, image) in paths.iter().zip(images) {
+        if let Some(brightest) = image.as_ref().ok().and_then(|image| image.seen.deep) {
+            depth.add(brightest, path);
+        }
+    }
+    depth
 }
 
 /// What is known of an image beside its pixels.
 struct Image {
     sha256: String,
-    lost: Lost,
+    seen: Seen,
 }
 
-fn read_image(pixels_hwc: &mut [u8], root: &Path, path: &str, shape: Shape) -> Result<Image, DataError> {
+fn read_image(pixels_hwc: &mut [u8], root: &Path, path: &str, target: Target) -> Read {
     let file = root.join(path);
     let bytes = unpacked::read_file(&file)?;
-    let lost = decode_into(pixels_hwc, &bytes, shape, &file)?;
-    Ok(Image { sha256: hex(&Sha256::digest(&bytes)), lost })
+    let seen = decode_into(pixels_hwc, &bytes, target, &file)?;
+    Ok(Image { sha256: hex(&Sha256::digest(&bytes)), seen })
 }
 
 impl Decoded {
@@ -211,14 +246,15 @@ mod tests {
             "photos-selection/contact-sheet.png",
             "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
             "scan.TIF",
+            "photo.heic",
             "old.jfif",
         ]);
         std::os::unix::fs::symlink("nowhere", folder.path().join("gone.png")).unwrap();
         let listed = list_images(folder.path(), &GO_ON).unwrap();
-        assert_eq!(listed.images, ["a.jpg", "b/c/d/x.jpeg", "b/z.PNG", "full.jpg/1.png", "old.jfif"]);
+        assert_eq!(listed.images, ["a.jpg", "b/c/d/x.jpeg", "b/z.PNG", "full.jpg/1.png", "old.jfif", "scan.TIF"]);
         let skipped: Vec<&str> = listed.skipped.iter().map(|skipped| skipped.image.as_str()).collect();
         assert_eq!(skipped, ["empty.jpg", "gone.png"]);
-        let aside = "1 .tif, 1 .txt, 1 folder of `coldstart select`, 1 hidden file, 1 system folder";
+        let aside = "1 .heic, 1 .txt, 1 folder of `coldstart select`, 1 hidden file, 1 system folder";
         assert_eq!(listed.aside.to_string(), aside);
         assert!(list_images(&folder.path().join("nowhere"), &GO_ON).is_err());
     }
@@ -229,14 +265,14 @@ mod tests {
         fs::write(folder.path().join("1.png"), "text").unwrap();
         fs::write(folder.path().join("3.png"), "").unwrap();
         let paths = list_images(folder.path(), &GO_ON).unwrap().images;
-        let reading = Reading { progress: &|_, _| {}, cancelled: &GO_ON };
+        let reading = Reading { progress: &|_, _| {}, cancelled: &GO_ON, white: None };
         let decoded = decode_images(folder.path(), &paths, SHAPE, &reading).unwrap();
         let names: Vec<&str> = decoded.images.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!((names, decoded.pixels_nhwc), (vec!["0.png", "2.png"], vec![0, 2]));
         let skipped: Vec<&str> = decoded.skipped.iter().map(|skipped| skipped.image.as_str()).collect();
         assert_eq!(skipped, ["1.png", "3.png"]);
-        assert!(decoded.skipped[0].reason.starts_with("neither a JPEG nor a PNG"), "{:?}", decoded.skipped);
-        let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(true) };
+        assert!(decoded.skipped[0].reason.starts_with("not JPEG, PNG"), "{:?}", decoded.skipped);
+        let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(true), white: None };
         assert!(matches!(decode_images(folder.path(), &paths, SHAPE, &reading), Err(DataError::Cancelled)));
     }
 

@@ -59,6 +59,14 @@ impl Allowance {
         Ok(Allowance::of(file.metadata()?.len(), Memory::now().free))
     }
 
+    /// For a file whose parts are unpacked one after the other, and never all at once: 100 times its size and 256 MiB.
+    ///
+    /// # Errors
+    /// If the system does not tell the file's size.
+    pub(super) fn in_turn(file: &File) -> io::Result<Allowance> {
+        Ok(Allowance::of(file.metadata()?.len(), 0))
+    }
+
     /// For a file that is stored as it is read: the free memory.
     pub(super) fn of_plain() -> Allowance {
         let free = match Memory::now().free {
@@ -118,6 +126,17 @@ impl<R: Read> Read for Bounded<'_, R> {
         self.allowance.take(n as u64).map_err(|error| io::Error::new(io::ErrorKind::FileTooLarge, error))?;
         Ok(n)
     }
+}
+
+/// Errs if `unpacked` bytes are more than 100 times `packed` and 256 MiB, or than the memory that is free, which is not asked for a
+/// few.
+pub(super) fn check_packed(packed: u64, unpacked: u64) -> Result<(), TooLarge> {
+    if unpacked <= SMALL { Ok(()) } else { Allowance::of(packed, Memory::now().free).take(unpacked) }
+}
+
+/// Errs if so many bytes are more than the memory that is free, which is not asked for a few.
+pub(super) fn check_free(bytes: u64) -> Result<(), TooLarge> {
+    if bytes <= SMALL { Ok(()) } else { Allowance::of_plain().take(bytes) }
 }
 
 /// All bytes of a file as they are stored.

@@ -66,7 +66,9 @@ impl ProjectError {
             }
             ProjectError::Mistake { hint, .. } => hint,
             ProjectError::Damaged { .. } => "bring back the file as it was, or begin a new project with `--out`",
-            ProjectError::Data(_) => "`--images` names a folder with JPEG or PNG files in it",
+            ProjectError::Data(_) => {
+                "`--images` names a folder with image files in it: JPEG, PNG, WebP, BMP, TIFF or GIF"
+            }
             ProjectError::File { .. } | ProjectError::Write(_) => return None,
         };
         Some(hint.to_owned())

@@ -1,7 +1,7 @@
 //! The list of a project's images: an id is a place in it, for good. An image is what is in its file; its name may change.
 
 use super::{Project, ProjectError, tables};
-use crate::data::{Decoded, Listed, Skipped};
+use crate::data::{Decoded, IMAGE_NAMES, Listed, Skipped};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
@@ -155,7 +155,7 @@ fn no_image(decoded: &Decoded, folder: &Path) -> ProjectError {
             format!("none of the {n} files in `{}` is an image; {first}", folder.display())
         }
     };
-    ProjectError::mistake(message, "images are JPEG and PNG files named .jpg, .jpeg, .jpe, .jfif or .png, at any depth")
+    ProjectError::mistake(message, format!("images are files named {IMAGE_NAMES}, at any depth"))
 }
 
 /// The search for known images among those that were read.

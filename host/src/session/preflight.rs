@@ -248,8 +248,12 @@ pub fn of_data(error: DataError, config: &Config, at_key: AtKey<'_>) -> SessionE
         }
         DataError::Missing { .. } | DataError::Layout { .. } => set_key(config),
         DataError::Io { source, path } if source.kind() == ErrorKind::NotFound => {
-            let is_test = config.dataset.test_path.as_ref().is_some_and(|test| path.ends_with(test));
-            if is_test { "dataset.test_path" } else { set_key(config) }
+            let is_at = |key: &Option<PathBuf>| key.as_ref().is_some_and(|named| path.ends_with(named));
+            match (is_at(&config.dataset.test_path), is_at(&config.dataset.root)) {
+                (true, _) => "dataset.test_path",
+                (_, true) => "dataset.root",
+                _ => set_key(config),
+            }
         }
         _ => return SessionError::Data(error),
     };

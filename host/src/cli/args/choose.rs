@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Arguments of `select`.
 #[derive(Debug, clap::Args)]
 pub struct Select {
-    /// Folder of JPEG and PNG files, at any depth; names of folders do not matter
+    /// Folder of images (JPEG, PNG, WebP, BMP, TIFF, GIF), at any depth; names of folders do not matter
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub images: PathBuf,
     /// Who chooses: before the first label a strategy of the role `initial`, afterwards one of the role `query`

@@ -60,7 +60,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     };
     say_what_is_left(&pool, size, select.size, console);
 
-    let skipped = decoded.skipped.clone();
+    let (skipped, white) = (decoded.skipped.clone(), decoded.white);
     let data = partly_labelled(&found, &pool, decoded, shape);
     let at_key = |key: &str, message: String| prepared.settings.at_key(key, message);
     let chooser = prepared.strategies.with(data, &options, &at_key)?;
@@ -91,7 +91,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         labels: pool.counts(),
         picks: ranked(&selection, &pool, &found.images),
     };
-    write_round(select, &folder, &config, &picks, &state)?;
+    write_round(select, &folder, &config, &picks, &state, white)?;
     let earlier: Vec<PathBuf> = (0..round).map(|round| project.round(round)).collect();
     let images: Vec<String> = found.images.iter().map(|known| known.image.clone()).collect();
     write_picks(&folder, &earlier, &images)?;
@@ -185,7 +185,7 @@ fn read(
     }
     let order = project.order(&listed)?;
     let progress = |done: usize, all: usize| console.tick("reading", done as u64, all as u64);
-    let reading = Reading { progress: &progress, cancelled: &cancelled };
+    let reading = Reading { progress: &progress, cancelled: &cancelled, white: None };
     let decoded = decode_images(folder, &order, shape, &reading)?;
     decoded.remarks.iter().for_each(|remark| console.say(remark));
     let skipped: Vec<Skipped> = listed.skipped.into_iter().chain(decoded.skipped).collect();
@@ -273,7 +273,16 @@ fn ranked(selection: &Selection, pool: &Pool, images: &[Known]) -> Vec<Pick> {
 }
 
 /// Everything of a round but its page.
-fn write_round(select: &Select, folder: &Path, config: &Config, picks: &Picks, state: &[u8]) -> Result<(), Problem> {
+///
+/// `white` is what is white in grey of 16 bits, over all images.
+fn write_round(
+    select: &Select,
+    folder: &Path,
+    config: &Config,
+    picks: &Picks,
+    state: &[u8],
+    white: u16,
+) -> Result<(), Problem> {
     let write = |name: &str, bytes: &[u8]| write_atomically(&folder.join(name), bytes);
     write("config.toml", config.to_toml().as_bytes())?;
     if !state.is_empty() {
@@ -282,7 +291,7 @@ fn write_round(select: &Select, folder: &Path, config: &Config, picks: &Picks, s
     let side = TILES[usize::from(picks.picks.len() >= MANY)];
     let shape = Shape { height: side, width: side, channels: 3 };
     let paths: Vec<String> = picks.picks.iter().map(|pick| pick.image.clone()).collect();
-    let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(false) };
+    let reading = Reading { progress: &|_, _| {}, cancelled: &AtomicBool::new(false), white: Some(white) };
     let shown = decode_images(&select.images, &paths, shape, &reading)?;
     write("contact-sheet.png", &sheet(&shown.pixels_nhwc, shape))?;
     if select.format.contains(&Format::LabelStudio) {

@@ -20,9 +20,7 @@
 //! `.npy` of little-endian f32 in C order is copied and the copy mapped, so that a million rows take no memory of the process, and
 //! whatever becomes of the file meanwhile does not matter.
 
-mod caught;
 mod columns;
-mod footer;
 mod matched;
 mod names;
 mod numpy;

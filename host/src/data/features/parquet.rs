@@ -9,12 +9,12 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use super::caught::caught;
 use super::columns::{is_id, is_index, is_no_feature, scalars, the_one};
-use super::footer;
 use super::rows::Rows;
 use super::table::{Ask, Names, Table, begins_with, best_names};
+use crate::data::caught::caught;
 use crate::data::error::{DataError, Place};
+use crate::data::footer;
 use crate::data::labels::Label;
 use crate::data::unpacked::{Allowance, TooLarge};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::super::listing::tests::archive_of;
+use super::super::tarred::tests::archive_of;
 use super::*;
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -128,7 +128,7 @@ fn what_is_left_aside_is_counted_and_said() {
     let layout = found(&[
         "train/a/1.png",
         "train/b/1.png",
-        "train/b/2.webp",
+        "train/b/2.heic",
         "train/loose.png",
         "test/a/1.png",
         "test/b/",
@@ -137,7 +137,7 @@ fn what_is_left_aside_is_counted_and_said() {
         "labels.csv",
     ])
     .unwrap();
-    let counts = "3 images outside of the class folders, 1 .csv, 1 .webp";
+    let counts = "3 images outside of the class folders, 1 .csv, 1 .heic";
     assert_eq!((layout.aside.to_string().as_str(), layout.aside.tables().as_deref()), (counts, Some("`labels.csv`")));
     let remarks = ["the test part is `test`; `val` was left aside", "the test part `test` has no image of `b`"];
     assert_eq!(layout.remarks, remarks);
@@ -173,7 +173,7 @@ fn what_is_not_clear_is_refused_with_the_folders_at_fault() {
         (&["train/a/1.png", "train/b/1.png", "test/a/"], "`ROOT/test`: is a test part without an image"),
         (&["train/a/1.png", "train/b/1.png", "val/images/1.png"], "its images lie in `images`, and images is no class"),
         (&["train/a/1.png", "train/b/"], "the class folder `train/b` holds no .jpg"),
-        (&["a/1.png", "b/x.webp", "c/y.txt"], "the class folders `b`, `c` hold no .jpg"),
+        (&["a/1.png", "b/x.heic", "c/y.txt"], "the class folders `b`, `c` hold no .jpg"),
         (&["train/a/1.png", "train/b/1.png", "test/c/1.png", "test/a/1.png"], "no classes of the training part: `c`"),
         (&["train/a/1.png", "Train/b/1.png"], "more than one training part: `Train`, `train`"),
         (&["train/a/1.png", "train/b/1.png", "test/a/1.png", "TEST/a/1.png"], "two names: `TEST`, `test`"),

@@ -1,7 +1,7 @@
-//! Panics of a library that reads files, as errors.
+//! Panics of libraries that read files, as errors.
 //!
-//! The Parquet library asserts what a damaged page does not hold, such as that levels stay below their maximum. What it has
-//! built until then is dropped, and nothing else has seen it.
+//! The Parquet library asserts what a damaged page does not hold, such as that levels stay below their maximum; decoders of images
+//! are many, and each trusts itself. What a library has built until it panics is dropped, and nothing else has seen it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -15,9 +15,9 @@ thread_local! {
 /// What `work` answers, or the message that it panicked with; nothing is written to stderr.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     keep_quiet_inside();
-    IS_INSIDE.set(true);
+    let was_inside = IS_INSIDE.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-    IS_INSIDE.set(false);
+    IS_INSIDE.set(was_inside);
     outcome.map_err(|payload| message_of(&*payload))
 }
 

@@ -2,16 +2,16 @@
 //!
 //! The library reads the schema by recursion, and makes room for as many items as a list says that it has: a footer of some
 //! kilobytes could end the process. What is checked here is that lists are no longer than the bytes that follow, and that the
-//! schema is a tree of a depth and size that features can have. The form is Thrift's compact protocol ("Thrift Compact protocol
-//! encoding" of the Thrift specification); the fields are those of `parquet.thrift`.
+//! schema is a tree of a depth and size that tables can have. The form is [`thrift`](super::thrift); the fields are those of
+//! `parquet.thrift`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use super::thrift::{Field, Kind, Reader, ThriftError};
+
 /// The longest footer: that of a file of some thousand columns in hundreds of row groups.
 const LONGEST: u64 = 64 << 20;
-/// Structures within structures; `parquet.thrift` itself has eight.
-const DEEPEST: usize = 32;
 /// Groups within groups of the schema. A column of lists needs three.
 const DEEPEST_SCHEMA: usize = 32;
 
@@ -29,10 +29,8 @@ pub(super) enum FooterError {
     Missing,
     #[error("its footer of {0} bytes is longer than {LONGEST}")]
     TooLong(u64),
-    #[error("its footer is cut or damaged")]
-    Damaged,
-    #[error("its footer has more than {DEEPEST} structures within structures")]
-    TooDeep,
+    #[error("its footer {0}")]
+    Thrift(#[from] ThriftError),
     #[error("its schema has more than {DEEPEST_SCHEMA} groups within groups")]
     SchemaTooDeep,
     #[error("its schema declares more columns than it holds")]
@@ -45,8 +43,7 @@ pub(super) enum FooterError {
 /// If it is missing or cut, or is longer, deeper or wider than features need.
 pub(super) fn check(file: &mut File) -> Result<(), FooterError> {
     let bytes = read(file)?;
-    let mut reader = Reader { bytes: &bytes, at: 0 };
-    let children = reader.file_metadata()?;
+    let children = file_metadata(&mut Reader::new(&bytes))?;
     check_schema(&children)
 }
 
@@ -97,195 +94,39 @@ fn check_schema(children: &[i64]) -> Result<(), FooterError> {
     if open.is_empty() { Ok(()) } else { Err(FooterError::SchemaTooWide) }
 }
 
-/// A type of the compact protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Truth values: in the header of a field, a byte in a list.
-    Bool,
-    Byte,
-    /// Integers of 16, 32 and 64 bits.
-    Varint,
-    Double,
-    Binary,
-    List,
-    Map,
-    Struct,
+/// The number of children of each element of the schema.
+fn file_metadata(reader: &mut Reader<'_>) -> Result<Vec<i64>, FooterError> {
+    let mut children = Vec::new();
+    let mut before = 0;
+    while let Some(field) = reader.field(before)? {
+        before = field.id;
+        match field {
+            Field { id: SCHEMA, kind: Kind::List } => children = schema(reader)?,
+            Field { kind, .. } => reader.skip_field(kind, 1)?,
+        }
+    }
+    Ok(children)
 }
 
-impl Kind {
-    fn of(code: u8) -> Result<Kind, FooterError> {
-        Ok(match code {
-            1 | 2 => Kind::Bool,
-            3 => Kind::Byte,
-            4..=6 => Kind::Varint,
-            7 => Kind::Double,
-            8 => Kind::Binary,
-            9 | 10 => Kind::List,
-            11 => Kind::Map,
-            12 => Kind::Struct,
-            _ => return Err(FooterError::Damaged),
-        })
+fn schema(reader: &mut Reader<'_>) -> Result<Vec<i64>, FooterError> {
+    let (length, kind) = reader.list_header()?;
+    if kind != Kind::Struct {
+        return Err(ThriftError::Damaged.into());
     }
+    (0..length).map(|_| schema_element(reader)).collect()
 }
 
-/// The header of a field.
-struct Field {
-    id: i64,
-    kind: Kind,
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Reader<'_> {
-    /// The number of children of each element of the schema.
-    fn file_metadata(&mut self) -> Result<Vec<i64>, FooterError> {
-        let mut children = Vec::new();
-        let mut before = 0;
-        while let Some(field) = self.field(before)? {
-            before = field.id;
-            match field {
-                Field { id: SCHEMA, kind: Kind::List } => children = self.schema()?,
-                Field { kind, .. } => self.skip_field(kind, 1)?,
-            }
-        }
-        Ok(children)
-    }
-
-    fn schema(&mut self) -> Result<Vec<i64>, FooterError> {
-        let (length, kind) = self.list_header()?;
-        if kind != Kind::Struct {
-            return Err(FooterError::Damaged);
-        }
-        (0..length).map(|_| self.schema_element()).collect()
-    }
-
-    fn schema_element(&mut self) -> Result<i64, FooterError> {
-        let mut n_children = 0;
-        let mut before = 0;
-        while let Some(field) = self.field(before)? {
-            before = field.id;
-            match field {
-                Field { id: N_CHILDREN, kind: Kind::Varint } => n_children = self.signed()?,
-                Field { kind, .. } => self.skip_field(kind, 2)?,
-            }
-        }
-        Ok(n_children)
-    }
-
-    /// The next field of a structure; none at its end.
-    fn field(&mut self, before: i64) -> Result<Option<Field>, FooterError> {
-        let header = self.byte()?;
-        if header == 0 {
-            return Ok(None);
-        }
-        let kind = Kind::of(header & 0x0f)?;
-        let id = match header >> 4 {
-            0 => self.signed()?,
-            step => before.saturating_add(step.into()),
-        };
-        Ok(Some(Field { id, kind }))
-    }
-
-    fn skip_field(&mut self, kind: Kind, depth: usize) -> Result<(), FooterError> {
-        if kind == Kind::Bool { Ok(()) } else { self.skip(kind, depth) }
-    }
-
-    /// Passes over a value that stands by itself.
-    fn skip(&mut self, kind: Kind, depth: usize) -> Result<(), FooterError> {
-        if depth > DEEPEST {
-            return Err(FooterError::TooDeep);
-        }
-        match kind {
-            Kind::Bool | Kind::Byte => self.pass(1),
-            Kind::Varint => self.varint().map(drop),
-            Kind::Double => self.pass(8),
-            Kind::Binary => {
-                let length = self.length()?;
-                self.pass(length)
-            }
-            Kind::List => {
-                let (length, kind) = self.list_header()?;
-                (0..length).try_for_each(|_| self.skip(kind, depth + 1))
-            }
-            Kind::Map => self.skip_map(depth),
-            Kind::Struct => {
-                let mut before = 0;
-                while let Some(Field { id, kind }) = self.field(before)? {
-                    before = id;
-                    self.skip_field(kind, depth + 1)?;
-                }
-                Ok(())
-            }
+fn schema_element(reader: &mut Reader<'_>) -> Result<i64, FooterError> {
+    let mut n_children = 0;
+    let mut before = 0;
+    while let Some(field) = reader.field(before)? {
+        before = field.id;
+        match field {
+            Field { id: N_CHILDREN, kind: Kind::Varint } => n_children = reader.signed()?,
+            Field { kind, .. } => reader.skip_field(kind, 2)?,
         }
     }
-
-    fn skip_map(&mut self, depth: usize) -> Result<(), FooterError> {
-        let length = self.length()?;
-        if length == 0 {
-            return Ok(());
-        }
-        let kinds = self.byte()?;
-        let (key, value) = (Kind::of(kinds >> 4)?, Kind::of(kinds & 0x0f)?);
-        for _ in 0..length {
-            self.skip(key, depth + 1)?;
-            self.skip(value, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// How many items a list has, and of which kind.
-    fn list_header(&mut self) -> Result<(usize, Kind), FooterError> {
-        let header = self.byte()?;
-        let kind = Kind::of(header & 0x0f)?;
-        let length = match header >> 4 {
-            15 => self.length()?,
-            short => self.at_most_what_follows(short.into())?,
-        };
-        Ok((length, kind))
-    }
-
-    fn length(&mut self) -> Result<usize, FooterError> {
-        let length = self.varint()?;
-        self.at_most_what_follows(length)
-    }
-
-    /// Every item takes a byte at least.
-    fn at_most_what_follows(&self, length: u64) -> Result<usize, FooterError> {
-        let behind = self.bytes.len() - self.at;
-        usize::try_from(length).ok().filter(|length| *length <= behind).ok_or(FooterError::Damaged)
-    }
-
-    fn signed(&mut self) -> Result<i64, FooterError> {
-        let zigzag = self.varint()?;
-        Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
-    }
-
-    fn varint(&mut self) -> Result<u64, FooterError> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(FooterError::Damaged)
-    }
-
-    fn byte(&mut self) -> Result<u8, FooterError> {
-        let byte = *self.bytes.get(self.at).ok_or(FooterError::Damaged)?;
-        self.at += 1;
-        Ok(byte)
-    }
-
-    fn pass(&mut self, n: usize) -> Result<(), FooterError> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
-        self.at = end.ok_or(FooterError::Damaged)?;
-        Ok(())
-    }
+    Ok(n_children)
 }
 
 #[cfg(test)]
