@@ -197,6 +197,9 @@ impl Config {
         if let Some(file) = engine::script_file(&config.model.backbone) {
             config.model.backbone = engine::script_name(&from_here(file)?);
         }
+        if let engine::Learner::Script(file) = &mut config.training.learner {
+            *file = from_here(file)?;
+        }
         let own = [&mut config.initial.representation, &mut config.query.representation];
         for representation in own.into_iter().chain([&mut config.representation]).flatten() {
             if let Some(path) = &mut representation.path {
@@ -249,7 +252,8 @@ impl Config {
         let mut resolved = self.clone();
         resolved.dataset = resolved.dataset.with_defaults();
         resolved.training = resolved.training.with_defaults();
-        toml::to_string(&resolved).expect("a config is made of what TOML can express")
+        let text = toml::to_string(&resolved).expect("a config is made of what TOML can express");
+        if resolved.training.learner.script().is_some() { without_keys_of_the_engine(&text) } else { text }
     }
 
     /// Read a config written by [`Config::to_toml`], by this version or an earlier one.
@@ -312,6 +316,11 @@ impl Config {
             return if self.training.learner.is_probe() { Ok(()) } else { Err(("model.backbone".to_owned(), rule)) };
         }
         let key = match (&self.training.learner, &self.model.init) {
+            (engine::Learner::Script(_), engine::Init::Scratch) => return Ok(()),
+            (engine::Learner::Script(_), _) => {
+                let rule = "must be left out: a learner in Python begins as it likes";
+                return Err(("model.init".to_owned(), rule.to_owned()));
+            }
             (engine::Learner::LinearProbe(_), engine::Init::File(_)) => {
                 let rule = "must be left out: a linear probe stands on `[representation]`";
                 return Err(("model.init".to_owned(), rule.to_owned()));
@@ -335,6 +344,15 @@ impl Config {
         let rule = "must name the network of `[model]`, which begins with it";
         Err(("representation".to_owned(), rule.to_owned()))
     }
+}
+
+/// A resolved config without the keys of `[training]` that a learner in Python does not obey.
+fn without_keys_of_the_engine(text: &str) -> String {
+    let mut table: toml::Table = text.parse().expect("it came from TOML");
+    if let Some(training) = table.get_mut("training").and_then(toml::Value::as_table_mut) {
+        training.retain(|key, _| engine::OF_SCRIPTS.iter().any(|known| *known == key));
+    }
+    toml::to_string(&table).expect("it came from TOML")
 }
 
 /// Whether a resolved config says how a linear probe's features are scaled.

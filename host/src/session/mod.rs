@@ -9,6 +9,7 @@ mod error;
 mod judge;
 mod learner;
 mod mixed;
+mod outside;
 mod preflight;
 mod record;
 mod selector;
@@ -26,7 +27,7 @@ use crate::config::{self, Config, Sandbox};
 use crate::data::{Dataset, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Budget, End, Experiment, Failure, Learner, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::limits;
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
@@ -36,6 +37,7 @@ use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
 use learner::EngineLearner;
 use mixed::Mixed;
+use outside::OutsideLearner;
 use record::Environment;
 use selector::{Player, PluginSelector, PluginSizer};
 use shelf::Parts;
@@ -60,6 +62,8 @@ pub struct Options {
     pub cache: Cache,
     /// Run plugins that nobody has signed, each in a process of its own.
     pub allow_unsigned: bool,
+    /// Run a learner in Python that the user has given no leave for good.
+    pub allow_learner: bool,
     /// How well plugins that run apart must be shut in at the least; a config can only demand more.
     pub sandbox: Sandbox,
     /// Record what passes between the host and each strategy.
@@ -99,6 +103,10 @@ pub fn start(
     let strategies = preflight::before_the_images(&mut config, options, at_key).map_err(SessionError::several)?;
     // After the config's own mistakes, which another folder would not mend, and before the images are read.
     RunDir::check_free(out)?;
+    let outside = outside::begin(&config, &strategies, options, at_key).map_err(SessionError::several)?;
+    if let Some(begun) = &outside {
+        config.training.params.clone_from(&begun.params);
+    }
     let strategies = strategies.into_iter().map(Arc::new).collect();
     let pins = record::pin(&config)?;
     let start = Instant::now();
@@ -111,7 +119,7 @@ pub fn start(
         return Err(error);
     }
     let root = options.data_root.clone();
-    let session = Session { config, data, root, pins, reading, device, strategies };
+    let session = Session { config, data, root, pins, reading, device, strategies, outside };
     session.run(Place::New { out, from }, options, watcher)
 }
 
@@ -159,6 +167,8 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     environment.check_files(&pins)?;
     let locked = record::read_lock(&dir)?;
     let strategies = preflight::find_locked(&mut config, &locked, environment.threads, options)?;
+    let script = outside::find(&config, options)?;
+    outside::check_same(script.as_ref(), &environment, &dir)?;
     let start = Instant::now();
     let root = Some(options.data_root.clone().unwrap_or_else(|| environment.data_root.clone()));
     let data = options.shelf.data(&config, root.as_deref(), &options.cancelled)?;
@@ -174,7 +184,9 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     }
     let device = engine::open(&environment.device, environment.threads)?;
     options.meter.device(&device.to_string());
-    let session = Session { config, data, root, pins, reading, device, strategies };
+    let outside = script.map(|script| outside::start(script, &config, environment.threads, options)).transpose()?;
+    outside.iter().for_each(|begun| begun.warn_of_versions(environment.learner.as_ref()));
+    let session = Session { config, data, root, pins, reading, device, strategies, outside };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -203,11 +215,13 @@ struct Session {
     device: Device,
     /// In the order of the config's seats.
     strategies: Vec<Arc<Strategy>>,
+    /// The process of a learner that is not the engine's.
+    outside: Option<outside::Begun>,
 }
 
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-        let Session { config, data, root, pins, reading, device, strategies } = self;
+        let Session { config, data, root, pins, reading, device, strategies, outside } = self;
         let budget = budget(&config);
         budget.check(data.pool.len())?;
         let Parts { pool, test, validation } = options.shelf.parts(&device, &config, &data)?;
@@ -217,7 +231,12 @@ impl Session {
         let recorded = options.record || place.has_recordings();
         let mut initial_selector = selector(Role::Initial, &config, &strategies, &services, recorded)?;
         let mut query_selector = selector(Role::Query, &config, &strategies, &services, recorded)?;
-        let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), Some(test), validation);
+        let learner_record = outside.as_ref().map(outside::Begun::record);
+        let locked_learner = outside.as_ref().map(outside::Begun::locked).transpose()?;
+        let mut learner = match outside {
+            Some(begun) => Taught::outside(begun, &config, &services, &device, root.as_deref())?,
+            None => Taught::engine(&config, &services, &device, (Some(test), validation)),
+        };
         learner.check_weights()?;
         let mut sizers = sizers(&config, &strategies, &services, recorded)?;
 
@@ -226,10 +245,15 @@ impl Session {
             Place::New { out, from } => {
                 let dir = RunDir::create(out)?;
                 let root = root.as_deref().unwrap_or(Path::new("."));
-                record::write(&dir, &config, (&data, root), &services.pins, &device, &strategies)?;
+                let from = from.map(RunDir::open).transpose()?;
+                if let Some(from) = &from {
+                    outside::check_round_0(learner_record.as_ref(), from)?;
+                }
+                let ran = record::Ran { strategies: &strategies, learner: learner_record, locked_learner };
+                record::write(&dir, &config, (&data, root), &services.pins, &device, &ran)?;
                 if let Some(from) = from {
                     let failed = |source| RunError::Step { round: 0, step: "storing", source };
-                    dir.take_round_0(&RunDir::open(from)?, &query_selector.save().map_err(failed)?)?;
+                    dir.take_round_0(&from, &query_selector.save().map_err(failed)?)?;
                 }
                 dir
             }
@@ -248,7 +272,7 @@ impl Session {
         };
         let experiment = Experiment {
             data: &data,
-            learner: &mut learner,
+            learner: learner.as_learner(),
             initial: &mut initial_selector,
             query: &mut query_selector,
             sizers: asked,
@@ -266,6 +290,58 @@ impl Session {
         let pool = services.task.lock().pool.again();
         options.shelf.put_back(learner.parts(pool));
         Ok(outcome?)
+    }
+}
+
+/// Who learns.
+enum Taught {
+    /// The engine.
+    Engine(Box<EngineLearner>),
+    /// A script of the user's own.
+    Outside(Box<OutsideLearner>),
+}
+
+impl Taught {
+    fn engine(
+        config: &Config,
+        services: &Arc<Services>,
+        device: &Device,
+        (test, validation): (Option<Images>, Option<Images>),
+    ) -> Taught {
+        Taught::Engine(Box::new(EngineLearner::new(config, services.clone(), device.clone(), test, validation)))
+    }
+
+    fn outside(
+        begun: outside::Begun,
+        config: &Config,
+        services: &Arc<Services>,
+        device: &Device,
+        root: Option<&Path>,
+    ) -> Result<Taught, SessionError> {
+        Ok(Taught::Outside(Box::new(OutsideLearner::new(begun, config, services.clone(), device, root)?)))
+    }
+
+    /// Errs when the weights come from a file that does not fit.
+    fn check_weights(&self) -> Result<(), EngineError> {
+        match self {
+            Taught::Engine(learner) => learner.check_weights(),
+            Taught::Outside(_) => Ok(()),
+        }
+    }
+
+    fn as_learner(&mut self) -> &mut dyn Learner {
+        match self {
+            Taught::Engine(learner) => &mut **learner,
+            Taught::Outside(learner) => &mut **learner,
+        }
+    }
+
+    /// All images on the device, with what the learner has kept of them, for the next run.
+    fn parts(&self, pool: Images) -> Option<Parts> {
+        match self {
+            Taught::Engine(learner) => learner.parts(pool),
+            Taught::Outside(_) => None,
+        }
     }
 }
 
