@@ -5,7 +5,8 @@
 
 use coldstart_plugin_api::Rng;
 use coldstart_tests::{
-    Lab, Ran, events, interpreter_with_kit, outcome, path_with, plan, python, python_libraries, repository, results, until,
+    Lab, Ran, events, interpreter_with_kit, outcome, path_with, plan, python, python_libraries, repository, results,
+    until,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::path::{Path, PathBuf};
@@ -203,7 +204,11 @@ fn what_it_cannot_say_is_told_before_anything_is_trained() {
         (&["training.verify=maybe"], "training.verify", "maybe"),
         (&["model.init=representation"], "`model.init` must be left out", "begins as it likes"),
         (&["training.learner=gone.py"], "`training.learner` names", "there is no such file"),
-        (&["training.learner=supervised", "training.params={ k = 1 }"], "`training.params` is for a learner in Python", ""),
+        (
+            &["training.learner=supervised", "training.params={ k = 1 }"],
+            "`training.params` is for a learner in Python",
+            "",
+        ),
     ] {
         desk.run("none", overrides).exits(2).says_one_problem().says(key).says(words);
         assert!(!desk.lab.path("none").exists(), "{overrides:?}");
@@ -214,7 +219,10 @@ fn what_it_cannot_say_is_told_before_anything_is_trained() {
     let wrong = desk.run("none", &["training.params={ stesp = 3 }"]);
     wrong.exits(2).says_one_problem().says("`training.params` does not fit `it.py`").says("stesp");
     for (script, words) in [
-        ("class Learner:\n    def fit(self, ids): pass\n    def predict(self, ids): pass\n", "cannot be called as `fit("),
+        (
+            "class Learner:\n    def fit(self, ids): pass\n    def predict(self, ids): pass\n",
+            "cannot be called as `fit(",
+        ),
         ("x = 1\n", "defines no class `Learner`"),
         ("import no_such_module\n", "No module named 'no_such_module', at it.py:1"),
         ("# /// coldstart\n# needs = []\n# ///\n", "`needs` is no key of the block"),
@@ -243,7 +251,11 @@ const fn in_predict(in_predict: &'static str, code: &'static str, words: &'stati
 }
 
 const MISHAPS: [Mishap; 13] = [
-    in_fit("raise ValueError('too hot')", "L005", "`fit`: ValueError: too hot, at it.py:14, in fit: raise ValueError('too hot')"),
+    in_fit(
+        "raise ValueError('too hot')",
+        "L005",
+        "`fit`: ValueError: too hot, at it.py:14, in fit: raise ValueError('too hot')",
+    ),
     in_fit("{}['gone']", "L005", "KeyError: 'gone'"),
     in_fit("while True: pass", "L008", "`fit` did not end within 3 s"),
     in_fit("os._exit(3)", "L009", "exited with code 3"),
@@ -359,15 +371,24 @@ fn a_training_that_is_not_the_same_twice_is_found_out() {
     let Some(desk) = Desk::new() else { return };
     let verify = &["training.verify=true", "query.rounds=1"][..];
     let softmax = example("softmax_learner.py");
-    let by_chance = nearest("pass", "pass").replace("self.bad = os", "self.means_cd += int.from_bytes(os.urandom(2), 'big') / 1e5\n        self.bad = os");
-    let goes_on = nearest("pass", "pass").replace("self.bad = os", "self.n = getattr(self, 'n', 0) + 1\n        self.means_cd[0] /= self.n\n        self.bad = os");
+    let by_chance = nearest("pass", "pass")
+        .replace("self.bad = os", "self.means_cd += int.from_bytes(os.urandom(2), 'big') / 1e5\n        self.bad = os");
+    let goes_on = nearest("pass", "pass").replace(
+        "self.bad = os",
+        "self.n = getattr(self, 'n', 0) + 1\n        self.means_cd[0] /= self.n\n        self.bad = os",
+    );
     let forgets = softmax.replace("self.weights_dc = np.load(path)", "self.weights_dc = 0.5 * np.load(path)");
     assert!(by_chance.contains("urandom") && goes_on.contains("getattr") && forgets.contains("0.5 * np"));
     let alike = "the predictions for 100 images are the same, bit for bit";
     for (out, script, exit, words) in [
         ("same", nearest("pass", "pass"), 0, &["trained twice: ", alike][..]),
         ("stored", softmax, 0, &["trained twice, and taken up by another process: ", alike]),
-        ("by-chance", by_chance, 3, &["L010", "trained twice on the same labels with the same seed, it answers differently for"]),
+        (
+            "by-chance",
+            by_chance,
+            3,
+            &["L010", "trained twice on the same labels with the same seed, it answers differently for"],
+        ),
         ("goes-on", goes_on, 3, &["L010", "by up to"]),
         ("forgets", forgets, 3, &["L010", "stored and taken up by another process, it answers differently for"]),
     ] {
@@ -382,8 +403,12 @@ fn a_training_that_is_not_the_same_twice_is_found_out() {
 fn shut_in_it_sees_the_images_and_nothing_of_the_user() {
     let Some(desk) = Desk::new() else { return };
     let peeks = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')";
-    for (name, in_fit) in [("file", "open('/etc/passwd').read()"), ("network", peeks), ("program", "os.system('true') and 1/0")] {
-        let script = nearest("pass", "pass").replace("open(\"pid\"", "0 and open(\"pid\"").replace("self.bad = os", &format!("{in_fit}\n        self.bad = os"));
+    for (name, in_fit) in
+        [("file", "open('/etc/passwd').read()"), ("network", peeks), ("program", "os.system('true') and 1/0")]
+    {
+        let script = nearest("pass", "pass")
+            .replace("open(\"pid\"", "0 and open(\"pid\"")
+            .replace("self.bad = os", &format!("{in_fit}\n        self.bad = os"));
         desk.script(&script);
         let ran = desk.run(name, &["training.sandbox=true"]);
         ran.exits(3).says_one_problem().says("L005");
@@ -450,9 +475,15 @@ fn photographs_have_paths() {
     let select = ["select", "--images", "photos", "--size", "2", "-s", "threads=1", "-s", "dataset.shape=[8, 8, 3]"];
     desk.ran(&[&select[..], &["--strategy", "random"]].concat()).exits(0);
     let picked = std::fs::read_to_string(desk.lab.path("photos-selection/round-000/picks.csv"));
-    let picked = picked.unwrap_or_else(|_| panic!("{:?}", coldstart_tests::files_under(&desk.lab.path("photos-selection"))));
-    let labels: String = picked.lines().skip(1).filter_map(|line| line.split(',').find(|cell| cell.contains(".png"))).enumerate()
-        .map(|(i, file)| format!("{file},{}\n", if i == 0 { "dark" } else { "light" })).collect();
+    let picked =
+        picked.unwrap_or_else(|_| panic!("{:?}", coldstart_tests::files_under(&desk.lab.path("photos-selection"))));
+    let labels: String = picked
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(',').find(|cell| cell.contains(".png")))
+        .enumerate()
+        .map(|(i, file)| format!("{file},{}\n", if i == 0 { "dark" } else { "light" }))
+        .collect();
     desk.lab.write("labels.csv", format!("file,label\n{labels}"));
     desk.ran(&["ingest", "photos-selection", "labels.csv"]).exits(0);
     desk.ran(&[&select[..], &["--strategy", "entropy", "-s", "training.learner=it.py"]].concat()).exits(0);
@@ -462,7 +493,12 @@ fn photographs_have_paths() {
 #[test]
 fn the_examples_run() {
     let Some(desk) = Desk::new() else { return };
-    let images = ["dataset={ kind = \"synthetic\", size = 60, test_size = 30 }", "initial.size=10", "query.size=5", "query.rounds=1"];
+    let images = [
+        "dataset={ kind = \"synthetic\", size = 60, test_size = 30 }",
+        "initial.size=10",
+        "query.size=5",
+        "query.rounds=1",
+    ];
     for (name, packages, params, strategy) in [
         ("resnet_learner.py", &["torch", "torchvision"][..], "training.params={ epochs = 1, batch_size = 8 }", "badge"),
         ("boosting_learner.py", &["sklearn"], "training.params={ iterations = 3 }", "margin"),

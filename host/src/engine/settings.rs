@@ -140,8 +140,7 @@ impl Default for Training {
 }
 
 /// The keys of `[training]` that a learner in Python obeys; `precision` is that of networks beside it.
-pub const OF_SCRIPTS: [&str; 8] =
-    ["learner", "params", "timeout", "sandbox", "verify", "restart", "seed", "precision"];
+pub const OF_SCRIPTS: [&str; 8] = ["learner", "params", "timeout", "sandbox", "verify", "restart", "seed", "precision"];
 
 /// How many seconds one call of a learner in Python may take, where nobody says.
 const A_DAY: f64 = 86_400.0;
@@ -571,7 +570,8 @@ impl Training {
         }
         let table = |training: &Training| toml::Table::try_from(training).unwrap_or_default();
         let (own, default) = (table(self), table(&Training::default()));
-        let rule = "is obeyed by the program's own learners: what a learner in Python is told stands in `training.params`";
+        let rule =
+            "is obeyed by the program's own learners: what a learner in Python is told stands in `training.params`";
         for (key, name) in OF_ENGINE {
             require(own.get(name) == default.get(name), key, || rule.to_owned())?;
         }

@@ -37,9 +37,8 @@ pub(super) struct Demand {
 impl Demand {
     /// Rows and columns of an answer of this shape; errs with L006 where it is another than was asked for.
     pub fn shape(&self, learner: &str, shape: &[u64]) -> Result<(usize, usize), LearnerError> {
-        let refuse = |what: String| {
-            LearnerError::new(LearnerCode::Shape, learner, format!("`{}` answered {what}", self.method))
-        };
+        let refuse =
+            |what: String| LearnerError::new(LearnerCode::Shape, learner, format!("`{}` answered {what}", self.method));
         let (rows, passes, cols) = match (self.passes, shape) {
             (None, &[rows, cols]) => (rows, 1, cols),
             (Some(_), &[rows, passes, cols]) => (rows, passes, cols),
@@ -123,14 +122,8 @@ pub fn most_different(first: &Numbers, second: &Numbers) -> Option<(usize, f32)>
 mod tests {
     use super::*;
 
-    const PLAIN: Demand = Demand {
-        method: "predict",
-        n: 2,
-        passes: None,
-        n_cols: Some(3),
-        is_probability: true,
-        most_bytes: 1000,
-    };
+    const PLAIN: Demand =
+        Demand { method: "predict", n: 2, passes: None, n_cols: Some(3), is_probability: true, most_bytes: 1000 };
 
     #[test]
     fn another_shape_is_told_with_the_one_that_is_wanted() {

@@ -3,7 +3,8 @@
 use super::answers::{Demand, Numbers};
 use super::error::{LearnerCode, LearnerError};
 use super::frames::{FromLearner, ToLearner, packed};
-use super::process::{Ear, Process, log_level};
+use super::log::log_level;
+use super::process::{Ear, Process};
 use std::path::PathBuf;
 
 /// What a learner is trained on.
@@ -70,12 +71,8 @@ impl Process {
     /// Class probabilities (n x c).
     pub fn predict(&mut self, question: &Question<'_>, ear: &dyn Ear) -> Result<Numbers, LearnerError> {
         let n_cols = Some(question.n_classes);
-        let [probs_nc] = self.ask(
-            question,
-            0,
-            [Demand { n_cols, is_probability: true, ..demand("predict", question) }],
-            ear,
-        )?;
+        let [probs_nc] =
+            self.ask(question, 0, [Demand { n_cols, is_probability: true, ..demand("predict", question) }], ear)?;
         Ok(probs_nc)
     }
 

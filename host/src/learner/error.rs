@@ -37,11 +37,31 @@ pub enum LearnerCode {
 pub const CODES: [(LearnerCode, &str, &str, &str); 12] = [
     (LearnerCode::NoLeave, "L001", "no leave", "look at the script, and give it leave if you know what it does"),
     (LearnerCode::Script, "L002", "no learner", "a learner is a class `Learner` with `fit` and `predict`"),
-    (LearnerCode::Start, "L003", "cannot be started", "a learner needs python3 with the package: python3 -m pip install ./python"),
+    (
+        LearnerCode::Start,
+        "L003",
+        "cannot be started",
+        "a learner needs python3 with the package: python3 -m pip install ./python",
+    ),
     (LearnerCode::Lacks, "L004", "cannot answer", "give the class the method, or choose another strategy"),
-    (LearnerCode::Raised, "L005", "raised", "mend the script, and begin a new run: a run goes on with the script that it began with"),
-    (LearnerCode::Shape, "L006", "answered another shape", "the answer is an array with a row for each id, in their order"),
-    (LearnerCode::Numbers, "L007", "answered no such numbers", "probabilities are finite, not negative, and add up to 1 in each row"),
+    (
+        LearnerCode::Raised,
+        "L005",
+        "raised",
+        "mend the script, and begin a new run: a run goes on with the script that it began with",
+    ),
+    (
+        LearnerCode::Shape,
+        "L006",
+        "answered another shape",
+        "the answer is an array with a row for each id, in their order",
+    ),
+    (
+        LearnerCode::Numbers,
+        "L007",
+        "answered no such numbers",
+        "probabilities are finite, not negative, and add up to 1 in each row",
+    ),
     (LearnerCode::Timeout, "L008", "timed out", "raise `training.timeout`, in seconds, if it needs longer"),
     (LearnerCode::Died, "L009", "died", "the run can be resumed"),
     (

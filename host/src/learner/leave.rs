@@ -92,7 +92,8 @@ impl Leaves {
             path: self.folder.clone(),
             source: std::io::Error::other(error.to_string()),
         })?;
-        let meant: Vec<Leave> = leaves.into_iter().filter(|leave| leave.file == path || leave.sha256 == meant).collect();
+        let meant: Vec<Leave> =
+            leaves.into_iter().filter(|leave| leave.file == path || leave.sha256 == meant).collect();
         for leave in &meant {
             let Some(file) = self.file_of(&leave.sha256) else { continue };
             std::fs::remove_file(&file).map_err(PackageError::file("remove", &file))?;

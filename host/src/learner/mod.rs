@@ -11,6 +11,7 @@ mod ask;
 mod error;
 mod frames;
 mod leave;
+mod log;
 mod process;
 mod script;
 

@@ -62,10 +62,8 @@ impl Script {
         if for_this_call || Leaves::open().has(&self.sha256)? {
             return Ok(());
         }
-        let message = format!(
-            "it would run with your rights, and you have given no leave to run these bytes ({})",
-            self.sha256
-        );
+        let message =
+            format!("it would run with your rights, and you have given no leave to run these bytes ({})", self.sha256);
         let file = quoted(&self.file);
         let hint = format!(
             "look at it; then `coldstart learner allow {file}` gives leave to it as it is now, and `--allow-learner` for one call"
@@ -78,7 +76,10 @@ impl Script {
         if self.sha256 == sha256 {
             return Ok(());
         }
-        let message = format!("the run began with {sha256}, and the file, with the modules that it names, is {} now", self.sha256);
+        let message = format!(
+            "the run began with {sha256}, and the file, with the modules that it names, is {} now",
+            self.sha256
+        );
         Err(LearnerError::new(LearnerCode::Changed, self.name(), message))
     }
 

@@ -28,7 +28,18 @@ use std::path::Path;
 const OPENING: &str = "# /// coldstart";
 const CLOSING: &str = "# ///";
 const KEYS: [&str; 12] = [
-    "name", "publisher", "version", "summary", "license", "authors", "cite", "roles", "needs", "asks", "params", "modules",
+    "name",
+    "publisher",
+    "version",
+    "summary",
+    "license",
+    "authors",
+    "cite",
+    "roles",
+    "needs",
+    "asks",
+    "params",
+    "modules",
 ];
 /// What may stand in the block of a learner, which has no roles, and asks for nothing.
 const LEARNER_KEYS: [&str; 9] =

@@ -1,7 +1,8 @@
 //! One selection for a folder of images, apart from the loop: labels are those that people gave, and nothing is measured.
 
 use super::strategy::Strategy;
-use super::{AtKey, Options, SessionError, Taught, outside, pool_images, preflight, record, selector, services};
+use super::taught::Taught;
+use super::{AtKey, Options, SessionError, outside, pool_images, preflight, record, selector, services};
 use crate::config::{Config, Seat};
 use crate::data::Dataset;
 use crate::experiment::{Ask, Failure, RunDir, RunError, Selector, seed, write_atomically};
@@ -152,7 +153,8 @@ impl Chooser {
         if self.asks_model() {
             let data = &self.services.data;
             let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
-            let trained = self.learner.as_learner().train(round, &positions, seed(self.config.seed, round, "training"), false);
+            let trained =
+                self.learner.as_learner().train(round, &positions, seed(self.config.seed, round, "training"), false);
             trained.map_err(|source| failed("training", source))?;
         }
         if !state.is_empty() {

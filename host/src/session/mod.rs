@@ -15,6 +15,7 @@ mod record;
 mod selector;
 mod shelf;
 mod strategy;
+mod taught;
 mod threads;
 
 pub use choose::{Chooser, Chosen, Found, Question};
@@ -27,7 +28,7 @@ use crate::config::{self, Config, Sandbox};
 use crate::data::{Dataset, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Budget, End, Experiment, Failure, Learner, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::limits;
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
@@ -35,9 +36,7 @@ use crate::plugin::Recorder;
 use crate::plugin::lock::Lock;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
-use learner::EngineLearner;
 use mixed::Mixed;
-use outside::OutsideLearner;
 use record::Environment;
 use selector::{Player, PluginSelector, PluginSizer};
 use shelf::Parts;
@@ -46,6 +45,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strategy::{Finder, Strategy, gib};
+use taught::Taught;
 
 /// What a user says beside the config.
 #[derive(Clone)]
@@ -290,58 +290,6 @@ impl Session {
         let pool = services.task.lock().pool.again();
         options.shelf.put_back(learner.parts(pool));
         Ok(outcome?)
-    }
-}
-
-/// Who learns.
-enum Taught {
-    /// The engine.
-    Engine(Box<EngineLearner>),
-    /// A script of the user's own.
-    Outside(Box<OutsideLearner>),
-}
-
-impl Taught {
-    fn engine(
-        config: &Config,
-        services: &Arc<Services>,
-        device: &Device,
-        (test, validation): (Option<Images>, Option<Images>),
-    ) -> Taught {
-        Taught::Engine(Box::new(EngineLearner::new(config, services.clone(), device.clone(), test, validation)))
-    }
-
-    fn outside(
-        begun: outside::Begun,
-        config: &Config,
-        services: &Arc<Services>,
-        device: &Device,
-        root: Option<&Path>,
-    ) -> Result<Taught, SessionError> {
-        Ok(Taught::Outside(Box::new(OutsideLearner::new(begun, config, services.clone(), device, root)?)))
-    }
-
-    /// Errs when the weights come from a file that does not fit.
-    fn check_weights(&self) -> Result<(), EngineError> {
-        match self {
-            Taught::Engine(learner) => learner.check_weights(),
-            Taught::Outside(_) => Ok(()),
-        }
-    }
-
-    fn as_learner(&mut self) -> &mut dyn Learner {
-        match self {
-            Taught::Engine(learner) => &mut **learner,
-            Taught::Outside(learner) => &mut **learner,
-        }
-    }
-
-    /// All images on the device, with what the learner has kept of them, for the next run.
-    fn parts(&self, pool: Images) -> Option<Parts> {
-        match self {
-            Taught::Engine(learner) => learner.parts(pool),
-            Taught::Outside(_) => None,
-        }
     }
 }
 

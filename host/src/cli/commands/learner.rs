@@ -41,7 +41,8 @@ fn allow(leaves: &Leaves, file: &Path) -> Result<(), Problem> {
 
 /// What the user's folder cannot take may go elsewhere.
 fn not_kept(error: PackageError) -> Problem {
-    let hint = "set XDG_CONFIG_HOME to a folder that you can write to, in later commands, too; or use `--allow-learner`";
+    let hint =
+        "set XDG_CONFIG_HOME to a folder that you can write to, in later commands, too; or use `--allow-learner`";
     Problem::failed(&error, Some(hint.to_owned()))
 }
 

@@ -16,8 +16,8 @@ mod worker;
 pub use frames::{Allowance, Channel, Fault, Incoming, PROTOCOL, Trouble, name_of, understand};
 pub use line::Line;
 pub use process::Worker;
-pub use script::{Serving, command as shut_in_command, open_command};
 pub use sandbox::{Confinement, confine, only_read};
+pub use script::{Serving, command as shut_in_command, open_command};
 pub use watch::Watch;
 
 use std::ffi::OsString;

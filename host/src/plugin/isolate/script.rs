@@ -39,8 +39,7 @@ getattr(__main__, entry)(script)
 
 /// The same numbers on every machine: no order of sets that is drawn at random. And no module from the current folder, even
 /// before the first line runs.
-const FIXED: [(&str, &str); 3] =
-    [("PYTHONHASHSEED", "0"), ("PYTHONSAFEPATH", "1"), ("PYTHONDONTWRITEBYTECODE", "1")];
+const FIXED: [(&str, &str); 3] = [("PYTHONHASHSEED", "0"), ("PYTHONSAFEPATH", "1"), ("PYTHONDONTWRITEBYTECODE", "1")];
 
 /// What libraries read that split their sums among threads.
 const THREADS: [&str; 3] = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
@@ -164,8 +163,7 @@ fn real(path: &Path) -> PathBuf {
 /// The program that becomes the interpreter of a script and shuts itself in before, without its socket.
 pub fn command(serving: &Serving<'_>, limits: &Limits) -> Result<Command, PluginError> {
     let (script, place) = places(serving.script);
-    let Interpreter { python, kit, path, mut read, user_base, .. } =
-        Interpreter::find(serving.name)?.narrowed(&place);
+    let Interpreter { python, kit, path, mut read, user_base, .. } = Interpreter::find(serving.name)?.narrowed(&place);
     let kit = kit.unwrap_or_default();
     read.push(kit.clone());
     read.extend(programs::library_path());

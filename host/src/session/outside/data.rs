@@ -47,7 +47,10 @@ impl Shared {
         let [of_pool, of_validation, of_test] = &self.pixels;
         let parts = [
             self.part("pool", pool, pool.ids.clone(), of_pool),
-            Part { labels: Some(&validation.labels), ..self.part("validation", validation, validation.ids.clone(), of_validation) },
+            Part {
+                labels: Some(&validation.labels),
+                ..self.part("validation", validation, validation.ids.clone(), of_validation)
+            },
             self.part("test", test, self.test_ids(), of_test),
         ];
         parts.into_iter().filter(|part| !part.ids.is_empty()).collect()

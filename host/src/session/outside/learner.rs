@@ -7,7 +7,9 @@ use super::{Begun, Listener};
 use crate::config::Config;
 use crate::engine::Device;
 use crate::experiment::{Failure, Learner, MODELS, RunError, Training, write_atomically};
-use crate::learner::{Fit, Fitted, LearnerCode, LearnerError, Numbers, Process, Script, Setting, Start, most_different};
+use crate::learner::{
+    Fit, Fitted, LearnerCode, LearnerError, Numbers, Process, Script, Setting, Start, most_different,
+};
 use crate::operations::Services;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -134,7 +136,11 @@ impl Learner for OutsideLearner {
             self.verify(&lesson)?;
         }
         let (loss, accuracy) = self.told(fitted, &lesson)?;
-        self.services.meter.step(&format!("`{}` learnt from {} images, loss {loss:.3}", self.script.name(), labelled.len()));
+        self.services.meter.step(&format!(
+            "`{}` learnt from {} images, loss {loss:.3}",
+            self.script.name(),
+            labelled.len()
+        ));
         Ok(Training { loss, accuracy, phases: vec![], pretexts: vec![], retried: None })
     }
 
@@ -167,7 +173,8 @@ impl Learner for OutsideLearner {
             self.services.task.lock().outside = Some(self.model.clone());
             return Ok(());
         }
-        let damaged = |error: serde_json::Error| RunError::Damaged { path: file.to_owned(), problem: error.to_string() };
+        let damaged =
+            |error: serde_json::Error| RunError::Damaged { path: file.to_owned(), problem: error.to_string() };
         let lesson: Lesson = serde_json::from_slice(&bytes).map_err(damaged)?;
         let n = lesson.labelled.len();
         self.fit(lesson)?;

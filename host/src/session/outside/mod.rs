@@ -94,7 +94,8 @@ pub fn start(script: Script, config: &Config, threads: usize, options: &Options)
     let is_shut_in = config.training.sandbox.unwrap_or_default();
     if strict && !is_shut_in {
         let message = "it would not be shut in, and the whole sandbox is required".to_owned();
-        let hint = "`training.sandbox = true` shuts it in, without files, network and GPU; or take `--sandbox required` back";
+        let hint =
+            "`training.sandbox = true` shuts it in, without files, network and GPU; or take `--sandbox required` back";
         return Err(LearnerError::new(LearnerCode::Start, script.name(), message).with_hint(hint).into());
     }
     let timeout = Duration::from_secs_f64(config.training.timeout());
@@ -161,7 +162,11 @@ fn mistakes(
             let name = &strategy.manifest.name;
             let rule = format!("is `{name}`, which asks the model for {asked}, and {}", lacks(process, &asked));
             let key = format!("{}.strategy", strategy.seat.section());
-            mistakes.push(at_key(&key, rule).with_hint(LearnerCode::Lacks.hint().to_owned()));
+            let hint = match asked == Asked::Views.name() {
+                true => "choose a strategy that looks at each image as it is",
+                false => LearnerCode::Lacks.hint(),
+            };
+            mistakes.push(at_key(&key, rule).with_hint(hint.to_owned()));
         }
     }
     mistakes

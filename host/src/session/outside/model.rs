@@ -94,7 +94,8 @@ impl Failure {
 
 fn unsupported(process: &Process, what: &str) -> Error {
     let (learner, hint) = (&process.learner, LearnerCode::Lacks.hint());
-    Error::new(Code::UNSUPPORTED, format!("{}: the learner `{learner}` {what}", LearnerCode::Lacks.id())).with("hint", hint)
+    Error::new(Code::UNSUPPORTED, format!("{}: the learner `{learner}` {what}", LearnerCode::Lacks.id()))
+        .with("hint", hint)
 }
 
 /// One question of a strategy's, put to the learner method by method.
