@@ -18,7 +18,7 @@ if ! cargo +nightly --version > /dev/null 2>&1; then
 fi
 # The versions of the workspace, as what is fuzzed is what is shipped.
 [ -f Cargo.lock ] || cp ../Cargo.lock Cargo.lock
-targets=(manifest script package lock trust frames recording library config labels pickle npy npz parquet safetensors idx csv paths image tar zip torchscript)
+targets=(manifest script package lock trust frames learner recording library config labels pickle npy npz parquet safetensors idx csv paths image tar zip torchscript)
 [ $# -lt 2 ] || targets=("${@:2}")
 for target in "${targets[@]}"; do
   mkdir -p "corpus/$target"

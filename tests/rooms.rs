@@ -10,7 +10,7 @@ use std::process::Command;
 const PLAIN_MATHS: [&str; 6] = ["libm", "nalgebra", "ndarray", "num-traits", "ordered-float", "statrs"];
 
 /// A room of the host and the words that its code must not hold.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "data",
         &[
@@ -35,6 +35,21 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "crate::engine",
             "crate::operations",
             "crate::experiment",
+            "crate::config",
+            "crate::cli",
+        ],
+    ),
+    (
+        "learner",
+        &[
+            "tch",
+            "libloading",
+            "dlopen",
+            "crate::data",
+            "crate::engine",
+            "crate::operations",
+            "crate::experiment",
+            "crate::session",
             "crate::config",
             "crate::cli",
         ],

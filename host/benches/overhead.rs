@@ -123,6 +123,7 @@ fn round_share(data: &Path, plugins: &Path, isolation: Isolation) -> Outcome<Sha
         meter: Arc::new(Silent),
         cache: Cache::new(folder.path().join("cache"), 0),
         allow_unsigned: true,
+        allow_learner: false,
         sandbox: Sandbox::BestEffort,
         record: false,
         lock: None,

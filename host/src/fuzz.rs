@@ -3,7 +3,7 @@
 //! `fuzz/` feeds them with libFuzzer; the test below with seeds of the same folder and mutations of them.
 
 use crate::config::Config;
-use crate::{data, engine, plugin, project};
+use crate::{data, engine, learner, plugin, project};
 use std::path::Path;
 
 /// A function that reads bytes.
@@ -11,8 +11,12 @@ pub type Reader = fn(&[u8]);
 
 /// Every reader by its name, which is that of its seeds' folder and of its fuzz target.
 pub fn readers() -> Vec<(&'static str, Reader)> {
-    let own: [(&str, Reader); 3] =
-        [("config", config), ("labels", project::fuzz::labels), ("torchscript", engine::understand_script)];
+    let own: [(&str, Reader); 4] = [
+        ("config", config),
+        ("labels", project::fuzz::labels),
+        ("learner", learner::understand),
+        ("torchscript", engine::understand_script),
+    ];
     [&plugin::fuzz::READERS[..], &data::fuzz::READERS, &own].concat()
 }
 

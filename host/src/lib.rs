@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod foreign;
 pub mod fuzz;
 pub mod hash;
+pub mod learner;
 pub mod limits;
 pub mod memory;
 pub mod nearest;

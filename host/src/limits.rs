@@ -121,6 +121,8 @@ pub const FRAME_ARGUMENTS: Limit = Limit::bytes("the arguments of an operation",
 pub const FRAME_TENSOR: Limit = Limit::bytes("a tensor handed to the program", GIB - MIB, ENDED);
 /// The chosen images beside their own numbers, a sizer's report among it.
 pub const FRAME_SELECTION: Limit = Limit::bytes("its answer, beside 16 bytes for each image asked for", MIB, ENDED);
+/// A piece of a learner's answer; the kit's are smaller.
+pub const FRAME_PIECE: Limit = Limit::bytes("a piece of a learner's answer", 9 * MIB, "L009, the learner is ended");
 /// Descriptors that a worker sends.
 pub const SENT_DESCRIPTORS: Limit = Limit::of("descriptors sent to the program", 0, "descriptors", ENDED);
 

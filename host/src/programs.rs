@@ -131,6 +131,28 @@ pub fn worker() -> Command {
     command
 }
 
+/// A program that runs code of the user's own: with the user's whole environment, in a folder, and no longer than this process.
+///
+/// Folders that hold a libtorch are left out of where it finds libraries: that is this program's, and the code may bring another.
+pub fn of_the_users_own(file: &Path, folder: &Path) -> Command {
+    let mut command = with_all(file);
+    let mut libraries = library_path();
+    libraries.retain(|folder| !folder.join("libtorch.so").exists());
+    match libraries.is_empty() {
+        true => command.env_remove("LD_LIBRARY_PATH"),
+        false => command.env("LD_LIBRARY_PATH", joined(&libraries)),
+    };
+    command.current_dir(folder);
+    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(end_with_parent) };
+    command
+}
+
+/// Have the kernel end this process when the thread that started it has ended.
+fn end_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?)
+}
+
 /// A program that takes the place of this process by `exec`, with the environment that this process has.
 pub fn in_place(file: &Path) -> Command {
     let mut command = Command::new(file);

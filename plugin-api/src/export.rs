@@ -274,11 +274,12 @@ macro_rules! export_plugin {
         roles: [$role:ident $(, $more_roles:ident)* $(,)?],
         strategy: $strategy:ty,
         needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
+        $(asks: [$asked:ident $(, $more_asked:ident)* $(,)?],)?
         cite: $cite:literal $(,)?
     ) => {
         $crate::export_plugin! {
             @ $name, [$($publisher)?], [$role $(, $more_roles)*], $crate::export::Selects<$strategy>,
-            [$($need $(, $more_needs)*)?], $cite
+            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], $cite
         }
     };
     (
@@ -286,18 +287,22 @@ macro_rules! export_plugin {
         $(publisher: $publisher:literal,)?
         sizer: $sizer:ty,
         needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
+        $(asks: [$asked:ident $(, $more_asked:ident)* $(,)?],)?
         cite: $cite:literal $(,)?
     ) => {
         $crate::export_plugin! {
-            @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [$($need $(, $more_needs)*)?], $cite
+            @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [$($need $(, $more_needs)*)?],
+            [$($asked $(, $more_asked)*)?], $cite
         }
     };
     (
         @ $name:literal, [$($publisher:literal)?], [$role:ident $(, $more_roles:ident)*], $body:ty,
-        [$($need:ident $(, $more_needs:ident)*)?], $cite:literal
+        [$($need:ident $(, $more_needs:ident)*)?], [$($asked:ident $(, $more_asked:ident)*)?], $cite:literal
     ) => {
         const _: () = {
             use $crate::manifest::{Piece, Piece::Json, Piece::Text, json, json_len, role, text};
+            #[allow(unused_imports, reason = "a plugin may ask for nothing of the kind")]
+            use $crate::manifest::{Asked, asked};
             #[allow(unused_imports, reason = "a plugin may need no operation")]
             use $crate::ops::*;
 
@@ -313,6 +318,7 @@ macro_rules! export_plugin {
                 Json(",\"cite\":"), Text($cite),
                 Json(",\"roles\":["), role($crate::Role::$role) $(, Json(","), role($crate::Role::$more_roles))*,
                 Json("],\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
+                $(Json("],\"asks\":["), asked(Asked::$asked) $(, Json(","), asked(Asked::$more_asked))*,)?
                 Json("],\"params\":"),
                 Json(<<$body as $crate::export::Body>::Params as $crate::Params>::SCHEMA),
                 Json("}"),

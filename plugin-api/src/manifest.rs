@@ -99,6 +99,38 @@ impl<const N: usize> Writer<N> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// What a strategy asks of the task model that not every model can say, in its manifest's `asks`. Since 1.2.
+///
+/// Probabilities, logits and residuals are left out: every model says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Features before the last layer.
+    Embeddings,
+    /// Answers under dropout.
+    Dropout,
+    /// Answers to random views of an image.
+    Views,
+}
+
+impl Asked {
+    /// All of them.
+    pub const ALL: [Asked; 3] = [Asked::Embeddings, Asked::Dropout, Asked::Views];
+
+    /// Its word in a manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Asked::Embeddings => "embeddings",
+            Asked::Dropout => "dropout",
+            Asked::Views => "views",
+        }
+    }
+}
+
+/// The JSON name of what is asked, for `export_plugin!`.
+pub const fn asked(asked: Asked) -> Piece {
+    Piece::Text(asked.name())
+}
+
 /// The JSON name of a role, for `export_plugin!`.
 pub const fn role(role: Role) -> Piece {
     Piece::Text(role.name())

@@ -7,10 +7,11 @@ import signal
 import socket
 import stat
 import sys
-from typing import NoReturn
+from typing import NoReturn, Type, Union
 
 from . import logs
 from .errors import Broken
+from .learner import LearnerWorker
 from .wire import Conversation, Wire
 from .worker import Worker
 
@@ -29,7 +30,14 @@ def serve(script: str) -> NoReturn:
     os._exit(code)
 
 
-def main(script: str) -> int:
+def serve_learner(script: str) -> NoReturn:
+    """The same for a learner."""
+    code = main(script, LearnerWorker)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main(script: str, kind: Union[Type[Worker], Type[LearnerWorker]] = Worker) -> int:
     """Serve one script; the exit code."""
     if not script or not stat.S_ISSOCK(os.fstat(0).st_mode):
         sys.stderr.write(_USAGE)
@@ -43,7 +51,7 @@ def main(script: str) -> int:
     sys.stdout = logs.Printed()
     logs.install(conversation)
     try:
-        Worker(conversation, script).run()
+        kind(conversation, script).run()
     except Broken as error:
         sys.stderr.write(f"coldstart_strategy: {error}\n")
         return 1

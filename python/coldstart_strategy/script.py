@@ -24,9 +24,9 @@ def compiled(source: bytes, path: str) -> types.CodeType:
         raise Error(f"{type(error).__name__}: {getattr(error, 'msg', error)}{place}") from None
 
 
-def run(code: types.CodeType, source: bytes, path: str) -> types.ModuleType:
-    """Run a script as a module. Its folder is no place to import from."""
-    name = "strategy_" + os.path.splitext(os.path.basename(path))[0]
+def run(code: types.CodeType, source: bytes, path: str, kind: str = "strategy_") -> types.ModuleType:
+    """Run a script as a module, whose name begins with ``kind``. Its folder is no place to import from."""
+    name = kind + os.path.splitext(os.path.basename(path))[0]
     remember_lines(path, source)
     module = types.ModuleType(name)
     module.__file__ = path

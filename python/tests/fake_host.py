@@ -24,6 +24,9 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPAT
 class FakeHost:
     """One worker with one script. `serve` maps an operation to a function of (args, inputs) -> (answer, outputs)."""
 
+    #: How the interpreter is told to serve the script, which follows.
+    SERVE = ("-m", "coldstart_strategy")
+
     def __init__(self, source, name="my_idea.py", serve=None):
         self.folder = tempfile.TemporaryDirectory()
         self.script = Path(self.folder.name, name)
@@ -35,7 +38,7 @@ class FakeHost:
         self.socket, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(120)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "coldstart_strategy", str(self.script)],
+            [sys.executable, *self.SERVE, str(self.script)],
             stdin=worker,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

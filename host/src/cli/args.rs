@@ -28,6 +28,9 @@ pub struct Args {
     /// Run strategies that nobody you trust has signed, each in a process of its own
     #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_unsigned: bool,
+    /// Run the learner in Python that a config names, for this call: once and for all, `coldstart learner allow FILE` gives it leave
+    #[arg(long, global = true)]
+    pub allow_learner: bool,
     /// How well strategies that run apart must be shut in at the least: `required` refuses them where the system cannot do it
     /// completely, `best-effort` takes what there is; a config can only demand more [default: best-effort; `plugin check`
     /// requires it for packages and installed plugins that nobody you trust has signed]
@@ -75,6 +78,9 @@ pub enum Command {
     /// Look at strategies, make, check, pack, sign and install them
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Say which learners in Python may run, with your rights
+    #[command(subcommand)]
+    Learner(Learner),
     /// Look at the cache of trained networks and clean it
     #[command(subcommand)]
     Cache(Cache),
@@ -282,6 +288,9 @@ impl Args {
         if self.allow_unsigned {
             shared.push("--allow-unsigned".into());
         }
+        if self.allow_learner {
+            shared.push("--allow-learner".into());
+        }
         if self.sandbox == Some(Sandbox::Required) {
             shared.extend(["--sandbox".into(), "required".into()]);
         }
@@ -359,6 +368,30 @@ pub struct Diagnose {
     /// Where it is trained: auto, cpu, cuda or cuda:N [default: where the run was]
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     pub device: Option<String>,
+}
+
+/// The commands under `learner`.
+#[derive(Debug, Subcommand)]
+pub enum Learner {
+    /// Let a script run as it is now, with the modules that it names: a change takes another leave
+    Allow {
+        /// The script
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// List the scripts that may run
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take leave back
+    Forget {
+        /// The script's path, or a hash that `list` shows
+        meant: String,
+    },
+    /// List the error codes of learners
+    Codes,
 }
 
 /// The commands under `cache`.

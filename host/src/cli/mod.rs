@@ -94,6 +94,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Represent(represent) => commands::represent::represent(args, represent, console),
         Command::Diagnose(diagnose) => commands::represent::diagnose(args, diagnose, console),
         Command::Cache(cache) => commands::cache::cache(args, cache),
+        Command::Learner(command) => commands::learner::learner(command),
         Command::Plugin(plugin) => commands::plugin::plugin(args, plugin),
         Command::Data(data) => commands::data::data(args, data, console),
         Command::Bench(bench) => commands::bench::bench(bench, console),

@@ -3,8 +3,9 @@
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::engine::EngineError;
-use crate::experiment::{RunError, chain};
+use crate::experiment::{Failure, RunError, chain};
 use crate::foreign;
+use crate::learner::LearnerError;
 use crate::plugin::PluginError;
 use crate::plugin::package::PackageError;
 use crate::project::ProjectError;
@@ -97,6 +98,12 @@ impl From<PluginError> for Problem {
     }
 }
 
+impl From<LearnerError> for Problem {
+    fn from(error: LearnerError) -> Problem {
+        Problem::plain(PLUGIN, error.to_string(), Some(error.hint))
+    }
+}
+
 impl From<PackageError> for Problem {
     fn from(error: PackageError) -> Problem {
         match error {
@@ -153,11 +160,7 @@ impl From<RunError> for Problem {
     fn from(error: RunError) -> Problem {
         // The failure that a step brought along decides: a plugin's is not the engine's.
         let (hint, exit) = match &error {
-            RunError::Step { source, .. } => match (source.downcast_ref(), source.downcast_ref::<EngineError>()) {
-                (Some(PluginError { hint, .. }), _) => (Some(hint.clone()), PLUGIN),
-                (_, Some(engine)) => (engine.hint().map(str::to_owned), FAILED),
-                _ => (None, FAILED),
-            },
+            RunError::Step { source, .. } => of_step(source),
             RunError::PoolTooSmall { .. } => {
                 (Some("lower `query.rounds` (or `query.until`), `query.size` or `initial.size`".to_owned()), USAGE)
             }
@@ -184,6 +187,7 @@ impl From<SessionError> for Problem {
         match error {
             SessionError::Config(error) => error.into(),
             SessionError::Plugin(error) => error.into(),
+            SessionError::Learner(error) => error.into(),
             SessionError::Data(error) => error.into(),
             // A run says how it goes on; what is not one begins anew, and finds what it had trained.
             SessionError::Engine(EngineError::Cancelled) | SessionError::Run(RunError::Cancelled) => {
@@ -218,6 +222,17 @@ impl From<SessionError> for Problem {
             }
         }
     }
+}
+
+/// The hint of the failure in a step, and the exit code.
+fn of_step(source: &Failure) -> (Option<String>, u8) {
+    if let Some(PluginError { hint, .. }) = source.downcast_ref() {
+        return (Some(hint.clone()), PLUGIN);
+    }
+    if let Some(LearnerError { hint, .. }) = source.downcast_ref() {
+        return (Some(hint.clone()), PLUGIN);
+    }
+    (source.downcast_ref().and_then(EngineError::hint).map(str::to_owned), FAILED)
 }
 
 /// What to do about a limit of the shell, or of the disk, that the system has told of.

@@ -197,6 +197,9 @@ impl Config {
         if let Some(file) = engine::script_file(&config.model.backbone) {
             config.model.backbone = engine::script_name(&from_here(file)?);
         }
+        if let engine::Learner::Script(file) = &mut config.training.learner {
+            *file = from_here(file)?;
+        }
         let own = [&mut config.initial.representation, &mut config.query.representation];
         for representation in own.into_iter().chain([&mut config.representation]).flatten() {
             for path in [&mut representation.path, &mut representation.test].into_iter().flatten() {
@@ -249,7 +252,8 @@ impl Config {
         let mut resolved = self.clone();
         resolved.dataset = resolved.dataset.with_defaults();
         resolved.training = resolved.training.with_defaults();
-        toml::to_string(&resolved).expect("a config is made of what TOML can express")
+        let text = toml::to_string(&resolved).expect("a config is made of what TOML can express");
+        if resolved.training.learner.script().is_some() { without_keys_of_the_engine(&text) } else { text }
     }
 
     /// Read a config written by [`Config::to_toml`], by this version or an earlier one.
@@ -316,7 +320,12 @@ impl Config {
             let rule = "is frozen: it needs `training.learner = \"linear-probe\"`".to_owned();
             return if is_probe { Ok(()) } else { wrong("model.backbone", rule) };
         }
+        let is_outside = self.training.learner.script().is_some();
         match &self.model.init {
+            engine::Init::Scratch if is_outside => return Ok(()),
+            _ if is_outside => {
+                return wrong("model.init", "must be left out: a learner in Python begins as it likes".to_owned());
+            }
             engine::Init::File(_) if is_probe => {
                 return wrong("model.init", "must be left out: a linear probe stands on `[representation]`".to_owned());
             }
@@ -364,6 +373,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A resolved config without the keys of `[training]` that a learner in Python does not obey.
+fn without_keys_of_the_engine(text: &str) -> String {
+    let mut table: toml::Table = text.parse().expect("it came from TOML");
+    if let Some(training) = table.get_mut("training").and_then(toml::Value::as_table_mut) {
+        training.retain(|key, _| engine::OF_SCRIPTS.iter().any(|known| *known == key));
+    }
+    toml::to_string(&table).expect("it came from TOML")
 }
 
 /// Whether a resolved config says how a linear probe's features are scaled.

@@ -51,8 +51,8 @@ pub use predict::{
 pub use pretext::{PretextJob, PretextRecord, REVISION, Targets, head_of, pretext};
 pub use probe::{Judged, knn_accuracy, linear_accuracy};
 pub use settings::{
-    AdamW, FixMatch, Init, Lars, Learner, LinearProbe, MixMatch, ModelSettings, Optimizer, Precision, Restart, Scale,
-    Schedule, Sgd, Training, WeightFile,
+    AdamW, FixMatch, Init, Lars, Learner, LinearProbe, MixMatch, ModelSettings, OF_SCRIPTS, Optimizer, Precision,
+    Restart, Scale, Schedule, Sgd, Training, WeightFile,
 };
 pub use train::{EpochRecord, Labelled, Material, Phases, TrainObserver, TrainProgress, TrainRecord, train};
 

@@ -99,6 +99,18 @@ pub struct Training {
     /// The seed of weights and of the order of images, for whoever makes generators; absent, the run's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// What a learner in Python is told, by name.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// How many seconds one call of a learner in Python may take; absent, a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+    /// Whether a learner in Python is shut in, as strategies are: no files, no network, no GPU. Absent, it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<bool>,
+    /// Whether a learner in Python does its first round twice, and has to answer the same both times. Absent, it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
 }
 
 impl Default for Training {
@@ -119,12 +131,22 @@ impl Default for Training {
             precision: Precision::Auto,
             restart: Restart::Scratch,
             seed: None,
+            params: serde_json::Map::new(),
+            timeout: None,
+            sandbox: None,
+            verify: None,
         }
     }
 }
 
+/// The keys of `[training]` that a learner in Python obeys; `precision` is that of networks beside it.
+pub const OF_SCRIPTS: [&str; 8] = ["learner", "params", "timeout", "sandbox", "verify", "restart", "seed", "precision"];
+
+/// How many seconds one call of a learner in Python may take, where nobody says.
+const A_DAY: f64 = 86_400.0;
+
 /// The kind of learning: a name, or a table `{ kind = NAME, ... }` with what departs from its defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields, remote = "Self")]
 pub enum Learner {
     /// Cross-entropy on the labelled images.
@@ -138,6 +160,10 @@ pub enum Learner {
     /// MixMatch (Berthelot et al., NeurIPS 2019): guessed labels of unlabelled images, and mixtures of any two images.
     #[serde(rename = "mixmatch")]
     MixMatch(MixMatch),
+    /// A script in Python, relative to the config's folder, by a name that ends in `.py`. It trains what it likes, in a process of
+    /// its own; the engine does not.
+    #[serde(skip)]
+    Script(PathBuf),
 }
 
 impl Learner {
@@ -148,6 +174,15 @@ impl Learner {
             Learner::LinearProbe(_) => "linear-probe",
             Learner::FixMatch(_) => "fixmatch",
             Learner::MixMatch(_) => "mixmatch",
+            Learner::Script(_) => "script",
+        }
+    }
+
+    /// The file of a learner in Python.
+    pub fn script(&self) -> Option<&Path> {
+        match self {
+            Learner::Script(file) => Some(file),
+            _ => None,
         }
     }
 
@@ -164,7 +199,10 @@ impl Learner {
 
 impl Serialize for Learner {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Learner::serialize(self, serializer)
+        match self {
+            Learner::Script(file) => serializer.serialize_str(&file.to_string_lossy()),
+            learner => Learner::serialize(learner, serializer),
+        }
     }
 }
 
@@ -179,6 +217,9 @@ impl<'de> Deserialize<'de> for Learner {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Learner, E> {
+                if name.ends_with(".py") {
+                    return Ok(Learner::Script(PathBuf::from(name)));
+                }
                 Learner::deserialize(MapDeserializer::new([("kind", name)].into_iter()))
             }
 
@@ -423,7 +464,20 @@ pub enum Restart {
 impl Training {
     /// The settings with what depends on the learner written out.
     pub fn with_defaults(&self) -> Self {
-        Self { ema: Some(self.ema()), ..self.clone() }
+        match self.learner {
+            Learner::Script(_) => Self {
+                timeout: Some(self.timeout()),
+                sandbox: Some(self.sandbox.unwrap_or_default()),
+                verify: Some(self.verify.unwrap_or_default()),
+                ..self.clone()
+            },
+            _ => Self { ema: Some(self.ema()), ..self.clone() },
+        }
+    }
+
+    /// How many seconds one call of a learner in Python may take.
+    pub fn timeout(&self) -> f64 {
+        self.timeout.unwrap_or(A_DAY)
     }
 
     /// The settings with another peak learning rate.
@@ -479,6 +533,10 @@ impl ModelSettings {
 impl Training {
     /// Checks every value; the error names the key.
     pub fn validate(&self) -> Result<(), EngineError> {
+        self.check_whose()?;
+        require(self.timeout() > 0.0 && self.timeout() <= 1e9, "training.timeout", || {
+            "must be a number of seconds above 0".to_owned()
+        })?;
         let at_least = |key, value: usize, least: usize| {
             require(value >= least, key, || format!("must be at least {least}, not {value}"))
         };
@@ -500,7 +558,41 @@ impl Training {
         self.learner.validate()?;
         self.optimizer.validate()
     }
+
+    /// Errs at a key that the learner does not obey, if it says anything.
+    fn check_whose(&self) -> Result<(), EngineError> {
+        if self.learner.script().is_none() {
+            let rule = || "is for a learner in Python, such as `learner = \"my_learner.py\"`".to_owned();
+            require(self.params.is_empty(), "training.params", rule)?;
+            require(self.timeout.is_none(), "training.timeout", rule)?;
+            require(self.sandbox.is_none(), "training.sandbox", rule)?;
+            return require(self.verify.is_none(), "training.verify", rule);
+        }
+        let table = |training: &Training| toml::Table::try_from(training).unwrap_or_default();
+        let (own, default) = (table(self), table(&Training::default()));
+        let rule =
+            "is obeyed by the program's own learners: what a learner in Python is told stands in `training.params`";
+        for (key, name) in OF_ENGINE {
+            require(own.get(name) == default.get(name), key, || rule.to_owned())?;
+        }
+        Ok(())
+    }
 }
+
+/// The other keys, as errors have them and as they are written.
+const OF_ENGINE: [(&str, &str); 11] = [
+    ("training.epochs", "epochs"),
+    ("training.min_steps", "min_steps"),
+    ("training.batch_size", "batch_size"),
+    ("training.optimizer", "optimizer"),
+    ("training.schedule", "schedule"),
+    ("training.milestones", "milestones"),
+    ("training.warmup_epochs", "warmup_epochs"),
+    ("training.augmentation", "augmentation"),
+    ("training.label_smoothing", "label_smoothing"),
+    ("training.class_balance", "class_balance"),
+    ("training.ema", "ema"),
+];
 
 impl Learner {
     fn validate(&self) -> Result<(), EngineError> {
@@ -510,7 +602,7 @@ impl Learner {
             require(inside, key, || format!("must have a `{name}` above {least} and up to {most}, not {value}"))
         };
         match self {
-            Learner::Supervised {} => Ok(()),
+            Learner::Supervised {} | Learner::Script(_) => Ok(()),
             Learner::LinearProbe(LinearProbe { penalty, .. }) => within("penalty", *penalty, 0.0, 1e6),
             Learner::FixMatch(FixMatch { unlabelled, threshold, weight, .. }) => {
                 within("unlabelled", *unlabelled as f64, 0.0, 1000.0)?;
@@ -609,6 +701,30 @@ mod tests {
             let error = training(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_script_is_a_learner_with_keys_of_its_own() {
+        let script = training("learner = \"my_learner.py\"\nparams = { lr = 0.5 }\nrestart = \"warm\"").unwrap();
+        assert_eq!(script.learner.script(), Some(Path::new("my_learner.py")));
+        let written = script.with_defaults();
+        assert_eq!((written.timeout, written.sandbox, written.verify), (Some(A_DAY), Some(false), Some(false)));
+        assert_eq!(training(&toml::to_string(&written).unwrap()).unwrap(), written);
+        for (text, expected) in [
+            ("learner = \"a.py\"\nepochs = 3", "`training.epochs` is obeyed by the program's own"),
+            ("learner = \"a.py\"\noptimizer = { kind = \"adamw\" }", "`training.optimizer` is obeyed"),
+            ("learner = \"a.py\"\nema = 0.5", "`training.ema` is obeyed"),
+            ("learner = \"a.py\"\ntimeout = 0", "`training.timeout` must be"),
+            ("params = { lr = 1 }", "`training.params` is for a learner in Python"),
+            ("verify = true", "`training.verify` is for a learner in Python"),
+        ] {
+            let error = training(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        // Every key of the section is somebody's.
+        let all = toml::Table::try_from(Training { seed: Some(1), ema: Some(0.5), ..written }).unwrap();
+        let known: Vec<&str> = OF_SCRIPTS.into_iter().chain(OF_ENGINE.map(|(_, name)| name)).collect();
+        assert_eq!(all.keys().filter(|key| !known.contains(&key.as_str())).count(), 0, "{all:?}");
     }
 
     #[test]

@@ -162,6 +162,9 @@ fn all_epochs(
 
 impl Material<'_> {
     fn check(&self, model: &Model, settings: &Training) -> Result<(), EngineError> {
+        if settings.learner.script().is_some() {
+            return Err(EngineError::Input("a learner in Python is not the engine's to train".to_owned()));
+        }
         self.labelled.check(model, 2)?;
         self.labelled.images.check_rows(self.unlabelled)?;
         if settings.learner.is_semi_supervised() && self.unlabelled.len() < 2 {
@@ -378,7 +381,7 @@ impl<'a> Run<'a> {
                 let settings = (&self.labels, mixmatch, weight);
                 lesson::mixmatch(network, settings, (&x_nchw, &labels_n), [&views[0], &views[1]], (shares, rng))?
             }
-            Learner::Supervised {} | Learner::LinearProbe(_) => {
+            Learner::Supervised {} | Learner::LinearProbe(_) | Learner::Script(_) => {
                 self.watch.lap(Phase::Augmentation);
                 lesson::supervised(network, &self.labels, (&x_nchw, &labels_n), shares)?
             }

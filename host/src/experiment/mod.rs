@@ -22,7 +22,7 @@ pub use hashes::{Hashes, Kept, look, of_files, of_folder};
 pub use journal::{Event, Journal, now};
 pub use metrics::{Metrics, TestMetrics, metrics};
 pub use rounds::{Experiment, Outcome};
-pub use run_dir::{Record, RunDir};
+pub use run_dir::{MODELS, Record, RunDir};
 pub use seeds::seed;
 pub use sizing::{Said, Sizer, Sizers, Sizings};
 
@@ -40,6 +40,11 @@ pub trait Learner {
 
     /// Class probabilities on the test part, row by row.
     fn test_probabilities(&mut self, round: u32) -> Result<Vec<f32>, Failure>;
+
+    /// What its stored model is called.
+    fn file_name(&self) -> &'static str {
+        MODELS[0]
+    }
 
     /// Store the model in a file that does not exist yet.
     fn save(&self, file: &Path) -> Result<(), Failure>;

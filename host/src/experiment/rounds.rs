@@ -128,7 +128,7 @@ impl Experiment<'_> {
     fn load(&mut self, round: u32) -> Result<(), RunError> {
         let checkpoint = self.dir.checkpoint(round);
         let failed = |source| of_step(round, "restoring", self.watcher.cancelled(), source);
-        self.learner.load(&checkpoint.join("model.safetensors")).map_err(failed)?;
+        self.learner.load(&checkpoint.join(self.learner.file_name())).map_err(failed)?;
         self.initial.load(&read(&checkpoint.join("initial.state"))?).map_err(failed)?;
         self.query.load(&read(&checkpoint.join("query.state"))?).map_err(failed)?;
         if !self.sizers.is_empty() {
@@ -282,7 +282,7 @@ impl Experiment<'_> {
         let checkpoint = self.dir.checkpoint(round);
         create_folder(&checkpoint)?;
         let failed = |source| of_step(round, "storing", self.watcher.cancelled(), source);
-        self.learner.save(&checkpoint.join("model.safetensors")).map_err(failed)?;
+        self.learner.save(&checkpoint.join(self.learner.file_name())).map_err(failed)?;
         write_atomically(&checkpoint.join("initial.state"), &self.initial.save().map_err(failed)?)?;
         write_atomically(&checkpoint.join("query.state"), &self.query.save().map_err(failed)?)?;
         match self.sizers.is_empty() {

@@ -36,6 +36,9 @@ pub const SIZINGS: &str = "sizing.json";
 /// What happened.
 pub const JOURNAL: &str = "journal.jsonl";
 
+/// What a stored model may be called: the engine's, and that of a learner of the user's own.
+pub const MODELS: [&str; 2] = ["model.safetensors", "model.learner"];
+
 /// The folders that have one for each round.
 const KINDS: [&str; 3] = ["rounds", "artifacts", "checkpoints"];
 
@@ -283,7 +286,7 @@ impl RunDir {
                 Kept::Changed => return Err(hashes::changed(&self.root, name)),
             }
         }
-        let has_model = self.checkpoint(round).join("model.safetensors").is_file();
+        let has_model = MODELS.iter().any(|name| self.checkpoint(round).join(name).is_file());
         Ok(has_model && (files.is_empty() || !of_checkpoint.is_empty()))
     }
 

@@ -1,16 +1,17 @@
 //! One call into a plugin: the host's side of the binary surface.
 
 use super::maths::Maths;
-use super::train::{self, About, Items, Training, from_engine};
+use super::task::{Question, TaskModel, found};
+use super::train::{self, About, Items, Training};
 use super::{Context, Entry, Services, draw_map, features, put, refused};
-use crate::engine::{self, Glances, Model, Outputs};
+use crate::engine;
 use crate::foreign;
 use crate::limits::{self, shortened};
 use crate::wait;
 use coldstart_plugin_api::__private::abi_stable::type_level::downcasting::TD_Opaque;
 use coldstart_plugin_api::abi::std_types::{RErr, ROk, RResult, RSlice, RSliceMut, RStr, RVec};
 use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, TensorInfo};
-use coldstart_plugin_api::ops::{self, Output};
+use coldstart_plugin_api::ops::{self, Output, PredictArgs3};
 use coldstart_plugin_api::tensors::{HostTensor, Tensors};
 use coldstart_plugin_api::training::{Target, TrainSpec};
 use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
@@ -141,12 +142,12 @@ impl<'a> Call<'a> {
             op if op == ops::LABELS_GET_1.0 => Ok((empty, vec![self.labels(inputs)?])),
             op if op == ops::PREDICT_1.0 => {
                 let ops::PredictArgs { outputs } = wire::decode(args)?;
-                let args = ops::PredictArgs3 { model: None, outputs, views: None, dropout: None };
+                let args = PredictArgs3 { model: None, outputs, views: None, dropout: None };
                 Ok((empty, self.predict(&args, inputs)?))
             }
             op if op == ops::PREDICT_2.0 => {
                 let ops::PredictArgs2 { model, outputs, views } = wire::decode(args)?;
-                Ok((empty, self.predict(&ops::PredictArgs3 { model, outputs, views, dropout: None }, inputs)?))
+                Ok((empty, self.predict(&PredictArgs3 { model, outputs, views, dropout: None }, inputs)?))
             }
             op if op == ops::PREDICT_3.0 => Ok((empty, self.predict(&wire::decode(args)?, inputs)?)),
             op if op == ops::TRAIN_1.0 => {
@@ -219,7 +220,7 @@ impl<'a> Call<'a> {
         Ok(HostTensor::of_u64(&self.positions(inputs)?.iter().map(of).collect::<Vec<_>>()))
     }
 
-    fn predict(&self, args: &ops::PredictArgs3, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
+    fn predict(&self, args: &PredictArgs3, inputs: &[TensorId]) -> Result<Vec<HostTensor>> {
         let (ids, rows) = (self.ids(inputs)?, self.positions(inputs)?);
         let bad = |message: String| Error::new(Code::BAD_PARAMS, message);
         for op in args.views.iter().flat_map(|views| &views.ops) {
@@ -232,67 +233,45 @@ impl<'a> Call<'a> {
             return Err(bad("dropout goes with the image as it is, not with views".to_owned()));
         }
         let start = Instant::now();
-        let wants = |output| args.outputs.contains(&output);
-        let asked = Outputs {
-            probabilities: wants(Output::Probabilities),
-            logits: wants(Output::Logits),
-            embeddings: wants(Output::Embeddings),
-        };
-        // Residuals are made of probabilities, and passes of embeddings: one sweep is enough for all of it.
-        let swept = match args.dropout {
-            Some(_) => Outputs { probabilities: wants(Output::Residuals), logits: false, embeddings: true },
-            None => Outputs { probabilities: asked.probabilities || wants(Output::Residuals), ..asked },
-        };
-        let observer = &mut |progress: engine::PredictProgress| {
-            self.services.meter.tick("predicting", progress.n_done as u64, progress.n_images as u64);
-            self.services.flow()
-        };
-        let (seed, n, n_passes) = (self.context.seed, rows.len(), args.dropout.map_or(1, |d| d.passes as usize));
-        let (mut predicted, mut passes) = self.with_model(args.model.as_deref(), |model, images| {
-            let n_numbers = |output: &Output| match output {
-                Output::Embeddings => model.n_features(),
-                Output::Residuals => model.n_outputs(),
-                Output::Probabilities | Output::Logits => n_passes.saturating_mul(model.n_outputs()),
+        let PredictArgs3 { model, outputs, views, dropout } = args;
+        let (views, dropout, seed) = (views.as_ref(), *dropout, self.context.seed);
+        let question = Question { rows: &rows, ids: &ids, outputs, views, dropout, seed };
+        let (n, n_passes) = (rows.len(), dropout.map_or(1, |d| d.passes as usize));
+        let mut answers = self.with_model(model.as_deref(), |model, images| {
+            let n_numbers = |output: &Output| {
+                let passes = if is_in_passes(*output) { n_passes } else { 1 };
+                model.width(*output).unwrap_or(0).saturating_mul(passes)
             };
-            let n_each = args.outputs.iter().map(n_numbers).fold(0, usize::saturating_add);
+            let n_each = outputs.iter().map(n_numbers).fold(0, usize::saturating_add);
             let what = || format!("{n_each} numbers for each of {n} images");
             self.services.check_size(n, n_each.saturating_mul(4), what)?;
-            if args.views.is_some() && !model.sees_images() {
-                return Err(without_network());
-            }
-            if let Some(ops::Views { ops, count, clean, reduce }) = &args.views {
-                let (count, clean, reduce) = (*count as usize, *clean, *reduce);
-                let glances = Glances { ops, count, clean, reduce, seed, ids: &ids };
-                let predicted = engine::predict_views(model, images, &rows, swept, glances, observer);
-                return Ok((predicted.map_err(from_engine)?, None));
-            }
-            let predicted = engine::predict(model, images, &rows, swept, observer).map_err(from_engine)?;
-            let (Some(dropout), Some(embeds_nd)) = (args.dropout, &predicted.embeds_nd) else {
-                return Ok((predicted, None));
-            };
-            let passes = engine::predict_passes(model, embeds_nd, asked, dropout, (seed, &ids), observer);
-            let passes = passes.map_err(from_engine)?;
-            Ok((predicted, Some(passes)))
+            model.answer(images, &question, self.services)
         })?;
         self.note(|asked| asked.predicting += start.elapsed());
-        // Made first: they only look at the probabilities, all else is taken away.
-        let mut residuals = wants(Output::Residuals).then(|| predicted.probs_nc.as_ref().map(residuals)).flatten();
-        let tensor = |output: &Output| match (output, &mut passes) {
-            (Output::Residuals, _) => found(residuals.take()).map(of_matrix),
-            (Output::Probabilities, Some(passes)) => Ok(in_passes(found(passes.probs_n_kc.take())?, n_passes)),
-            (Output::Logits, Some(passes)) => Ok(in_passes(found(passes.logits_n_kc.take())?, n_passes)),
-            (Output::Probabilities, None) => found(predicted.probs_nc.take()).map(of_matrix),
-            (Output::Logits, None) => found(predicted.logits_nc.take()).map(of_matrix),
-            (Output::Embeddings, _) => found(predicted.embeds_nd.take()).map(of_matrix),
+        let mut taken = |output: Output| {
+            found(match output {
+                Output::Probabilities => answers.probabilities.take(),
+                Output::Logits => answers.logits.take(),
+                Output::Embeddings => answers.embeddings.take(),
+                Output::Residuals => answers.residuals.take(),
+            })
         };
-        args.outputs.iter().map(tensor).collect()
+        let tensor = |output: &Output| match dropout {
+            Some(_) if is_in_passes(*output) => Ok(in_passes(taken(*output)?, n_passes)),
+            _ => taken(*output).map(of_matrix),
+        };
+        outputs.iter().map(tensor).collect()
     }
 
     /// Ask the current task model, or the trained network of that name.
-    fn with_model<T>(&self, name: Option<&str>, ask: impl FnOnce(&Model, &engine::Images) -> Result<T>) -> Result<T> {
+    fn with_model<T>(
+        &self,
+        name: Option<&str>,
+        ask: impl FnOnce(&dyn TaskModel, &engine::Images) -> Result<T>,
+    ) -> Result<T> {
         let Some(name) = name else {
             let task = self.services.task.lock();
-            let Some(model) = &task.model else {
+            let Some(model) = task.current() else {
                 let message = "no model is trained before the initial set is labelled";
                 return Err(Error::new(Code::UNSUPPORTED, message));
             };
@@ -477,8 +456,9 @@ impl Drop for Call<'_> {
     }
 }
 
-fn found<T>(output: Option<T>) -> Result<T> {
-    output.ok_or_else(|| Error::new(Code::HOST, "the engine left out an output, or was asked for one twice"))
+/// Whether dropout makes many of this output.
+fn is_in_passes(output: Output) -> bool {
+    matches!(output, Output::Probabilities | Output::Logits)
 }
 
 fn of_matrix(matrix: engine::Matrix) -> HostTensor {
@@ -492,28 +472,11 @@ fn in_passes(matrix: engine::Matrix, n_passes: usize) -> HostTensor {
     HostTensor::of_numbers(matrix.values, shape.to_vec())
 }
 
-/// Each row of probabilities minus the one-hot vector of its largest one, the first of equal ones.
-fn residuals(probs_nc: &engine::Matrix) -> engine::Matrix {
-    let mut residuals_nc = probs_nc.clone();
-    for row in residuals_nc.values.chunks_mut(probs_nc.n_cols.max(1)) {
-        let most = (1..row.len()).fold(0, |most, c| if row[c] > row[most] { c } else { most });
-        row[most] -= 1.0;
-    }
-    residuals_nc
-}
-
 /// The error about something that only images have.
 fn without_images(what: &str) -> Error {
     let message = format!("the data set has features and no images: there is no such thing as {what}");
     Error::new(Code::UNSUPPORTED, message)
         .with("hint", "choose a strategy that looks at features and predictions alone")
-}
-
-/// The error about changed images that no network can look at.
-fn without_network() -> Error {
-    let message = "the model stands on features that were computed elsewhere: it cannot look at changed images";
-    let hint = "choose a strategy without views, or a `[representation]` with a network";
-    Error::new(Code::UNSUPPORTED, message).with("hint", hint)
 }
 
 /// A panic of the host's own must not unwind into the plugin's frames.

@@ -9,6 +9,7 @@ mod features;
 mod frozen;
 mod map;
 mod maths;
+mod task;
 mod train;
 
 pub use crate::hash::{hex, sha256_of};
@@ -20,6 +21,7 @@ pub use features::{
 pub use frozen::{Frozen, remember};
 pub use map::write_map;
 use map::{draw_map, put};
+pub use task::{Answers, Question, TaskModel, residuals};
 pub use train::{About, Items, Training, load, records, train};
 
 use crate::data::{Dataset, Pins};
@@ -139,14 +141,27 @@ pub struct Task {
 pub struct TaskState {
     /// The pool's images on the device.
     pub pool: Images,
-    /// The model, once one is trained.
+    /// The engine's model, once one is trained.
     pub model: Option<Model>,
+    /// A model that is not the engine's, in its place.
+    pub outside: Option<Arc<dyn TaskModel + Send + Sync>>,
+}
+
+impl TaskState {
+    /// The model that strategies ask, whoever trained it; none before the initial set is labelled.
+    pub fn current(&self) -> Option<&dyn TaskModel> {
+        match (&self.model, &self.outside) {
+            (Some(model), _) => Some(model),
+            (None, Some(model)) => Some(&**model),
+            (None, None) => None,
+        }
+    }
 }
 
 impl Task {
     /// A task without a model.
     pub fn new(pool: Images) -> Task {
-        Task { inner: Mutex::new(TaskState { pool, model: None }) }
+        Task { inner: Mutex::new(TaskState { pool, model: None, outside: None }) }
     }
 
     /// Wait for the task and hold it.

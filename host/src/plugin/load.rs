@@ -285,6 +285,14 @@ fn sealed_copy(bytes: &[u8]) -> std::io::Result<OwnedFd> {
     seal(file)
 }
 
+/// Bytes in a memory file that nobody can change; `name` is what the system's list of open files calls it.
+pub fn in_sealed_memory(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
+    let memfd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(memfd);
+    file.write_all(bytes)?;
+    seal(file)
+}
+
 /// The same memory file, which nobody can change any more.
 pub(super) fn seal(file: File) -> std::io::Result<OwnedFd> {
     let memfd = OwnedFd::from(file);

@@ -32,6 +32,9 @@ pub struct Manifest {
     pub roles: Vec<String>,
     /// Operations without which it cannot work.
     pub needs: Vec<String>,
+    /// What it asks of the task model that not every model can say: `embeddings`, `dropout`, `views`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<String>,
     /// JSON Schema of its parameters.
     pub params: serde_json::Value,
     /// Of a script: the modules beside it that belong to it, as relative paths. A library has none.

@@ -16,6 +16,7 @@ use super::error::{PluginCode, PluginError};
 use super::manifest::{Manifest, is_kebab_case};
 use super::package::sha256;
 use crate::nearest::nearest;
+use coldstart_plugin_api::manifest::Asked;
 use coldstart_plugin_api::{API_VERSION, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -26,8 +27,23 @@ use std::path::Path;
 
 const OPENING: &str = "# /// coldstart";
 const CLOSING: &str = "# ///";
-const KEYS: [&str; 11] =
-    ["name", "publisher", "version", "summary", "license", "authors", "cite", "roles", "needs", "params", "modules"];
+const KEYS: [&str; 12] = [
+    "name",
+    "publisher",
+    "version",
+    "summary",
+    "license",
+    "authors",
+    "cite",
+    "roles",
+    "needs",
+    "asks",
+    "params",
+    "modules",
+];
+/// What may stand in the block of a learner, which has no roles, and asks for nothing.
+const LEARNER_KEYS: [&str; 9] =
+    ["name", "publisher", "version", "summary", "license", "authors", "cite", "params", "modules"];
 /// Modules that a script may name, and their bytes together.
 const MOST_MODULES: usize = 64;
 const MOST_BYTES: u64 = 8 << 20;
@@ -37,12 +53,21 @@ const PARAM_KEYS: [&str; 6] = ["type", "default", "minimum", "maximum", "enum", 
 ///
 /// Errs with the line of what does not belong there.
 pub fn manifest(file: &str, text: &str) -> Result<Manifest, PluginError> {
+    described(file, text, &KEYS)
+}
+
+/// The same for a learner.
+pub fn learner_manifest(file: &str, text: &str) -> Result<Manifest, PluginError> {
+    described(file, text, &LEARNER_KEYS)
+}
+
+fn described(file: &str, text: &str, keys: &[&str]) -> Result<Manifest, PluginError> {
     if text.contains('\0') {
         return Err(PluginError::new(PluginCode::Library, file, "holds a zero byte: it is no script")
-            .with_hint("a strategy in Python is a plain text file"));
+            .with_hint("a script in Python is a plain text file"));
     }
     let block = Block::find(file, text)?;
-    block.known_keys()?;
+    block.known_keys(keys)?;
     let fields: Fields = toml::from_str(&block.toml).map_err(|error| block.malformed(&error))?;
     Ok(Manifest {
         format: 1,
@@ -57,6 +82,7 @@ pub fn manifest(file: &str, text: &str) -> Result<Manifest, PluginError> {
         cite: fields.cite,
         roles: block.roles(fields.roles)?,
         needs: fields.needs,
+        asks: block.asks(fields.asks)?,
         params: block.schema(fields.params)?,
         modules: block.modules(fields.modules)?,
     })
@@ -75,6 +101,7 @@ struct Fields {
     cite: String,
     roles: Option<Vec<String>>,
     needs: Vec<String>,
+    asks: Vec<String>,
     params: Option<BTreeMap<String, Param>>,
     modules: Vec<String>,
 }
@@ -180,9 +207,9 @@ impl<'a> Block<'a> {
     }
 
     /// Unknown keys are errors: a misspelt one would be a setting that nobody obeys.
-    fn known_keys(&self) -> Result<(), PluginError> {
+    fn known_keys(&self, keys: &[&str]) -> Result<(), PluginError> {
         let table: toml::Table = toml::from_str(&self.toml).map_err(|error| self.malformed(&error))?;
-        self.known(&[], &table, &KEYS)?;
+        self.known(&[], &table, keys)?;
         let params = table.get("params").and_then(toml::Value::as_table).into_iter().flatten();
         for (name, param) in params {
             if let Some(param) = param.as_table() {
@@ -244,6 +271,17 @@ impl<'a> Block<'a> {
             }
         }
         Ok(roles)
+    }
+
+    fn asks(&self, given: Vec<String>) -> Result<Vec<String>, PluginError> {
+        let known = Asked::ALL.map(Asked::name);
+        match given.iter().find(|word| !known.contains(&word.as_str())) {
+            None => Ok(given),
+            Some(word) => {
+                let hint = format!("known are {}", known.join(", "));
+                Err(self.at(&["asks"], format!("names `{word}`")).with_hint(hint))
+            }
+        }
     }
 
     /// The modules that belong to the script, each once, and each a plain path below the script's folder.

@@ -7,13 +7,24 @@ use super::run::Run;
 /// What ran on what, when and with which versions, as pairs of term and description; `counts` stand in the middle.
 pub(super) fn of<const N: usize>(runs: &[&Run], counts: [(&'static str, String); N]) -> Vec<(&'static str, String)> {
     let unique = |of: fn(&Run) -> String| distinct(runs, of);
-    let what = [
-        ("Data", unique(dataset)),
-        ("Model", unique(|run| words(&[run.config.get("model.backbone"), run.config.get("training.learner")]))),
-    ];
+    let what = [("Data", unique(dataset)), ("Model", unique(model))];
     let how = [("Started", started(runs)), ("Device", unique(device)), ("Versions", unique(versions))];
     let facts = what.into_iter().chain(counts).chain(how);
     facts.filter(|(_, text)| !text.is_empty()).collect()
+}
+
+fn model(run: &Run) -> String {
+    let Some(learner) = &run.environment.learner else {
+        return words(&[run.config.get("model.backbone"), run.config.get("training.learner")]);
+    };
+    let name = learner.path.rsplit('/').next().unwrap_or_default();
+    let shut_in = match learner.confinement.as_str() {
+        "none" => "a learner in Python that was not shut in".to_owned(),
+        how => format!("a learner in Python (sandbox: {how})"),
+    };
+    let versions: Vec<String> =
+        learner.versions.iter().map(|(package, version)| format!("{package} {version}")).collect();
+    words(&[name, &shut_in, &versions.join(", ")])
 }
 
 fn dataset(run: &Run) -> String {

@@ -62,6 +62,20 @@ pub struct Environment {
     pub started: String,
     /// The images.
     pub dataset: DatasetInfo,
+    /// The learner, if it was not the program's own.
+    pub learner: Option<LearnerInfo>,
+}
+
+/// A learner in Python.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LearnerInfo {
+    /// The script.
+    pub path: String,
+    /// How well it was shut in.
+    pub confinement: String,
+    /// Versions of the interpreter and of packages.
+    pub versions: BTreeMap<String, String>,
 }
 
 /// The data set that a run drew from.

@@ -1,13 +1,13 @@
 //! One selection for a folder of images, apart from the loop: labels are those that people gave, and nothing is measured.
 
-use super::learner::EngineLearner;
 use super::strategy::Strategy;
-use super::{AtKey, Options, SessionError, pool_images, preflight, record, selector, services};
+use super::taught::Taught;
+use super::{AtKey, Options, SessionError, outside, pool_images, preflight, record, selector, services};
 use crate::config::{Config, Seat};
 use crate::data::Dataset;
-use crate::experiment::{Ask, Failure, Learner, RunDir, RunError, Selector, seed, write_atomically};
+use crate::experiment::{Ask, Failure, RunDir, RunError, Selector, seed, write_atomically};
 use crate::operations::{self, Representation, Services, write_map};
-use crate::plugin::lock::Lock;
+use crate::plugin::lock::{Lock, LockedPlugin};
 use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
 use coldstart_plugin_api::{Code, Role, Selection};
 use std::path::Path;
@@ -28,7 +28,9 @@ pub struct Chooser {
     role: Role,
     strategies: Vec<Arc<Strategy>>,
     services: Arc<Services>,
-    learner: EngineLearner,
+    learner: Taught,
+    /// What the lock says of a learner that is not the engine's.
+    locked_learner: Option<LockedPlugin>,
 }
 
 /// What a selection was asked.
@@ -58,6 +60,8 @@ pub struct Found {
     strategies: Vec<Strategy>,
     /// For each whether the config says for how many epochs it learns.
     say_epochs: Vec<bool>,
+    /// The process of a learner that is not the engine's.
+    outside: Option<outside::Begun>,
 }
 
 impl Found {
@@ -73,14 +77,23 @@ impl Found {
         let device = preflight::check_device(options);
         let settings = preflight::of_settings(&config, &strategies, at_key);
         SessionError::of(device.into_iter().chain(settings).collect())?;
-        Ok(Found { config, role, strategies, say_epochs })
+        // Where nobody asks the model, nothing of the user's own has to run.
+        let asked = role == Role::Query && (config.query.balance || strategies.iter().any(asks_model));
+        let outside = match asked {
+            true => outside::begin(&config, &strategies, options, at_key).map_err(SessionError::several)?,
+            false => None,
+        };
+        if let Some(begun) = &outside {
+            config.training.params.clone_from(&begun.params);
+        }
+        Ok(Found { config, role, strategies, say_epochs, outside })
     }
 
     /// Puts the images on the device. Of pretexts whose length the config leaves open, the epochs are cut to what takes minutes.
     ///
     /// `data` has the labels that people gave. Errs with whatever can be known to be wrong before anything is trained.
     pub fn with(self, data: Dataset, options: &Options, at_key: AtKey<'_>) -> Result<Chooser, SessionError> {
-        let Found { mut config, role, mut strategies, say_epochs } = self;
+        let Found { mut config, role, mut strategies, say_epochs, outside } = self;
         let epochs = FEWEST_EPOCHS.max(IMAGE_PASSES / data.pool.len().max(1) as u64);
         for (strategy, _) in strategies.iter_mut().zip(say_epochs).filter(|(_, said)| !said) {
             if let Some(published) = strategy.shorten(&mut config, epochs) {
@@ -102,9 +115,14 @@ impl Found {
         let pool = pool_images(&config, &data, &device)?;
         let pins = record::pin(&config)?;
         let services = Arc::new(services(&config, (data, pool), pins, &device, options)?);
-        let learner = EngineLearner::new(&config, services.clone(), device, None, None);
+        let locked_learner = outside.as_ref().map(outside::Begun::locked).transpose()?;
+        let learner = match outside {
+            // The images are where `--images` says.
+            Some(begun) => Taught::outside(begun, &config, &services, &device, None)?,
+            None => Taught::engine(&config, &services, &device, (None, None)),
+        };
         let strategies = strategies.into_iter().map(Arc::new).collect();
-        Ok(Chooser { config, role, strategies, services, learner })
+        Ok(Chooser { config, role, strategies, services, learner, locked_learner })
     }
 }
 
@@ -135,7 +153,8 @@ impl Chooser {
         if self.asks_model() {
             let data = &self.services.data;
             let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
-            let trained = self.learner.train(round, &positions, seed(self.config.seed, round, "training"), false);
+            let trained =
+                self.learner.as_learner().train(round, &positions, seed(self.config.seed, round, "training"), false);
             trained.map_err(|source| failed("training", source))?;
         }
         if !state.is_empty() {
@@ -148,7 +167,8 @@ impl Chooser {
         let ask = Ask { round, budget, unlabelled, labelled };
         let selected = selector.select(&ask).map_err(|source| failed("selection", source))?;
         let state = selector.save().map_err(|source| failed("selection", source))?;
-        let lock = Lock::new(self.strategies.iter().map(|strategy| strategy.locked.clone()).collect());
+        let strategies = self.strategies.iter().map(|strategy| strategy.locked.clone());
+        let lock = Lock::new(strategies.chain(self.locked_learner.clone()).collect());
         write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
         self.draw_map(&dir, round, labelled)?;
         Ok(Chosen { selection: selected.selection, state })

@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::experiment::RunError;
+use crate::learner::LearnerError;
 use crate::plugin::PluginError;
 use crate::wait;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub enum SessionError {
     /// A plugin cannot be used.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The learner of the user's own cannot be used.
+    #[error(transparent)]
+    Learner(LearnerError),
     /// The data set cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),

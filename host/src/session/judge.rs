@@ -142,6 +142,11 @@ pub fn diagnose(dir: &Path, options: &Options, device: Option<&str>, epochs: u32
     dir.rounds_there(&record)?;
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
     let environment = Environment::read(&dir)?;
+    if config.training.learner.script().is_some() {
+        let problem =
+            "is a script: a diagnosis trains the program's own network on every label, and none took part in this run";
+        return Err(SessionError::Key { key: "training.learner".to_owned(), problem: problem.to_owned() });
+    }
     config.threads = environment.threads;
     let options = &Options { device: device.unwrap_or(&environment.device).to_owned(), ..options.clone() };
     let data_root = options.data_root.as_deref().or(Some(&environment.data_root));

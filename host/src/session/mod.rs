@@ -9,11 +9,13 @@ mod error;
 mod judge;
 mod learner;
 mod mixed;
+mod outside;
 mod preflight;
 mod record;
 mod selector;
 mod shelf;
 mod strategy;
+mod taught;
 mod threads;
 
 pub use choose::{Chooser, Chosen, Found, Question};
@@ -34,7 +36,6 @@ use crate::plugin::Recorder;
 use crate::plugin::lock::Lock;
 use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
-use learner::EngineLearner;
 use mixed::Mixed;
 use record::Environment;
 use selector::{Player, PluginSelector, PluginSizer};
@@ -44,6 +45,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use strategy::{Finder, Strategy, gib};
+use taught::Taught;
 
 /// What a user says beside the config.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub struct Options {
     pub cache: Cache,
     /// Run plugins that nobody has signed, each in a process of its own.
     pub allow_unsigned: bool,
+    /// Run a learner in Python that the user has given no leave for good.
+    pub allow_learner: bool,
     /// How well plugins that run apart must be shut in at the least; a config can only demand more.
     pub sandbox: Sandbox,
     /// Record what passes between the host and each strategy.
@@ -99,6 +103,10 @@ pub fn start(
     let strategies = preflight::before_the_images(&mut config, options, at_key).map_err(SessionError::several)?;
     // After the config's own mistakes, which another folder would not mend, and before the images are read.
     RunDir::check_free(out)?;
+    let outside = outside::begin(&config, &strategies, options, at_key).map_err(SessionError::several)?;
+    if let Some(begun) = &outside {
+        config.training.params.clone_from(&begun.params);
+    }
     let strategies = strategies.into_iter().map(Arc::new).collect();
     let pins = record::pin(&config)?;
     let start = Instant::now();
@@ -111,7 +119,7 @@ pub fn start(
         return Err(error);
     }
     let root = options.data_root.clone();
-    let session = Session { config, data, root, pins, reading, device, strategies };
+    let session = Session { config, data, root, pins, reading, device, strategies, outside };
     session.run(Place::New { out, from }, options, watcher)
 }
 
@@ -160,6 +168,8 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     dir.check_one_of_beginning(&dir.record()?, "plugins.lock")?;
     let locked = record::read_lock(&dir)?;
     let strategies = preflight::find_locked(&mut config, &locked, environment.threads, options)?;
+    let script = outside::find(&config, options)?;
+    outside::check_same(script.as_ref(), &environment, &dir)?;
     let start = Instant::now();
     let root = Some(options.data_root.clone().unwrap_or_else(|| environment.data_root.clone()));
     let data = options.shelf.data(&config, root.as_deref(), &options.cancelled)?;
@@ -175,7 +185,9 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     }
     let device = engine::open(&environment.device, environment.threads)?;
     options.meter.device(&device.to_string());
-    let session = Session { config, data, root, pins, reading, device, strategies };
+    let outside = script.map(|script| outside::start(script, &config, environment.threads, options)).transpose()?;
+    outside.iter().for_each(|begun| begun.warn_of_versions(environment.learner.as_ref()));
+    let session = Session { config, data, root, pins, reading, device, strategies, outside };
     session.run(Place::Old(dir), options, watcher)
 }
 
@@ -204,11 +216,13 @@ struct Session {
     device: Device,
     /// In the order of the config's seats.
     strategies: Vec<Arc<Strategy>>,
+    /// The process of a learner that is not the engine's.
+    outside: Option<outside::Begun>,
 }
 
 impl Session {
     fn run(self, place: Place<'_>, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
-        let Session { config, data, root, pins, reading, device, strategies } = self;
+        let Session { config, data, root, pins, reading, device, strategies, outside } = self;
         let budget = budget(&config);
         budget.check(data.pool.len())?;
         let Parts { pool, test, validation } = options.shelf.parts(&device, &config, &data)?;
@@ -218,7 +232,12 @@ impl Session {
         let recorded = options.record || place.has_recordings();
         let mut initial_selector = selector(Role::Initial, &config, &strategies, &services, recorded)?;
         let mut query_selector = selector(Role::Query, &config, &strategies, &services, recorded)?;
-        let mut learner = EngineLearner::new(&config, services.clone(), device.clone(), Some(test), validation);
+        let learner_record = outside.as_ref().map(outside::Begun::record);
+        let locked_learner = outside.as_ref().map(outside::Begun::locked).transpose()?;
+        let mut learner = match outside {
+            Some(begun) => Taught::outside(begun, &config, &services, &device, root.as_deref())?,
+            None => Taught::engine(&config, &services, &device, (Some(test), validation)),
+        };
         learner.check_weights()?;
         let mut sizers = sizers(&config, &strategies, &services, recorded)?;
 
@@ -227,10 +246,15 @@ impl Session {
             Place::New { out, from } => {
                 let dir = RunDir::create(out)?;
                 let root = root.as_deref().unwrap_or(Path::new("."));
-                record::write(&dir, &config, (&data, root), &services.pins, &device, &strategies)?;
+                let from = from.map(RunDir::open).transpose()?;
+                if let Some(from) = &from {
+                    outside::check_round_0(learner_record.as_ref(), from)?;
+                }
+                let ran = record::Ran { strategies: &strategies, learner: learner_record, locked_learner };
+                record::write(&dir, &config, (&data, root), &services.pins, &device, &ran)?;
                 if let Some(from) = from {
                     let failed = |source| RunError::Step { round: 0, step: "storing", source };
-                    dir.take_round_0(&RunDir::open(from)?, &query_selector.save().map_err(failed)?)?;
+                    dir.take_round_0(&from, &query_selector.save().map_err(failed)?)?;
                 }
                 dir
             }
@@ -249,7 +273,7 @@ impl Session {
         };
         let experiment = Experiment {
             data: &data,
-            learner: &mut learner,
+            learner: learner.as_learner(),
             initial: &mut initial_selector,
             query: &mut query_selector,
             sizers: asked,

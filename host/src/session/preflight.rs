@@ -1,7 +1,7 @@
 //! What can be known of a config before anything is trained, or a run has a folder: what the config says, what the manifests of its
 //! strategies say, and what the images say.
 
-use super::{Finder, Options, SessionError, Strategy, budget, learner, representation};
+use super::{Finder, Options, SessionError, Strategy, budget, learner, outside, representation};
 use crate::config::{self, Config, ConfigError, Seat};
 use crate::data::{DataError, Dataset, Kind, Part, read_features};
 use crate::engine::{self, Device, EngineError, HeadSettings, Init, Model};
@@ -32,13 +32,15 @@ pub struct Preflight {
     found: BTreeMap<String, Arc<Vec<Strategy>>>,
     /// Models that were made for the images of a set, without a mistake.
     made: BTreeSet<String>,
+    /// Learners in Python that were begun beside these strategies, without a mistake.
+    begun: BTreeSet<String>,
 }
 
 impl Preflight {
     /// A new one. It reads images for itself, and holds one set at a time.
     pub fn new(options: &Options, is_here: bool) -> Preflight {
         let options = Options { shelf: Arc::default(), ..options.clone() };
-        Preflight { options, is_here, found: BTreeMap::new(), made: BTreeSet::new() }
+        Preflight { options, is_here, found: BTreeMap::new(), made: BTreeSet::new(), begun: BTreeSet::new() }
     }
 
     /// What can be told without the images: strategies and their parameters, what they need, files that are not there, the device.
@@ -48,7 +50,10 @@ impl Preflight {
         let device = check_device(&self.options).filter(|_| is_asked);
         let mut mistakes: Vec<SessionError> = device.into_iter().collect();
         match self.strategies(config, at_key) {
-            Ok(strategies) => mistakes.extend(of_settings(config, &strategies, at_key)),
+            Ok(strategies) => {
+                mistakes.extend(of_settings(config, &strategies, at_key));
+                mistakes.extend(self.outside(config, &strategies, at_key));
+            }
             Err(errors) => {
                 mistakes.extend(errors);
                 mistakes.extend(of_settings(config, &[], at_key));
@@ -79,6 +84,21 @@ impl Preflight {
                 mistakes.extend(wrong);
             }
             Err(error) => mistakes.push(error.into()),
+        }
+        mistakes
+    }
+
+    /// What is wrong with a learner in Python, which is begun for it; one that is not there is told with the other files.
+    fn outside(&mut self, config: &Config, strategies: &[Strategy], at_key: AtKey<'_>) -> Vec<SessionError> {
+        let Some(file) = config.training.learner.script().filter(|file| file.is_file()) else { return Vec::new() };
+        let named = strategies.iter().map(|strategy| format!("{:?} {}", strategy.seat, strategy.params_json));
+        let key = format!("{file:?} {:?} {:?}", config.training, named.collect::<Vec<_>>());
+        if !self.begun.insert(key.clone()) {
+            return Vec::new();
+        }
+        let mistakes = outside::begin(config, strategies, &self.options, at_key).err().unwrap_or_default();
+        if !mistakes.is_empty() {
+            self.begun.remove(&key);
         }
         mistakes
     }
@@ -388,7 +408,9 @@ fn named_files(config: &Config) -> Vec<Named> {
         let key = if config.model.is_script() { "model.backbone" } else { "model.init.file.path" };
         Named { key: key.to_owned(), path }
     });
-    sections(config).flat_map(own).chain(weights).collect()
+    let learner = config.training.learner.script().map(Path::to_owned);
+    let learner = learner.map(|path| Named { key: "training.learner".to_owned(), path });
+    sections(config).flat_map(own).chain(weights).chain(learner).collect()
 }
 
 /// The error of a data set whose folder or file is not there, which takes no time to find out.

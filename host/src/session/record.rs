@@ -6,9 +6,10 @@ use crate::data::{DataError, Dataset, Pinned, Pins, Shape};
 use crate::engine::{self, Device};
 use crate::experiment::{RunDir, RunError, now, write_atomically};
 use crate::hash::sha256;
-use crate::plugin::lock::Lock;
+use crate::plugin::lock::{Lock, LockedPlugin};
 use coldstart_plugin_api::API_VERSION;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,24 @@ pub struct Environment {
     /// The files that features came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<FileRecord>,
+    /// The learner of the user's own, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learner: Option<LearnerRecord>,
+}
+
+/// A learner of the user's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LearnerRecord {
+    /// The script.
+    pub path: PathBuf,
+    /// The hash of its bytes and of its modules'.
+    pub sha256: String,
+    /// The modules that it names.
+    pub modules: Vec<String>,
+    /// How well it was shut in: `none`, or a word of the sandbox.
+    pub confinement: String,
+    /// The interpreter's version, and those of well-known packages that it had imported.
+    pub versions: BTreeMap<String, String>,
 }
 
 /// A file that a run stands on.
@@ -116,6 +135,14 @@ pub fn read_lock(dir: &RunDir) -> Result<Lock, RunError> {
     Lock::parse("plugins.lock", &text).map_err(|error| RunError::Damaged { path, problem: error.message })
 }
 
+/// The code of others that a run runs.
+pub struct Ran<'a> {
+    pub strategies: &'a [Arc<Strategy>],
+    /// The learner, if it is the user's own, and its row in the lock.
+    pub learner: Option<LearnerRecord>,
+    pub locked_learner: Option<LockedPlugin>,
+}
+
 /// Write `config.toml`, `plugins.lock` and `environment.json`.
 pub fn write(
     dir: &RunDir,
@@ -123,7 +150,7 @@ pub fn write(
     (data, data_root): (&Dataset, &Path),
     pins: &Pins,
     device: &Device,
-    strategies: &[Arc<Strategy>],
+    ran: &Ran<'_>,
 ) -> Result<(), RunError> {
     let config_toml = config.to_toml();
     let (weights, features) = pins.files().split_at(usize::from(config.model.weight_file().is_some()));
@@ -149,8 +176,10 @@ pub fn write(
         },
         weights: weights.iter().next().map(FileRecord::from),
         features: features.iter().map(FileRecord::from).collect(),
+        learner: ran.learner.clone(),
     };
-    let lock = Lock::new(strategies.iter().map(|strategy| strategy.locked.clone()).collect()).to_toml();
+    let strategies = ran.strategies.iter().map(|strategy| strategy.locked.clone());
+    let lock = Lock::new(strategies.chain(ran.locked_learner.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");
     write_atomically(&dir.path("plugins.lock"), lock.as_bytes())?;
     write_atomically(&dir.path("environment.json"), environment.as_bytes())?;

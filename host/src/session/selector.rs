@@ -3,15 +3,13 @@
 use super::around;
 use super::{SessionError, Strategy};
 use crate::config::Around;
-use crate::engine::{self, EngineError, Outputs};
 use crate::experiment::{Ask, Effort, Failure, Mishap, Pretext, RunDir, RunError, Selected, Selector, Sizer, seed};
-use crate::operations::{Asked, Call, Context, Representation, Services, Training};
+use crate::operations::{Asked, Call, Context, Question, Representation, Services, Training};
 use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::abi::{self, HostRef};
-use coldstart_plugin_api::ops::SizeArgs;
-use coldstart_plugin_api::{Bounds, Rng, Selection, Sizing, wire};
+use coldstart_plugin_api::ops::{Output, SizeArgs};
+use coldstart_plugin_api::{Bounds, Error, Rng, Selection, Sizing, wire};
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -196,16 +194,16 @@ impl PluginSelector {
     }
 
     /// The class that the current model finds most probable, for each of these images.
-    fn predicted_classes(&self, ids: &[u64]) -> Result<Vec<usize>, EngineError> {
-        let known = &self.player.services.data.pool.ids;
+    fn predicted_classes(&self, ids: &[u64]) -> Result<Vec<usize>, Error> {
+        let services = &self.player.services;
+        let known = &services.data.pool.ids;
         let rows: Vec<usize> = ids.iter().filter_map(|id| known.binary_search(id).ok()).collect();
-        let task = self.player.services.task.lock();
-        let Some(model) = &task.model else { return Ok(vec![0; ids.len()]) };
-        let logits = Outputs { logits: true, ..Outputs::default() };
-        let predicted = engine::predict(model, &task.pool, &rows, logits, &mut |_| ControlFlow::Continue(()))?;
+        let task = services.task.lock();
+        let Some(model) = task.current() else { return Ok(vec![0; ids.len()]) };
+        let answers = model.answer(&task.pool, &Question::plain(&rows, ids, &[Output::Logits]), services)?;
         let highest = |row: &[f32]| (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-        Ok(predicted
-            .logits_nc
+        Ok(answers
+            .logits
             .map_or_else(Vec::new, |logits_nc| (0..logits_nc.n_rows).map(|i| highest(logits_nc.row(i))).collect()))
     }
 }

@@ -168,6 +168,12 @@ impl Strategy {
         Some(published)
     }
 
+    /// Whose features it looks at, if a parameter `space` says so, as it does by custom.
+    pub fn space(&self) -> Option<String> {
+        let params: Params = serde_json::from_str(&self.params_json).ok()?;
+        Some(params.get("space")?.as_str()?.to_owned())
+    }
+
     /// How a recording of it begins.
     pub fn head(&self) -> Head {
         Head {

@@ -22,12 +22,14 @@ pub fn largest_step(config: &Config, shape: Shape) -> usize {
 fn task(config: &Config) -> usize {
     // What an exported network does with an image is not known: it is taken for much.
     let Ok(width) = config.model.resolved_width() else { return usize::MAX };
-    let batch = match config.training.learner {
+    let batch = match &config.training.learner {
         Learner::Supervised {} => config.training.batch_size,
         // Fitted to features, by a solver with a rule of its own.
         Learner::LinearProbe(_) => 0,
         Learner::FixMatch(fixmatch) => config.training.batch_size * (1 + 2 * fixmatch.unlabelled),
         Learner::MixMatch(_) => 3 * config.training.batch_size,
+        // What a script does is not known either.
+        Learner::Script(_) => return usize::MAX,
     };
     width * batch.max(PREDICTED_AT_ONCE)
 }

@@ -40,6 +40,7 @@ export_plugin! {
     roles: [Query],
     strategy: Badge,
     needs: [PREDICT_3, KMEANS_PP_1],
+    asks: [Embeddings],
     cite: "Ash, Zhang, Krishnamurthy, Langford and Agarwal 2020, Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds",
 }
 

@@ -190,6 +190,7 @@ export_plugin! {
     roles: [Query],
     strategy: Bait,
     needs: [PREDICT_1, GATHER_1],
+    asks: [Embeddings],
     cite: "Ash, Goel, Krishnamurthy and Kakade 2021, Gone Fishing: Neural Active Learning with Fisher Embeddings",
 }
 

@@ -47,6 +47,7 @@ export_plugin! {
     roles: [Query],
     strategy: Bald,
     needs: [PREDICT_3, REDUCE_1],
+    asks: [Dropout],
     cite: "Houlsby, Huszár, Ghahramani and Lengyel 2011, Bayesian Active Learning for Classification and Preference Learning",
 }
 

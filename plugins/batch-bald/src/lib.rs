@@ -108,6 +108,7 @@ export_plugin! {
     roles: [Query],
     strategy: BatchBald,
     needs: [PREDICT_3, REDUCE_1],
+    asks: [Dropout],
     cite: "Kirsch, van Amersfoort and Gal 2019, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning",
 }
 

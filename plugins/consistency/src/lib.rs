@@ -67,6 +67,7 @@ export_plugin! {
     roles: [Query],
     strategy: Consistency,
     needs: [PREDICT_2],
+    asks: [Views],
     cite: "Gao, Zhang, Yu, Arık, Davis and Pfister 2020, Consistency-based Semi-supervised Active Learning: Towards Minimizing Labeling Cost",
 }
 

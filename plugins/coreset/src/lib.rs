@@ -62,6 +62,7 @@ export_plugin! {
     roles: [Initial, Query],
     strategy: CoreSet,
     needs: [PREDICT_1, REPRESENT_1, NORMALIZE_1, K_CENTER_1],
+    asks: [Embeddings],
     cite: "Sener and Savarese 2018, Active Learning for Convolutional Neural Networks: A Core-Set Approach",
 }
 

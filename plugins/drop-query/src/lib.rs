@@ -198,6 +198,7 @@ export_plugin! {
     roles: [Initial, Query],
     strategy: DropQuery,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, NEAREST_1, PREDICT_1, PREDICT_3],
+    asks: [Dropout, Embeddings],
     cite: "Gupte, Aklilu, Nirschl and Yeung-Levy 2024, Revisiting Active Learning in the Era of Vision Foundation Models",
 }
 

@@ -68,6 +68,7 @@ export_plugin! {
     roles: [Query],
     strategy: PowerBald,
     needs: [PREDICT_3, REDUCE_1],
+    asks: [Dropout],
     cite: "Kirsch, Farquhar, Atighehchian, Jesson, Branchaud-Charron and Gal 2023, Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning",
 }
 

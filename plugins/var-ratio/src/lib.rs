@@ -64,6 +64,7 @@ export_plugin! {
     roles: [Query],
     strategy: VarRatio,
     needs: [PREDICT_3, REDUCE_1],
+    asks: [Dropout],
     cite: "Gal, Islam and Ghahramani 2017, Deep Bayesian Active Learning with Image Data",
 }
 

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod data;
 pub mod doctor;
 pub mod ingest;
+pub mod learner;
 pub mod plugin;
 pub mod report;
 pub mod represent;

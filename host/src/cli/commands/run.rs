@@ -52,6 +52,7 @@ pub fn options(args: &Args, console: &Console, device: &str) -> Options {
         meter: Arc::new(console.clone()),
         cache: cache_of(args),
         allow_unsigned: args.allow_unsigned,
+        allow_learner: args.allow_learner,
         sandbox: args.sandbox.unwrap_or_default(),
         record: false,
         lock: None,
@@ -81,8 +82,9 @@ fn finish(args: &Args, dir: &Path, outcome: Result<Outcome, SessionError>, conso
         }
         Err(SessionError::Run(RunError::Cancelled)) => {
             // Leave is given anew each time.
-            let leave = if args.allow_unsigned { " --allow-unsigned" } else { "" };
-            Err(Problem::interrupted(format!("go on with: coldstart resume {}{leave}", dir.display())))
+            let leaves = [(args.allow_unsigned, " --allow-unsigned"), (args.allow_learner, " --allow-learner")];
+            let given = leaves.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect::<String>();
+            Err(Problem::interrupted(format!("go on with: coldstart resume {}{given}", dir.display())))
         }
         Err(error) => Err(error.into()),
     }

@@ -262,6 +262,11 @@ impl Incoming for ToHost {
     }
 }
 
+/// The name of the message whose body begins with these bytes; none where they say none.
+pub fn name_of(beginning: &[u8]) -> Option<&str> {
+    Beginning(beginning).kind().map(|(name, _)| name)
+}
+
 /// The first bytes of a body, read word by word.
 struct Beginning<'a>(&'a [u8]);
 

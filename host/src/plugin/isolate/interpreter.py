@@ -37,7 +37,7 @@ place = kit()
 answer = {
     "python": sys.executable,
     "kit": place,
-    "current": bool(place) and os.path.exists(os.path.join(place, "modules.py")),
+    "current": bool(place) and os.path.exists(os.path.join(place, "learner.py")),
     "missing": [name for name in ("coldstart_strategy", "numpy", "msgpack") if util.find_spec(name) is None],
     "path": [path for path in sys.path if os.path.isabs(path)],
     "read": folders(),

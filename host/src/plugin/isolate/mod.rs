@@ -5,6 +5,7 @@
 //! serves plugins in this process, so operations cannot tell the difference.
 
 mod frames;
+mod line;
 mod process;
 mod sandbox;
 mod script;
@@ -12,9 +13,12 @@ mod serve;
 mod watch;
 mod worker;
 
-pub use frames::{Fault, understand};
+pub use frames::{Allowance, Channel, Fault, Incoming, PROTOCOL, Trouble, name_of, understand};
+pub use line::Line;
 pub use process::Worker;
 pub use sandbox::{Confinement, confine, only_read};
+pub use script::{Serving, command as shut_in_command, open_command};
+pub use watch::Watch;
 
 use std::ffi::OsString;
 use std::io;

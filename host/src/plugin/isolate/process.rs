@@ -1,7 +1,8 @@
 //! The host's side of a worker: start it, ask it, serve it while it works, end it.
 
 use super::frames::{Allowance, Channel, Fault, PROTOCOL, Question, ToHost, ToWorker, Trouble};
-use super::script;
+use super::line::Line;
+use super::script::{self, Serving};
 use super::serve::serve;
 use super::watch::Watch;
 use super::{Limits, WORKER};
@@ -13,32 +14,22 @@ use crate::programs;
 use crate::wait;
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::{API_VERSION, Selection};
-use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What to do where a worker cannot be shut in.
 const WEAK: &str = "Linux 6.12 or newer has all of it; `plugins.sandbox = \"best-effort\"`, without `--sandbox required`, accepts less";
 
-/// What a worker printed last is kept for the message about its death.
-const LAST_LINES: usize = 5;
-const LONGEST_LINE: u64 = 500;
-
 /// A plugin in a process of its own.
 pub struct Worker {
     name: String,
-    child: Child,
-    channel: Channel,
+    line: Line,
     timeout: Duration,
     memory: u64,
     /// Looks at what it takes, from its first word on.
     watch: Option<Watch>,
-    printed: Arc<Mutex<VecDeque<String>>>,
     /// How well it is shut in.
     pub confinement: String,
 }
@@ -63,16 +54,13 @@ impl Worker {
             let message = format!("its worker process cannot be started: {error}");
             PluginError::new(PluginCode::WorkerDied, &name, message)
         };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let program = match plugin.is_script() {
-            true => script::command(&name, &plugin.file, limits)?,
+            true => script::command(&Serving::strategy(&name, &plugin.file), limits)?,
             false => command(limits),
         };
-        let mut child = on_line(program, theirs.into()).spawn().map_err(failed)?;
-        let printed = listen(child.stderr.take());
-        let (channel, timeout, memory) = (Channel::new(ours), limits::START, limits.memory);
-        let (watch, confinement) = (None, String::new());
-        let mut worker = Worker { name, child, channel, timeout, memory, watch, printed, confinement };
+        let line = Line::start(program).map_err(failed)?;
+        let (timeout, memory, watch, confinement) = (limits::START, limits.memory, None, String::new());
+        let mut worker = Worker { name, line, timeout, memory, watch, confinement };
         worker.introduce(plugin, limits)?;
         worker.timeout = limits.timeout;
         Ok(worker)
@@ -84,7 +72,7 @@ impl Worker {
             ToHost::Hello { protocol: PROTOCOL, .. } => {}
             other => return Err(self.astray(&other)),
         }
-        let watched = Watch::over(self.child.id(), limits.memory);
+        let watched = Watch::over(self.line.id(), limits.memory);
         self.watch = Some(watched.map_err(|error| self.broken(Broken::Line(error.into())))?);
         let open = ToWorker::Open {
             descriptor: plugin.text().to_owned(),
@@ -180,7 +168,7 @@ impl Worker {
         let allowance = Allowance::of(budget, self.memory);
         let watched = {
             let mut talk = Talk {
-                channel: &self.channel,
+                channel: &self.line.channel,
                 watch: self.watch.as_ref(),
                 host,
                 allowance,
@@ -202,8 +190,8 @@ impl Worker {
             Broken::Cancelled => (PluginCode::Timeout, "did not stop when the run was cancelled".to_owned()),
             Broken::Line(Trouble::Nonsense(what)) => (PluginCode::WorkerDied, format!("its worker sent {what}")),
             Broken::Line(Trouble::Line(error)) => {
-                let ended = self.ended(error);
-                (PluginCode::WorkerDied, format!("{ended}{}", self.last_words()))
+                let ended = self.ended(&error);
+                (PluginCode::WorkerDied, format!("{ended}{}", self.line.last_words()))
             }
         };
         self.kill();
@@ -222,24 +210,13 @@ impl Worker {
     }
 
     /// How the process ended, in words.
-    fn ended(&mut self, error: io::Error) -> String {
+    fn ended(&mut self, error: &io::Error) -> String {
         self.stop_watching();
-        match wait::ended_within(&mut self.child, Duration::from_secs(2)) {
-            Some(status) => how(status),
-            None => format!("its worker process broke the line ({error})"),
-        }
+        self.line.how_it_ended(error)
     }
 
     fn stop_watching(&self) {
         self.watch.iter().for_each(Watch::stop);
-    }
-
-    fn last_words(&self) -> String {
-        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
-        match printed.is_empty() {
-            true => String::new(),
-            false => format!("; it printed: {}", printed.iter().cloned().collect::<Vec<_>>().join(" | ")),
-        }
     }
 
     fn astray(&mut self, message: &ToHost) -> PluginError {
@@ -251,23 +228,14 @@ impl Worker {
     /// The process and whatever it may have started, in its group.
     fn kill(&mut self) {
         self.stop_watching();
-        wait::kill_group(&mut self.child);
+        self.line.kill();
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.stop_watching();
-        // A few looks are enough for a line that is free; one that is blocked is not waited for.
-        let mut looks = 0;
-        let mut briefly = || {
-            looks += 1;
-            if looks > 3 { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
-        };
-        _ = self.channel.send(&ToWorker::Goodbye {}, None, &mut briefly);
-        if wait::ended_within(&mut self.child, limits::GOODBYE).is_none() {
-            self.kill();
-        }
+        self.line.end(&ToWorker::Goodbye {});
     }
 }
 
@@ -278,58 +246,6 @@ fn command(limits: &Limits) -> Command {
     let threads = limits.threads.to_string();
     command.env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads).env("CUDA_VISIBLE_DEVICES", "");
     command
-}
-
-/// The socket is its standard input; Ctrl-C at the terminal is not meant for it.
-fn on_line(mut command: Command, socket: OwnedFd) -> Command {
-    command.process_group(0);
-    command.stdin(socket).stdout(Stdio::null()).stderr(Stdio::piped());
-    command
-}
-
-/// Keep the last lines that a worker prints; what it prints is nobody's data.
-fn listen(output: Option<ChildStderr>) -> Arc<Mutex<VecDeque<String>>> {
-    let printed = Arc::new(Mutex::new(VecDeque::new()));
-    let (Some(output), heard) = (output, printed.clone()) else { return printed };
-    std::thread::spawn(move || {
-        let (mut output, mut line) = (BufReader::new(output), Vec::new());
-        while output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            let text = String::from_utf8_lossy(&line).trim().to_owned();
-            // The worker's environment is not the user's to change: the advice would mislead.
-            if !text.is_empty() && !text.contains("RUST_BACKTRACE") {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.push_back(text);
-                if heard.len() > LAST_LINES {
-                    heard.pop_front();
-                }
-            }
-            line.clear();
-        }
-    });
-    printed
-}
-
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("its worker process exited with code {code} in the middle of a call"),
-        (None, Some(signal)) => format!("its worker process was ended by {}", name_of(signal)),
-        (None, None) => "its worker process is gone".to_owned(),
-    }
-}
-
-fn name_of(signal: i32) -> String {
-    let names = [
-        (libc::SIGABRT, "SIGABRT"),
-        (libc::SIGSEGV, "SIGSEGV"),
-        (libc::SIGBUS, "SIGBUS"),
-        (libc::SIGILL, "SIGILL"),
-        (libc::SIGFPE, "SIGFPE"),
-        (libc::SIGKILL, "SIGKILL"),
-        (libc::SIGSYS, "SIGSYS"),
-        (libc::SIGTERM, "SIGTERM"),
-    ];
-    let name = names.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name);
-    name.map_or_else(|| format!("signal {signal}"), |name| format!("signal {signal} ({name})"))
 }
 
 /// The most verbose level that the host listens to.

@@ -48,14 +48,25 @@ impl Confinement {
 /// Errs if a part that every supported kernel has cannot be set up. The process must have one thread only: what is set
 /// here holds for the thread that calls it and for those that it starts.
 pub fn confine(memory: u64) -> Result<Confinement, String> {
-    shut_in(memory, &LIBRARIES.map(PathBuf::from), &only_read_code()?)
+    shut_in(memory, &Open { readable: LIBRARIES.map(PathBuf::from).into(), scratch: None }, &only_read_code()?)
 }
 
-/// The same for a process that is about to become an interpreter, which reads these folders as well.
-pub fn confine_interpreter(memory: u64, folders: &[PathBuf]) -> Result<Confinement, String> {
-    let readable = LIBRARIES.iter().map(PathBuf::from).chain(folders.iter().cloned()).collect::<Vec<_>>();
+/// The same for a process that is about to become an interpreter, which reads these folders as well, and writes to `scratch`
+/// where there is such a folder.
+pub fn confine_interpreter(memory: u64, folders: &[PathBuf], scratch: Option<&Path>) -> Result<Confinement, String> {
+    let readable = LIBRARIES.iter().map(PathBuf::from).chain(folders.iter().cloned()).collect();
     // Only programs in these folders, and without fork only in its own place.
-    shut_in(memory, &readable, &Rules::from([(libc::SYS_execve, vec![])]))
+    let mut more_calls = Rules::from([(libc::SYS_execve, vec![])]);
+    if scratch.is_some() {
+        more_calls.extend(WRITING.map(|call| (call, vec![])));
+    }
+    shut_in(memory, &Open { readable, scratch }, &more_calls)
+}
+
+/// What is left open of the file system.
+struct Open<'a> {
+    readable: Vec<PathBuf>,
+    scratch: Option<&'a Path>,
 }
 
 /// What a system call's arguments must be, for each call that has such rules: one of them must fit.
@@ -71,13 +82,15 @@ fn only_read_code() -> Result<Rules, String> {
     rules.map_err(|error| format!("seccomp: {error}"))
 }
 
-fn shut_in(memory: u64, readable: &[PathBuf], more_calls: &Rules) -> Result<Confinement, String> {
+fn shut_in(memory: u64, open: &Open<'_>, more_calls: &Rules) -> Result<Confinement, String> {
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if let Ok(threads @ 2..) = threads {
         return Err(format!("the worker has {threads} threads already"));
     }
-    limit(memory).map_err(|error| format!("limits: {error}"))?;
-    let confinement = hide_files(readable).map_err(|error| format!("landlock: {error}"))?;
+    // What is written takes no more of the disk than of the memory.
+    let file_size = if open.scratch.is_some() { memory } else { 0 };
+    limit(memory, file_size).map_err(|error| format!("limits: {error}"))?;
+    let confinement = hide_files(open).map_err(|error| format!("landlock: {error}"))?;
     filter_calls(more_calls).map_err(|error| format!("seccomp: {error}"))?;
     Ok(confinement)
 }
@@ -123,9 +136,9 @@ fn seal() -> Result<(), seccompiler::Error> {
     apply_filter_all_threads(&program(rules, SeccompAction::Allow, errno(libc::EACCES))?)
 }
 
-fn limit(memory: u64) -> rustix::io::Result<()> {
+fn limit(memory: u64, file_size: u64) -> rustix::io::Result<()> {
     lower(Resource::Core, 0)?;
-    lower(Resource::Fsize, 0)?;
+    lower(Resource::Fsize, file_size)?;
     lower(Resource::Nofile, OPEN_FILES)?;
     lower(Resource::As, address_space().saturating_add(memory))
 }
@@ -143,8 +156,8 @@ fn address_space() -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// Take away every file but `readable`, every file for writing, and TCP.
-fn hide_files(readable: &[PathBuf]) -> Result<Confinement, landlock::RulesetError> {
+/// Take away every file that is not open, every file for writing but in the scratch folder, and TCP.
+fn hide_files(open: &Open<'_>) -> Result<Confinement, landlock::RulesetError> {
     let abi = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -152,7 +165,8 @@ fn hide_files(readable: &[PathBuf]) -> Result<Confinement, landlock::RulesetErro
         .handle_access(AccessNet::from_all(abi))?
         .scope(Scope::from_all(abi))?
         .create()?
-        .add_rules(path_beneath_rules(readable, AccessFs::from_read(abi)))?
+        .add_rules(path_beneath_rules(&open.readable, AccessFs::from_read(abi)))?
+        .add_rules(path_beneath_rules(open.scratch, AccessFs::from_all(abi) & !AccessFs::Execute))?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Confinement::Full,
@@ -213,6 +227,18 @@ fn when<const N: usize>(
 const OPENING: [i64; 3] = [libc::SYS_open, libc::SYS_openat, libc::SYS_openat2];
 #[cfg(not(target_arch = "x86_64"))]
 const OPENING: [i64; 2] = [libc::SYS_openat, libc::SYS_openat2];
+
+/// What it takes to write files, in the one folder where landlock lets it.
+const WRITING: [i64; 8] = [
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_fallocate,
+    libc::SYS_pwrite64,
+];
 
 /// What a program that computes and speaks over an open socket needs of the kernel.
 const COMPUTING: [i64; 69] = [

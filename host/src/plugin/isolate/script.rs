@@ -3,6 +3,9 @@
 //! What it is asked outside runs no line of the script's folder: it starts in `/`, and its modules come from its own folders
 //! and then from the absolute ones of the user's `PYTHONPATH`. Inside it reads those folders, and neither the script's nor
 //! any that holds it or the user's home.
+//!
+//! A learner of the user's own may be started outside of any sandbox, with the user's environment. Its modules come from
+//! memory as those of a strategy do: its folder is no place to import from.
 
 use super::sandbox::{self, Confinement};
 use super::{Limits, SCRIPT_WORKER};
@@ -22,28 +25,56 @@ const KIT: &str = "coldstart_strategy";
 /// What an interpreter is asked outside of the sandbox.
 const QUESTION: &str = include_str!("interpreter.py");
 
-/// How it starts inside: with the folders that it was given, and the kit from its own place.
+/// How it starts: with the folders that it was given, and the kit from its own place.
 const START: &str = "\
 import sys
-place, script, *sys.path = sys.argv[1:]
+place, entry, script, *sys.path = sys.argv[1:]
 from importlib import util
 spec = util.spec_from_file_location('coldstart_strategy', place + '/__init__.py', submodule_search_locations=[place])
 kit = sys.modules[spec.name] = util.module_from_spec(spec)
 spec.loader.exec_module(kit)
-from coldstart_strategy.__main__ import serve
-serve(script)
+from coldstart_strategy import __main__
+getattr(__main__, entry)(script)
 ";
 
-/// The same numbers on every machine: no order of sets that is drawn at random, and no sums split among threads. And no
-/// module from the current folder, even before the first line runs.
-const FIXED: [(&str, &str); 6] = [
-    ("PYTHONHASHSEED", "0"),
-    ("OPENBLAS_NUM_THREADS", "1"),
-    ("OMP_NUM_THREADS", "1"),
-    ("MKL_NUM_THREADS", "1"),
-    ("PYTHONSAFEPATH", "1"),
-    ("PYTHONDONTWRITEBYTECODE", "1"),
-];
+/// The same numbers on every machine: no order of sets that is drawn at random. And no module from the current folder, even
+/// before the first line runs.
+const FIXED: [(&str, &str); 3] = [("PYTHONHASHSEED", "0"), ("PYTHONSAFEPATH", "1"), ("PYTHONDONTWRITEBYTECODE", "1")];
+
+/// What libraries read that split their sums among threads.
+const THREADS: [&str; 3] = ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
+
+/// How well a script is shut in that is not.
+const NOT_SHUT_IN: &str = "none";
+
+/// What is served by an interpreter.
+pub struct Serving<'a> {
+    /// What it is called in messages.
+    name: &'a str,
+    script: &'a Path,
+    /// The function of the kit that serves it.
+    entry: &'static str,
+    threads: usize,
+    /// The one folder that a worker may write to, if there is one.
+    scratch: Option<&'a Path>,
+}
+
+impl<'a> Serving<'a> {
+    /// A strategy: its sums are never split among threads, and it writes nowhere.
+    pub fn strategy(name: &'a str, script: &'a Path) -> Serving<'a> {
+        Serving { name, script, entry: "serve", threads: 1, scratch: None }
+    }
+
+    /// A learner, with so many threads, and a folder for what it stores.
+    pub fn learner(name: &'a str, script: &'a Path, threads: usize, scratch: &'a Path) -> Serving<'a> {
+        Serving { name, script, entry: "serve_learner", threads, scratch: Some(scratch) }
+    }
+
+    fn tell(&self, command: &mut Command) {
+        let threads = self.threads.to_string();
+        command.envs(FIXED).envs(THREADS.map(|name| (name, &threads)));
+    }
+}
 
 /// An interpreter, in its own words.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,9 +102,11 @@ struct Interpreter {
 struct Shell {
     python: PathBuf,
     kit: PathBuf,
+    entry: String,
     path: Vec<PathBuf>,
     script: PathBuf,
     read: Vec<PathBuf>,
+    scratch: Option<PathBuf>,
     memory: u64,
     strict: bool,
 }
@@ -127,17 +160,18 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// The program that becomes the interpreter of a script, without its socket.
-pub fn command(plugin: &str, script: &Path, limits: &Limits) -> Result<Command, PluginError> {
-    let script = std::path::absolute(script).unwrap_or_else(|_| script.to_owned());
-    let place = real(script.parent().unwrap_or(Path::new("/"))).join(script.file_name().unwrap_or_default());
-    let Interpreter { python, kit, path, mut read, user_base, .. } = Interpreter::find(plugin)?.narrowed(&place);
+/// The program that becomes the interpreter of a script and shuts itself in before, without its socket.
+pub fn command(serving: &Serving<'_>, limits: &Limits) -> Result<Command, PluginError> {
+    let (script, place) = places(serving.script);
+    let Interpreter { python, kit, path, mut read, user_base, .. } = Interpreter::find(serving.name)?.narrowed(&place);
     let kit = kit.unwrap_or_default();
     read.push(kit.clone());
     read.extend(programs::library_path());
-    let shell = Shell { python, kit, path, script, read, memory: limits.memory, strict: limits.strict };
+    let (entry, scratch) = (serving.entry.to_owned(), serving.scratch.map(Path::to_owned));
+    let shell = Shell { python, kit, entry, path, script, read, scratch, memory: limits.memory, strict: limits.strict };
     let mut command = programs::worker();
-    command.arg(SCRIPT_WORKER).arg(serde_json::to_string(&shell).expect("plain data")).envs(FIXED);
+    command.arg(SCRIPT_WORKER).arg(serde_json::to_string(&shell).expect("plain data"));
+    serving.tell(&mut command);
     match user_base {
         Some(folder) => command.env("PYTHONUSERBASE", folder),
         None => command.env("PYTHONNOUSERSITE", "1"),
@@ -145,12 +179,39 @@ pub fn command(plugin: &str, script: &Path, limits: &Limits) -> Result<Command, 
     Ok(command)
 }
 
+/// The interpreter of a script of the user's own, which is not shut in: with the user's environment, in the script's folder.
+pub fn open_command(serving: &Serving<'_>) -> Result<Command, PluginError> {
+    let (script, place) = places(serving.script);
+    let Interpreter { python, kit, path, .. } = Interpreter::find(serving.name)?;
+    let folder = place.parent().unwrap_or(Path::new("/"));
+    let path = path.into_iter().filter(|entry| real(entry) != folder);
+    let mut command = programs::of_the_users_own(&python, folder);
+    serving.tell(&mut command);
+    // With it the sums of cuBLAS come out the same each time; one that the user has set stays.
+    if std::env::var_os(CUBLAS).is_none() {
+        command.env(CUBLAS, ":4096:8");
+    }
+    command.env("COLDSTART_CONFINEMENT", NOT_SHUT_IN);
+    command.arg("-c").arg(START).arg(kit.unwrap_or_default()).arg(serving.entry).arg(script).args(path);
+    Ok(command)
+}
+
+/// What cuBLAS reads.
+const CUBLAS: &str = "CUBLAS_WORKSPACE_CONFIG";
+
+/// Where a script is, as it is named, and with the links to its folder followed.
+fn places(script: &Path) -> (PathBuf, PathBuf) {
+    let script = std::path::absolute(script).unwrap_or_else(|_| script.to_owned());
+    let place = real(script.parent().unwrap_or(Path::new("/"))).join(script.file_name().unwrap_or_default());
+    (script, place)
+}
+
 /// Shut this process in and become the interpreter; comes back only with an error.
 pub fn become_interpreter(shell: &str) -> io::Error {
     let shut_in = serde_json::from_str::<Shell>(shell).map_err(|error| error.to_string()).and_then(|shell| {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
             .map_err(|error| error.to_string())?;
-        let confinement = sandbox::confine_interpreter(shell.memory, &shell.read)?;
+        let confinement = sandbox::confine_interpreter(shell.memory, &shell.read, shell.scratch.as_deref())?;
         if shell.strict && confinement != Confinement::Full {
             return Err(sandbox::too_weak(confinement));
         }
@@ -160,7 +221,7 @@ pub fn become_interpreter(shell: &str) -> io::Error {
         Ok((shell, confinement)) => {
             let mut command = programs::in_place(&shell.python);
             command.env("COLDSTART_CONFINEMENT", confinement.name());
-            command.arg("-c").arg(START).arg(&shell.kit).arg(&shell.script).args(&shell.path).exec()
+            command.arg("-c").arg(START).arg(&shell.kit).arg(&shell.entry).arg(&shell.script).args(&shell.path).exec()
         }
         Err(problem) => io::Error::other(problem),
     }

@@ -200,6 +200,7 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
         ("summary", manifest.summary.clone()),
         ("roles", or_none(&manifest.roles)),
         ("needs", or_none(&manifest.needs)),
+        ("asks", or_none(&manifest.asks)),
         ("cite", manifest.cite.clone()),
         ("authors", manifest.authors.replace(':', ", ")),
         ("licence", manifest.license.clone()),
