@@ -232,7 +232,7 @@ fn sets_that_do_not_fit_are_named() {
         (r#"path = "x.npy", test_labels = "few.npy""#, "needs `dataset.test_path`"),
         (r#"path = "wide.npz""#, "rows have 2 numbers, those of the training part 6"),
         (r#"path = "bare.npz""#, "has no labels beside its features"),
-        (r#"path = "set.npz", label = "topic""#, "has no `topic` with the label of each row; it has y_train, x_train"),
+        (r#"path = "set.npz", label = "topic""#, "has no `topic` with the label of each row; it has x_train, y_train"),
         (r#"path = "set.npz", text = "words""#, "has no array `words` of texts"),
         (r#"path = "set.npz", columns = ["f*"]"#, "only Parquet has"),
         (r#"path = "holed.npz""#, "row 8, column 5 is NaN"),
@@ -307,6 +307,6 @@ fn images_of_a_folder_are_listed_as_select_numbers_them() {
     }
     let listed = lab.coldstart(&["data", "list-images", "--images", "photos"]);
     assert_eq!(listed.exits(0).stdout, "id,file\n0,a/1.png\n1,a/10.png\n2,b/2.png\n");
-    lab.coldstart(&["data", "list-images"]).exits(2).says("neither a config nor a folder");
+    lab.coldstart(&["data", "list-images"]).exits(2).says("CONFIG");
     lab.coldstart(&["data", "list-images", "tiny.toml", "--images", "photos"]).exits(2).says("cannot be used with");
 }

@@ -443,8 +443,11 @@ fn a_zip_archive_is_its_folder() {
     assert_eq!(zipped["train_folder"], "photos/train");
     // A file that is damaged within the archive is named.
     let mut bytes = std::fs::read(lab.path("set.zip")).unwrap();
-    let place = bytes.windows(4).position(|window| window == b"IHDR").unwrap();
-    bytes[place] ^= 0x40;
+    // Behind the name in a member's own header comes what else is said of it, and then its packed bytes.
+    let name = b"photos/train/a/1.png";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    let n_extra = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]) as usize;
+    bytes[at + name.len() + n_extra + 20] ^= 0x40;
     lab.write("damaged.zip", bytes);
     info(&lab, "damaged.zip", &[])
         .exits(1)

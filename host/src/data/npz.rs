@@ -40,7 +40,8 @@ struct Archive {
 /// aside.
 pub(super) fn read(path: &Path, max_value: Option<f64>) -> Result<(Parts, Vec<String>), DataError> {
     let mut archive = open(path)?;
-    let names: Vec<String> = archive.zip.array_names().map(String::from).collect();
+    let mut names: Vec<String> = archive.zip.array_names().map(String::from).collect();
+    names.sort();
     let is_there = |name: &str| names.iter().any(|known| known == name);
     let Some(layout) = LAYOUTS.iter().find(|layout| is_there(layout[0])) else {
         return Err(missing(path, &LAYOUTS.map(|layout| layout[0]), &names));
@@ -254,7 +255,9 @@ pub(super) type Stored = (String, Result<Array, DataError>);
 /// Every array of the archive at `path` with its name, or what is wrong with it.
 pub(super) fn arrays(path: &Path) -> Result<Vec<Stored>, DataError> {
     let mut archive = open(path)?;
-    let names: Vec<String> = archive.zip.array_names().map(String::from).collect();
+    let mut names: Vec<String> = archive.zip.array_names().map(String::from).collect();
+    // The archive lists them in another order each time.
+    names.sort();
     Ok(names.into_iter().map(|name| (name.clone(), Array::read(&mut archive, path, &name))).collect())
 }
 
