@@ -143,7 +143,7 @@ fn semi_supervised_learners_learn_from_few_labels() {
         Learner::MixMatch(MixMatch { weight: 1.0, ..MixMatch::default() }),
     ];
     for learner in learners {
-        let training = Training { learner, epochs: 30, ema: Some(0.9), ..flipped() };
+        let training = Training { learner: learner.clone(), epochs: 30, ema: Some(0.9), ..flipped() };
         let (accuracy, record) = held_out_accuracy(&training, 6);
         assert_eq!(accuracy, 1.0, "{learner:?}: {record:?}");
         let (again, same) = held_out_accuracy(&training, 6);

@@ -473,7 +473,7 @@ mod tests {
         let sure = FixMatch { unlabelled: 2, threshold: 1e-3, ..FixMatch::default() };
         for learner in [Learner::Supervised {}, Learner::FixMatch(sure)] {
             let training = Training {
-                learner,
+                learner: learner.clone(),
                 batch_size: 8,
                 augmentation: Augmentation::Flip,
                 class_balance: true,
