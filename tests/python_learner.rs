@@ -318,7 +318,9 @@ fn ctrl_c_ends_a_fit_that_listens_at_once_and_any_other_soon() {
         ran.exits(130).says(&format!("go on with: coldstart resume {out}"));
         assert!(began.elapsed() < most, "{out}: {:?}", began.elapsed());
         desk.no_learner_is_left();
-        ["bad", "hangs"].map(|file| std::fs::remove_file(desk.lab.path(file)).unwrap());
+        for file in ["bad", "hangs"] {
+            std::fs::remove_file(desk.lab.path(file)).unwrap();
+        }
         desk.ran(&["resume", out]).exits(0);
         assert_eq!(desk.results(out), desk.results(&format!("{out}-reference")));
     }
@@ -395,7 +397,9 @@ fn a_training_that_is_not_the_same_twice_is_found_out() {
         desk.script(&script);
         let ran = desk.run(out, verify);
         ran.exits(exit);
-        words.iter().for_each(|words| drop(ran.says(words)));
+        for words in words.iter() {
+            ran.says(words);
+        }
     }
 }
 

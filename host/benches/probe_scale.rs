@@ -13,7 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coldstart::data::{self, Dataset, FeatureFile, Part, Spec};
+use coldstart::data::{self, Dataset, FeatureFile, Spec};
 use coldstart::engine::{Device, FeatureSet, Judged, Learner, LinearProbe, Matrix, Scale, Training, open};
 use coldstart_plugin_api::Rng;
 use tch::{Kind, Tensor};
@@ -137,7 +137,7 @@ impl Features {
 
 /// A row of numbers for each pool image, and how long it is.
 fn rows_of(path: &Path, data: &Dataset) -> Outcome<(Vec<f32>, usize)> {
-    let features = data::read_features(&FeatureFile::of(path), data, Part::Pool)?;
+    let features = data::read_features(&FeatureFile::of(path), data, data::Part::Pool)?;
     let bytes: &[u8] = (*features.bytes).as_ref();
     let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     Ok((values, features.n_cols))

@@ -379,7 +379,7 @@ impl Config {
 fn without_keys_of_the_engine(text: &str) -> String {
     let mut table: toml::Table = text.parse().expect("it came from TOML");
     if let Some(training) = table.get_mut("training").and_then(toml::Value::as_table_mut) {
-        training.retain(|key, _| engine::OF_SCRIPTS.iter().any(|known| *known == key));
+        training.retain(|key, _| engine::OF_SCRIPTS.contains(&key));
     }
     toml::to_string(&table).expect("it came from TOML")
 }

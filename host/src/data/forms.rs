@@ -61,7 +61,7 @@ impl Axes {
 /// Elements in the order of C, of an array whose first axis runs fastest.
 pub(super) fn in_c_order(elements: &[u8], axes: &[usize], item_bytes: usize) -> Vec<u8> {
     let mut ordered = Vec::with_capacity(elements.len());
-    let n_items = if item_bytes == 0 { 0 } else { elements.len() / item_bytes };
+    let n_items = elements.len().checked_div(item_bytes).unwrap_or(0);
     // How far apart neighbours along each axis lie.
     let mut steps = vec![1; axes.len()];
     for axis in 1..axes.len() {

@@ -171,6 +171,9 @@ fn grey_of_16_bits_is_scaled_over_all_shards() {
     );
 }
 
+/// Files with their names.
+type Files<'a> = Vec<(&'a str, Vec<u8>)>;
+
 #[test]
 fn what_is_wrong_is_said_with_file_and_row() {
     let good = || of_the_hub(&[png(1), png(2)], &[0, 1], None, Some(CLASSES));
@@ -195,7 +198,7 @@ fn what_is_wrong_is_said_with_file_and_row() {
     );
     let other = CLASSES.replace("ant", "wasp");
     let cut = good()[..40].to_vec();
-    let rows: Vec<(Vec<(&str, Vec<u8>)>, &str)> = vec![
+    let rows: Vec<(Files<'_>, &str)> = vec![
         (vec![("a.parquet", b"PAR1PAR1".to_vec())], "a.parquet`: not a whole Parquet file"),
         (vec![("a.parquet", cut)], "not a whole Parquet file"),
         (vec![("a.parquet", b"text".to_vec())], "not a whole Parquet file"),
