@@ -209,7 +209,7 @@ pub struct Probe {
     pub plugin: Plugin,
     pub manifest: Manifest,
     pub params: String,
-    is_script: bool,
+    pub is_script: bool,
 }
 
 impl Probe {
