@@ -189,10 +189,22 @@ fn exchanged(lock: &str, values: &[(&str, &str)]) -> String {
     format!("{before}[[plugin]]{}", entry.lines().map(line).collect::<String>())
 }
 
+/// Whoever edits a lock can take its hash out of the journal, too.
+fn forget_hashes(journal: &Path) {
+    let without = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        ["files", "check"].iter().for_each(|key| _ = line.as_object_mut().unwrap().remove(*key));
+        format!("{line}\n")
+    };
+    let text = fs::read_to_string(journal).unwrap();
+    fs::write(journal, text.lines().map(without).collect::<String>()).unwrap();
+}
+
 #[test]
 fn an_edited_lock_gives_no_library_more_than_the_user_does() {
     let lab = Lab::new();
     half_run(&lab);
+    forget_hashes(&lab.path("run/journal.jsonl"));
     let file = lab.path("run/plugins.lock");
     let good = fs::read_to_string(&file).unwrap();
     let [name, publisher, version] = identity(&library("hostile"));
