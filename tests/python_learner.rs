@@ -477,6 +477,7 @@ fn photographs_have_paths() {
     ];
     desk.run("run", &set).exits(0);
     let select = ["select", "--images", "photos", "--size", "2", "-s", "threads=1", "-s", "dataset.shape=[8, 8, 3]"];
+    let select = [&select[..], &["-s", "training.learner=it.py"]].concat();
     desk.ran(&[&select[..], &["--strategy", "random"]].concat()).exits(0);
     let picked = std::fs::read_to_string(desk.lab.path("photos-selection/picks.csv")).unwrap();
     let labels: String = picked
@@ -488,7 +489,7 @@ fn photographs_have_paths() {
         .collect();
     desk.lab.write("labels.csv", format!("image,label\n{labels}"));
     desk.ran(&["ingest", "photos-selection", "labels.csv"]).exits(0);
-    desk.ran(&[&select[..], &["--strategy", "entropy", "-s", "training.learner=it.py"]].concat()).exits(0);
+    desk.ran(&[&select[..], &["--strategy", "entropy"]].concat()).exits(0);
 }
 
 /// What the examples in the documents need is not everywhere.

@@ -203,11 +203,7 @@ fn what_does_not_belong_together_is_an_error_at_its_key() {
         (&["representation={ method = \"pixels\", components = 0 }"], "`representation.components`", "at least 1"),
         (&["representation.method=file"], "`representation.path`", "is missing"),
         (&["query.representation.method=file"], "`query.representation.path`", "is missing"),
-        (
-            &["training.learner=linear-probe", PIXELS],
-            "`training.learner`",
-            "needs a `[representation]` that is trained",
-        ),
+        (&["model.init=representation", PIXELS], "`model.init`", "needs a `[representation]` with a network"),
         (&["query.subsample=4"], "`query.subsample`", "at least `query.size`, which is 5"),
         (&["query.stochastic={ kind = \"power\", beta = 0 }"], "`query.stochastic.beta`", "above 0"),
         (&["query.stochastic.kind=dice"], "query.stochastic", "softrank"),
