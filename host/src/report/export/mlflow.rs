@@ -54,7 +54,7 @@ pub(super) fn write(runs: &[Named], to: &Path) -> Result<(), ReportError> {
 fn check_is_ours(to: &Path) -> Result<(), ReportError> {
     let foreign = std::fs::read_dir(to).into_iter().flatten().flatten().find(|entry| {
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        !hidden && entry.file_name() != "models" && !entry.path().join("meta.yaml").is_file()
+        !hidden && entry.file_name() != "models" && !is_experiment(&entry.path())
     });
     match foreign {
         Some(entry) => {
@@ -63,6 +63,14 @@ fn check_is_ours(to: &Path) -> Result<(), ReportError> {
         }
         None => Ok(()),
     }
+}
+
+/// Whether a folder is an experiment, or one that was stopped before it had said so.
+fn is_experiment(folder: &Path) -> bool {
+    let has_id = folder.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let is_begun = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".meta.yaml.");
+    let holds_nothing_else = || std::fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_begun));
+    folder.join("meta.yaml").is_file() || has_id && holds_nothing_else()
 }
 
 fn write_run(named: &Named, experiment: &str, folder: &Path) -> Result<(), ReportError> {

@@ -71,6 +71,28 @@ fn a_folder_of_something_else_is_left_alone() {
     assert!(mlflow(&[folder.path().to_owned()], &folder.path().join("other")).is_err());
 }
 
+/// What is left of an export that was killed at each of its first steps: it is exported once more as if nothing had been.
+#[test]
+fn an_export_that_was_stopped_is_no_folder_of_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = [study(folder.path())];
+    let whole = exported(&dirs, &folder.path().join("whole"));
+    let experiment = whole.keys().next().unwrap().split('/').next().unwrap().to_owned();
+    for (n, left) in ["", ".meta.yaml.999999999.partial"].into_iter().enumerate() {
+        let store = folder.path().join(format!("store{n}"));
+        fs::create_dir_all(store.join(&experiment)).unwrap();
+        if !left.is_empty() {
+            fs::write(store.join(&experiment).join(left), "artifact_loc").unwrap();
+        }
+        assert!(exported(&dirs, &store).keys().eq(whole.keys()), "{left}");
+    }
+    for foreign in ["thesis/.meta.yaml.1.partial", "12/notes.txt"] {
+        let store = folder.path().join(format!("foreign-{}", foreign.len()));
+        write_file(&store, foreign, "precious");
+        assert!(mlflow(&dirs, &store).is_err(), "{foreign}");
+    }
+}
+
 #[test]
 fn an_event_file_only_grows_and_is_put_right() {
     let folder = tempfile::tempdir().unwrap();
