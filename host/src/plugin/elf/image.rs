@@ -170,9 +170,9 @@ impl<'a> Image<'a> {
             let size = if kind == elf::PT_TLS || kind == elf::PT_GNU_RELRO { file_size } else { memory };
             let mapped = self.address_of(offset, file_size).is_some_and(|range| range.start == start);
             hold(size == 0 || (mapped && size <= file_size), what)?;
-            let relro_end = start.saturating_add(memory).next_multiple_of(PAGE);
-            let segment = self.segment(start);
-            let fits = segment.is_some_and(|segment| relro_end <= segment.memory_end.next_multiple_of(PAGE));
+            let relro_end = start.checked_add(memory).and_then(|end| end.checked_next_multiple_of(PAGE));
+            let segment_end = self.segment(start).map(|segment| segment.memory_end.next_multiple_of(PAGE));
+            let fits = relro_end.zip(segment_end).is_some_and(|(relro_end, segment_end)| relro_end <= segment_end);
             hold(kind != elf::PT_GNU_RELRO || memory == 0 || fits, what)?;
         }
         for kind in [elf::PT_DYNAMIC, elf::PT_TLS, elf::PT_GNU_RELRO, elf::PT_GNU_STACK, elf::PT_PHDR] {

@@ -236,6 +236,8 @@ fn a_forged_library_is_refused_whatever_its_sections_say() {
             "overlap",
         ),
         ("beyond", Forgery::of(&plain.0).field(elf::PT_LOAD, 32, 1 << 40), "cut off"),
+        ("protected beyond", Forgery::of(&plain.0).field(elf::PT_GNU_RELRO, 40, u64::MAX - 0x3000), "lies outside"),
+        ("protected beyond all", Forgery::of(&plain.0).field(elf::PT_GNU_RELRO, 40, u64::MAX), "lies outside"),
         ("no headers", Forgery::of(&plain.0).put(56, plain.word(56) >> 16 << 16), "program headers"),
         ("circle", Forgery::of(&sysv.0).put(chains + 4, 1), "a chain without an end"),
         ("no buckets", Forgery::of(&sysv.0).put(chains - 4 * buckets as usize - 8, 0), "empty"),
