@@ -1,6 +1,6 @@
 //! What is told before any work: overrides, configs, studies, what Slurm answers, and runs that are gone on with.
 
-use coldstart_tests::{Lab, Ran, TINY, results, study_lab, sweep};
+use coldstart_tests::{Lab, Ran, TINY, results, study_lab, sweep, until};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -459,19 +459,56 @@ fn a_run_is_gone_on_with_as_it_began_or_not_at_all() {
     assert_eq!(results(&lab.path("run")), results(&lab.path("finished")));
 }
 
-/// The way to more rounds that `resume --help` names: the rounds that both runs have are the same.
 #[test]
-fn more_rounds_are_a_run_from_the_config_of_the_first() {
+fn more_rounds_are_those_of_a_run_that_had_them_from_the_beginning() {
     let lab = Lab::new();
-    lab.run("three", &[]).exits(0);
-    lab.coldstart(&["run", "three/config.toml", "-s", "query.rounds=5", "--out", "five"]).exits(0);
-    let (three, five) = (results(&lab.path("three")), results(&lab.path("five")));
-    for (file, bytes) in three.iter().filter(|(file, _)| file.starts_with("rounds/")) {
-        assert_eq!(Some(bytes), five.get(file), "{file}");
+    lab.run("five", &["query.rounds=5"]).exits(0);
+    let five = results(&lab.path("five"));
+    for (run, more) in [("rounds", ["--rounds", "5"]), ("until", ["--until", "35"])] {
+        lab.run(run, &[]).exits(0);
+        let config = fs::read(lab.path(&format!("{run}/config.toml"))).unwrap();
+        lab.coldstart(&["resume", run, more[0], more[1]]).exits(0);
+        assert_eq!(labels(&lab, run), ["10", "15", "20", "25", "30", "35"]);
+        assert_eq!(results(&lab.path(run)), five);
+        // What ran stays what ran, and the journal says what came later.
+        assert_eq!(fs::read(lab.path(&format!("{run}/config.toml"))).unwrap(), config);
+        lab.coldstart(&["resume", run]).exits(0).says("is already finished, with 35 labels");
     }
-    assert_eq!(labels(&lab, "five"), ["10", "15", "20", "25", "30", "35"]);
-    let help = lab.coldstart(&["resume", "--help"]).exits(0).stdout.clone();
-    assert!(help.contains("-s query.rounds=6"), "{help}");
+    for (argument, value, part) in [
+        ("--rounds", "5", "`--rounds` is 5, and the run ends after 5 rounds beside the first anyway"),
+        ("--rounds", "2", "`--rounds` is 2"),
+        ("--until", "35", "`--until` is 35, and the run ends with 35 labels anyway"),
+        ("--until", "100000", "but the pool has"),
+    ] {
+        lab.coldstart(&["resume", "rounds", argument, value]).exits(2).says_one_problem().says(part);
+        assert_eq!(results(&lab.path("rounds")), five);
+    }
+    lab.coldstart(&["resume", "rounds", "--rounds", "6", "--until", "90"]).exits(2);
+    lab.coldstart(&["report", "rounds"]).exits(0);
+}
+
+/// A run that is killed among the rounds that it was given goes on with them.
+#[test]
+fn a_run_that_was_given_more_rounds_and_killed_goes_on_with_them() {
+    let lab = Lab::new();
+    lab.run("five", &["query.rounds=5"]).exits(0);
+    lab.run("killed", &[]).exits(0);
+    let mut more = lab.command(&["resume", "killed", "--rounds", "5"]).spawn().unwrap();
+    let begun = lab.path("killed/rounds/004");
+    until("the fourth round", || begun.is_dir() || more.try_wait().unwrap().is_some());
+    let _ = more.kill();
+    more.wait().unwrap();
+    lab.coldstart(&["resume", "killed"]).exits(0);
+    assert_eq!(results(&lab.path("killed")), results(&lab.path("five")));
+}
+
+#[test]
+fn a_run_of_a_study_has_as_many_rounds_as_the_others() {
+    let lab = study_lab(CROSSED);
+    sweep(&lab, &[]).exits(0);
+    let run = fs::read_dir(lab.path("study/runs")).unwrap().flatten().next().unwrap().file_name();
+    let run = format!("study/runs/{}", run.to_string_lossy());
+    lab.coldstart(&["resume", &run, "--rounds", "90"]).exits(2).says_one_problem().says("to one run of the study");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod arrays;
 mod c;
 mod elsewhere;
+pub mod project;
 mod python;
 mod study;
 mod weak;

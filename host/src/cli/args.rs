@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use crate::config::{self, Config, ConfigError, Override, Sandbox};
+use crate::experiment::End;
 use crate::nearest::nearest;
 use clap::{Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
@@ -10,7 +11,7 @@ mod author;
 mod choose;
 
 pub use author::{CheckSettings, PluginBuild, PluginCheck, PluginNew};
-pub use choose::{Format, Ingest, OnDisagreement, Select};
+pub use choose::{Format, Ingest, OnDisagreement, Project, ProjectExport, Select};
 
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
 #[derive(Debug, Parser)]
@@ -54,9 +55,8 @@ pub enum Command {
     Run(Run),
     /// Go on with a run that was stopped or killed
     ///
-    /// It goes on with the config, the images and the strategies that it began with, or not at all. A finished run stays as it is: for
-    /// more rounds begin a new one from its config, `coldstart run RUN/config.toml -s query.rounds=6 --out NEW`; with the same seed it
-    /// chooses the same images in the rounds that both have.
+    /// It goes on with the config, the images and the strategies that it began with, or not at all. A finished run stays as it is, unless
+    /// it is given more rounds: they are those that it would have had with more rounds from the beginning.
     Resume(Resume),
     /// Run a study: every combination of the lists in a config's table `[sweep]`; the same command goes on with it
     Sweep(Sweep),
@@ -71,6 +71,9 @@ pub enum Command {
     Select(Select),
     /// Read the labels of chosen images back
     Ingest(Ingest),
+    /// Look at what `select` wrote: how far it is, the labelled images, images to be forgotten
+    #[command(subcommand)]
+    Project(Project),
     /// Train the representation of a config, judge it, store its features
     Represent(Represent),
     /// Judge a finished run with every label of its pool: maps, representations, pretexts
@@ -319,6 +322,19 @@ pub struct Resume {
     /// The run's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub run: PathBuf,
+    /// End after N rounds beside the first, more than so far
+    #[arg(long, value_name = "N", conflicts_with = "until", value_parser = whole::<u32>)]
+    pub rounds: Option<u32>,
+    /// End with N labels, more than so far
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    pub until: Option<usize>,
+}
+
+impl Resume {
+    /// When the run is to end, if not as before.
+    pub fn end(&self) -> Option<End> {
+        self.rounds.map(End::Rounds).or(self.until.map(End::Labels))
+    }
 }
 
 /// Arguments of `represent`.

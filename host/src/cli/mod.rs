@@ -91,6 +91,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Export(export) => commands::report::export(export, console),
         Command::Select(select) => commands::select::select(args, select, console),
         Command::Ingest(ingest) => commands::ingest::ingest(ingest, console),
+        Command::Project(project) => commands::project::project(project, console),
         Command::Represent(represent) => commands::represent::represent(args, represent, console),
         Command::Diagnose(diagnose) => commands::represent::diagnose(args, diagnose, console),
         Command::Cache(cache) => commands::cache::cache(args, cache),

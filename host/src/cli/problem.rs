@@ -205,8 +205,8 @@ impl From<SessionError> for Problem {
             }
             SessionError::OtherConfig { ref file } => {
                 let hint = format!(
-                    "bring it back as it was to go on; a changed config makes a run of its own, `coldstart run {} --out NEW`: with \
-                     more rounds and the same seed it chooses the same images in the rounds that both have",
+                    "bring it back as it was to go on, and for more rounds say `--rounds N`; a changed config makes a run of its own, \
+                     `coldstart run {} --out NEW`",
                     file.display()
                 );
                 Problem::outcome(error.to_string(), Some(hint))

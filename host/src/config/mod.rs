@@ -13,7 +13,7 @@ mod sweep;
 pub use error::ConfigError;
 pub use overrides::Override;
 pub use representation::{Published, Representation, UNTRAINED};
-pub use select::{Choosing, Settings};
+pub use select::{Choosing, DefaultStrategy, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Size, SizerSettings, Stochastic};
 pub use sweep::{Axis, Cell, Sweep, configs};
 

@@ -3,24 +3,43 @@
 use super::{Config, ConfigError, Override};
 use crate::data::Kind;
 use coldstart_plugin_api::Role;
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// What a project begins with.
-const BEGINNING: &str = r#"
-name = "selection"
+/// What a project begins with, and who chooses where nobody says it.
+const BEGINNING: &str = include_str!("select.toml");
+/// The table of that file which is no part of a config.
+const DEFAULT: &str = "default";
 
-[dataset]
-kind = "folder"
-shape = [64, 64, 3]
+/// Who chooses where nobody says it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DefaultStrategy {
+    /// Its name.
+    pub strategy: String,
+    /// Why, in a few words.
+    pub why: String,
+}
 
-[model]
-backbone = "convnet"
-width = 16
+impl DefaultStrategy {
+    /// The one of a role.
+    pub fn of(role: Role) -> DefaultStrategy {
+        let defaults = beginning().remove(DEFAULT).and_then(|mut roles| roles.as_table_mut()?.remove(role.name()));
+        let default = defaults.and_then(|default| default.try_into().ok());
+        default.expect("the program's own file names a strategy for each role")
+    }
 
-[representation]
-method = "handcrafted"
-"#;
+    /// The one that a config names in a role.
+    pub fn named_in(config: &str, role: Role) -> Option<String> {
+        let table: Table = toml::from_str(config).ok()?;
+        Some(table.get(role.name())?.get("strategy")?.as_str()?.to_owned())
+    }
+}
+
+/// What a project begins with, as it stands in the program's own file.
+fn beginning() -> Table {
+    toml::from_str(BEGINNING).expect("the program's own file is TOML")
+}
 
 /// Keys that stand in the section of whoever chooses, and may be set without its name.
 const OF_CHOOSER: [&str; 5] = ["params", "subsample", "stochastic", "balance", "mix"];
@@ -72,8 +91,11 @@ impl Choosing<'_> {
     /// Settings stay from one selection to the next. Those of the strategy stay with its name: another one begins with its own
     /// defaults. Relative paths in the overrides begin in the working directory.
     pub fn config(&self, file: &Path, before: Option<&str>, overrides: &[Override]) -> Result<Settings, ConfigError> {
-        let mut table: Table = toml::from_str(before.unwrap_or(BEGINNING))
-            .map_err(|error| ConfigError::no_toml(file, before.unwrap_or(BEGINNING), &error))?;
+        let mut table = match before {
+            Some(text) => toml::from_str(text).map_err(|error| ConfigError::no_toml(file, text, &error))?,
+            None => beginning(),
+        };
+        table.remove(DEFAULT);
         self.lay_over(&mut table);
         let text = toml::to_string(&table).expect("it came from TOML");
         let method = self.representation.map(|method| Override::of("representation.method", method));
@@ -198,6 +220,17 @@ mod tests {
         for set in ["dataset.validation=3", "dataset.tuning=3", "dataset.imbalance=2", "dataset.path=/other"] {
             let error = choosing.config(Path::new("config.toml"), None, &[set.parse().unwrap()]).unwrap_err();
             assert!(error.to_string().contains(set.split('=').next().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_role_has_a_default_that_config_texts_do_not_name() {
+        for role in [Role::Initial, Role::Query] {
+            let DefaultStrategy { strategy, why } = DefaultStrategy::of(role);
+            assert!(!strategy.is_empty() && !why.is_empty());
+            let text = config(None, role, "one", &[]).to_toml();
+            assert_eq!(DefaultStrategy::named_in(&text, role).as_deref(), Some("one"));
+            assert!(!text.contains(&format!("[{DEFAULT}")), "{text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! How many images a run labels, round by round.
 
 use super::error::RunError;
+use serde::{Deserialize, Serialize};
 
 /// How many images to label, and in how many steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,8 @@ pub struct Budget {
 }
 
 /// When a run has enough labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum End {
     /// After so many rounds beside the first.
     Rounds(u32),
@@ -25,12 +27,17 @@ pub enum End {
 impl Budget {
     /// Errs if the pool has fewer images than the rounds need.
     pub fn check(&self, pool: usize) -> Result<(), RunError> {
-        let needed = self.initial + self.after_initial();
+        let needed = self.labels();
         if needed > pool {
             let (rounds, budget, initial) = (self.last(0, 0), self.query, self.initial);
             return Err(RunError::PoolTooSmall { rounds, budget, initial, needed, pool });
         }
         Ok(())
+    }
+
+    /// How many images are labelled in the end, if no sizer makes the initial set larger.
+    pub fn labels(&self) -> usize {
+        self.initial + self.after_initial()
     }
 
     /// The last round, when `labels` images are labelled before `round`; less than `round` if there are enough.

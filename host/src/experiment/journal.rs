@@ -3,6 +3,7 @@
 //! Each line ends with a hash of itself. So a line that was torn, which only the last one can be, is told apart from one that was
 //! changed: the first is cut off, the second is an error. Journals of earlier versions have no such hashes, and are read as they are.
 
+use super::budget::End;
 use super::error::RunError;
 use super::files;
 use super::hashes::Hashes;
@@ -97,6 +98,11 @@ pub enum Event {
         /// The tables that it leaves beside the rounds.
         #[serde(default, skip_serializing_if = "Hashes::is_empty")]
         files: Hashes,
+    },
+    /// The run is to end later than its config says, which may make a complete one incomplete.
+    Extended {
+        /// When.
+        end: End,
     },
     /// It was diagnosed: with the label of every image, by whoever asked for it.
     Diagnosed {

@@ -1,6 +1,6 @@
 //! The rounds of a run.
 
-use super::budget::Budget;
+use super::budget::{Budget, End};
 use super::error::RunError;
 use super::files::{create_folder, read, write_atomically};
 use super::journal::{Event, Journal};
@@ -27,6 +27,8 @@ pub struct Experiment<'a> {
     pub sizers: Sizers<'a>,
     /// How many images.
     pub budget: Budget,
+    /// When the run ends, if that is later than it was known before.
+    pub extended: Option<End>,
     /// The seed of training.
     pub seed: u64,
     /// Whether each round continues from the weights of the one before.
@@ -54,6 +56,9 @@ impl Experiment<'_> {
     /// Whatever the end, the journal says so; on an error all rounds before it are whole.
     pub fn run(mut self) -> Result<Outcome, RunError> {
         let mut journal = Journal::open(&self.dir.path(JOURNAL))?;
+        if let Some(end) = self.extended {
+            journal.append(Event::Extended { end })?;
+        }
         let record = self.dir.record()?;
         let outcome = self.rounds(&record, &mut journal);
         let last = match &outcome {

@@ -10,6 +10,7 @@
 //! RUN/results.csv                                      a row per round
 //! ```
 
+use super::budget::End;
 use super::error::RunError;
 use super::files::{self, remove_folder, write_atomically};
 use super::hashes::{self, Hashes, Kept};
@@ -61,6 +62,8 @@ pub struct Record {
     pub rounds: Vec<Hashes>,
     /// Whether the run is complete.
     pub is_finished: bool,
+    /// When the run ends, where its user has given it more than its config says.
+    pub extended: Option<End>,
 }
 
 impl Record {
@@ -73,7 +76,10 @@ impl Record {
                 _ => matches!(event, Event::RunFinished { .. }),
             };
             match event {
-                Event::RunStarted { files } => record = Record { began_with: files, ..Record::default() },
+                Event::RunStarted { files } => {
+                    record = Record { began_with: files, extended: record.extended, ..Record::default() };
+                }
+                Event::Extended { end } => record.extended = Some(end),
                 Event::Resumed { round } => record.rounds.truncate(round as usize),
                 Event::RoundFinished { round, files } => {
                     record.rounds.truncate(round as usize);

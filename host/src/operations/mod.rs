@@ -9,6 +9,7 @@ mod features;
 mod frozen;
 mod map;
 mod maths;
+mod near;
 mod task;
 mod train;
 
@@ -21,6 +22,7 @@ pub use features::{
 pub use frozen::{Frozen, remember};
 pub use map::write_map;
 use map::{draw_map, put};
+pub use near::{NearPair, near_pairs};
 pub use task::{Answers, Question, TaskModel, residuals};
 pub use train::{About, Items, Training, load, records, train};
 

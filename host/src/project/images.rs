@@ -76,6 +76,8 @@ pub struct Allowed {
     pub all: bool,
     /// Ids of images that were gone before, and were allowed to be.
     pub missing: BTreeSet<u64>,
+    /// Ids of images that may not change: they were chosen, or have a label. Of the others nothing is lost.
+    pub needed: BTreeSet<u64>,
 }
 
 impl Project {
@@ -101,15 +103,15 @@ impl Project {
         let mut search = Search::of(known, decoded);
         search.by_name();
         search.by_content();
-        let Lost { changed, gone } = search.lost(&decoded.skipped, &allowed.missing);
-        if allowed.all {
-            search.take_changed(&changed);
-        } else if !changed.is_empty() {
-            return Err(self.changed(&search, &changed, decoded, folder));
+        let lost = search.lost(&decoded.skipped, &allowed.missing);
+        let refused = if allowed.all { Lost::default() } else { lost.of(&allowed.needed) };
+        if !refused.changed.is_empty() {
+            return Err(self.changed(&search, &refused.changed, decoded, folder));
         }
-        if !allowed.all && !gone.is_empty() {
-            return Err(self.gone(&search, &gone, folder));
+        if !refused.gone.is_empty() {
+            return Err(self.gone(&search, &refused.gone, folder));
         }
+        search.take_changed(&lost.changed);
         if decoded.images.is_empty() {
             return Err(no_image(decoded, folder));
         }
@@ -118,15 +120,14 @@ impl Project {
 
     fn gone(&self, search: &Search<'_>, gone: &[usize], folder: &Path) -> ProjectError {
         let message = format!(
-            "{} of the {} images that `{}` knows are not in `{}`: {}",
+            "{} images that `{}` has chosen or has a label of are not in `{}`: {}",
             gone.len(),
-            search.known.len(),
             self.root().display(),
             folder.display(),
             named(gone.iter().map(|id| search.known[*id].image.as_str())),
         );
-        let hint = "name the folder that the project began with, or bring the images back; `--accept-changes` goes on \
-                    without them";
+        let hint = "name the folder that the project began with, or bring the images back; `coldstart project drop` forgets \
+                    some, `--accept-changes` goes on without any that are gone";
         ProjectError::mistake(message, hint)
     }
 
@@ -169,9 +170,18 @@ struct Search<'a> {
 }
 
 /// Ids of images that were not found: those whose file has another content or none now, and those whose name is gone too.
+#[derive(Default)]
 struct Lost {
     changed: Vec<usize>,
     gone: Vec<usize>,
+}
+
+impl Lost {
+    /// Those that are needed.
+    fn of(&self, needed: &BTreeSet<u64>) -> Lost {
+        let of = |ids: &[usize]| ids.iter().copied().filter(|id| needed.contains(&(*id as u64))).collect();
+        Lost { changed: of(&self.changed), gone: of(&self.gone) }
+    }
 }
 
 impl<'a> Search<'a> {
@@ -284,7 +294,7 @@ impl Recognised {
         let names = |ids: &[u64]| named(ids.iter().map(|id| self.images[*id as usize].image.as_str()));
         if !self.changed.is_empty() {
             let n = self.changed.len();
-            lines.push(format!("{n} images were changed, and keep their labels: {}", names(&self.changed)));
+            lines.push(format!("{n} images were changed, and are taken as they are now: {}", names(&self.changed)));
         }
         if !self.missing.is_empty() {
             lines.push(format!("{} images are gone, and left out: {}", self.missing.len(), names(&self.missing)));

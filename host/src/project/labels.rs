@@ -35,6 +35,8 @@ pub struct Merged {
     pub revised: Vec<String>,
     /// How many votes name no annotator.
     pub nameless: usize,
+    /// Images with a label that are to be forgotten, and stay without one.
+    pub dropped: Vec<String>,
 }
 
 impl Project {
@@ -53,8 +55,13 @@ impl Project {
         let mut merged = Merged { labels: before, ..Merged::default() };
         let mut of_image: BTreeMap<usize, Vec<Given>> = BTreeMap::new();
         read.given.into_iter().for_each(|given| of_image.entry(given.image).or_default().push(given));
-        for (image, given) in of_image {
-            let image = names.path(image).to_owned();
+        let (images, dropped) = (self.images()?, self.dropped()?);
+        for (id, given) in of_image {
+            let image = names.path(id).to_owned();
+            if images.get(id).is_some_and(|known| dropped.contains_key(&known.sha256)) {
+                merged.dropped.push(image);
+                continue;
+            }
             let said = Said(&given);
             if said.differs() && policy == Disagreement::Majority {
                 merged.nameless += said.votes().iter().filter(|vote| vote.by.annotator.is_none()).count();
@@ -104,6 +111,9 @@ impl Project {
         let labelled: BTreeSet<usize> = (0..images.len()).filter(is_labelled).map(|id| originals[id]).collect();
         let chosen = self.rounds()?.into_iter().flat_map(|round| round.picks);
         let chosen: BTreeSet<usize> = chosen.filter_map(|pick| originals.get(pick.id as usize).copied()).collect();
+        let dropped = self.dropped()?;
+        let chosen: BTreeSet<usize> =
+            chosen.into_iter().filter(|id| !dropped.contains_key(&images[*id].sha256)).collect();
         Ok(chosen.difference(&labelled).count())
     }
 }

@@ -4,6 +4,7 @@
 //! PROJECT/config.toml                  the settings of the last selection, every default written out
 //! PROJECT/images.csv  skipped.csv      the images by id, with their hashes; files that are no images, with the reasons
 //! PROJECT/labels.csv                   what people have labelled so far; of copies the first is named
+//! PROJECT/dropped.csv                  images that are to be forgotten, by what is in their files
 //! PROJECT/rounds/000/...               each selection, whole or not there
 //! PROJECT/picks.csv  picks.json  ...   copies of the last selection's files
 //! PROJECT/hashes.json                  what the files hold that the next selection goes on from
@@ -13,6 +14,7 @@
 //! Files are the truth, as in a run. This room knows no plugin, no model and no loop.
 
 mod addresses;
+mod dropped;
 mod error;
 mod exports;
 pub mod fuzz;
@@ -20,21 +22,28 @@ mod hashes;
 mod images;
 mod label_studio;
 mod label_table;
+mod labelled;
 mod labels;
 mod names;
+mod near;
 mod picks;
 mod pool;
+mod predictions;
 mod reading;
 mod siblings;
 mod tables;
 
+pub use dropped::Change;
 pub use error::ProjectError;
 pub use images::{Allowed, Known, Recognised};
-pub use label_studio::{tasks, url_prefix};
+pub use label_studio::{Tasks, url_prefix};
+pub use labelled::{Labelled, to_csv, to_folders};
 pub use labels::{Disagreement, Merged};
 pub use names::Names;
+pub use near::{NearCopy, near_copies_to_csv};
 pub use picks::{Pick, Picks};
 pub use pool::Pool;
+pub use predictions::{Guess, Predictions};
 pub use reading::{Columns, Read};
 
 use crate::data::Skipped;
@@ -42,13 +51,14 @@ use crate::experiment::{Hashes, create_folder, of_files, remove_partial_files, s
 use crate::hash::sha256;
 use hashes::Stored;
 use rustix::fs::FlockOperation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 const IMAGES: &str = "images.csv";
 const LABELS: &str = "labels.csv";
 const SKIPPED: &str = "skipped.csv";
+const DROPPED: &str = "dropped.csv";
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "project.lock";
 const ROUNDS: &str = "rounds";
@@ -156,6 +166,16 @@ impl Project {
             true => Ok(tables::pairs(&self.path(SKIPPED), ["image", "reason"])?.into_iter().collect()),
             false => Ok(BTreeMap::new()),
         }
+    }
+
+    /// Ids of the images that were chosen or have a label, which cannot be gone without a word.
+    pub fn needed(&self, rounds: &[Picks]) -> Result<BTreeSet<u64>, ProjectError> {
+        let (images, labels, dropped) = (self.images()?, self.labels()?, self.dropped()?);
+        let chosen = rounds.iter().flat_map(|picks| &picks.picks).map(|pick| pick.id);
+        let is_labelled = |(id, known): (usize, &Known)| labels.contains_key(&known.image).then_some(id as u64);
+        let labelled = images.iter().enumerate().filter_map(is_labelled);
+        let is_dropped = |id: &u64| images.get(*id as usize).is_some_and(|known| dropped.contains_key(&known.sha256));
+        Ok(chosen.chain(labelled).filter(|id| !is_dropped(id)).collect())
     }
 
     /// Every selection so far, in order.
@@ -269,5 +289,15 @@ fn sync_below(folder: &Path) -> std::io::Result<()> {
 }
 
 /// The files of a round that also lie in the project's folder.
-const FRONT: [&str; 6] =
-    ["config.toml", "picks.csv", "picks.json", "contact-sheet.png", "label-studio.json", "index.html"];
+const FRONT: [&str; 10] = [
+    "config.toml",
+    "picks.csv",
+    "picks.json",
+    "contact-sheet.png",
+    "label-studio.json",
+    "label-studio.xml",
+    "predictions.csv",
+    "estimate.json",
+    "near-copies.csv",
+    "index.html",
+];

@@ -58,6 +58,13 @@ pub struct Pick {
     /// Paths of other files with the same content: a label for one of them is a label for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<String>,
+    /// Whether it was drawn by chance, and not chosen.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub drawn: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Picks {

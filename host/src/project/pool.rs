@@ -25,17 +25,23 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Sorts out images by their labels and by the selections so far.
+    /// Sorts out images by their labels and by the selections so far; those with a content in `dropped` are left out.
     ///
     /// Errs if copies of an image have different labels.
-    pub fn new(found: &Recognised, labels: &BTreeMap<String, String>, rounds: &[Picks]) -> Result<Pool, ProjectError> {
+    pub fn new(
+        found: &Recognised,
+        labels: &BTreeMap<String, String>,
+        rounds: &[Picks],
+        dropped: &BTreeMap<String, String>,
+    ) -> Result<Pool, ProjectError> {
         let images = &found.images;
         let originals = originals(images);
         let label_of_each = label_of_each(images, labels)?;
         let chosen = rounds.iter().flat_map(|picks| &picks.picks);
         let chosen: BTreeSet<usize> = chosen.filter_map(|pick| originals.get(pick.id as usize).copied()).collect();
 
-        let groups = groups(&originals, &found.places);
+        let is_there = |id: usize| found.places[id].is_some() && !dropped.contains_key(&images[id].sha256);
+        let groups = groups(&originals, is_there);
         let ids: Vec<u64> = groups.keys().copied().collect();
         let names = ids.iter().filter_map(|id| label_of_each[*id as usize].as_ref());
         let classes: Vec<String> = names.collect::<BTreeSet<_>>().into_iter().cloned().collect();
@@ -90,11 +96,11 @@ impl Pool {
     }
 }
 
-/// Of the images whose files are there: the first of each content, with the others that have the same.
-fn groups(originals: &[usize], places: &[Option<usize>]) -> BTreeMap<u64, Vec<u64>> {
+/// Of the images that are there: the first of each content, with the others that have the same.
+fn groups(originals: &[usize], is_there: impl Fn(usize) -> bool) -> BTreeMap<u64, Vec<u64>> {
     let mut first_of: BTreeMap<usize, u64> = BTreeMap::new();
     let mut groups: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for id in (0..originals.len()).filter(|id| places[*id].is_some()) {
+    for id in (0..originals.len()).filter(|id| is_there(*id)) {
         match first_of.get(&originals[id]) {
             Some(first) => groups.entry(*first).or_default().push(id as u64),
             None => {
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn an_image_is_labelled_waiting_or_to_be_chosen() {
         let found = found(&["a:1", "b:2", "c:3", "d:4"]);
-        let pool = Pool::new(&found, &labels(&[("d", "z"), ("a", "y")]), &[round(&[3, 1])]).unwrap();
+        let pool = Pool::new(&found, &labels(&[("d", "z"), ("a", "y")]), &[round(&[3, 1])], &BTreeMap::new()).unwrap();
         assert_eq!(pool.classes, ["y", "z"]);
         assert_eq!(pool.labels, [Some(0), None, None, Some(1)]);
         assert_eq!((&pool.labelled[..], &pool.unlabelled[..], pool.waiting), (&[0, 3][..], &[2][..], 1));
@@ -147,15 +153,18 @@ mod tests {
     fn copies_are_labelled_and_chosen_as_one() {
         let found = found(&["a:1", "b:2", "c:1", "d:3", "e:2", "-f:4", "-g:5", "h:5"]);
         // `c` is a copy of `a`; of `g` the copy `h` is left, of `f` nothing.
-        let pool = Pool::new(&found, &labels(&[("c", "y"), ("f", "x")]), &[round(&[4, 6])]).unwrap();
+        let pool = Pool::new(&found, &labels(&[("c", "y"), ("f", "x")]), &[round(&[4, 6])], &BTreeMap::new()).unwrap();
         assert_eq!((pool.ids, pool.classes), (vec![0, 1, 3, 7], vec!["y".to_owned()]));
         assert_eq!((pool.labelled, pool.unlabelled, pool.waiting), (vec![0], vec![3], 2));
         assert_eq!(pool.copies, BTreeMap::from([(0, vec![2]), (1, vec![4])]));
         // Two files are left of `b`, and one of `d`.
-        let pool = Pool::new(&found, &labels(&[("c", "y"), ("g", "x")]), &[]).unwrap();
+        let pool = Pool::new(&found, &labels(&[("c", "y"), ("g", "x")]), &[], &BTreeMap::new()).unwrap();
         assert_eq!([1, 2, 3].map(|size| pool.check(size).unwrap()), [1, 2, 2]);
         assert!(pool.check(4).is_err());
-        let error = Pool::new(&found, &labels(&[("a", "x"), ("c", "y")]), &[]).unwrap_err().to_string();
+        let pool = Pool::new(&found, &labels(&[("d", "z")]), &[], &labels(&[("2", "b"), ("1", "a")])).unwrap();
+        assert_eq!((pool.ids, pool.labelled, pool.unlabelled), (vec![3, 7], vec![3], vec![7]));
+        let error =
+            Pool::new(&found, &labels(&[("a", "x"), ("c", "y")]), &[], &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("`a` and `c` are copies, but labelled `x` and `y`"), "{error}");
     }
 }

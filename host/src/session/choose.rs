@@ -1,8 +1,10 @@
 //! One selection for a folder of images, apart from the loop: labels are those that people gave, and nothing is measured.
 
+use super::cross_validation::{CrossValidation, probabilities};
+use super::muted::Muted;
 use super::strategy::Strategy;
 use super::taught::Taught;
-use super::{AtKey, Options, SessionError, outside, pool_images, preflight, record, selector, services};
+use super::{AtKey, Estimate, Options, SessionError, outside, pool_images, preflight, record, selector, services};
 use crate::config::{Config, Seat};
 use crate::data::Dataset;
 use crate::experiment::{Ask, Failure, RunDir, RunError, Selector, seed, write_atomically};
@@ -19,6 +21,9 @@ const IMAGE_PASSES: u64 = 60_000;
 /// Fewer epochs than these teach nothing.
 const FEWEST_EPOCHS: u64 = 20;
 
+/// What near copies are told by where the config names no features.
+const NO_TRAINING: Representation = Representation::Handcrafted;
+
 /// The operations that a trained task model answers begin so.
 const PREDICTIONS: &str = "model.predict/";
 
@@ -31,6 +36,8 @@ pub struct Chooser {
     learner: Taught,
     /// What the lock says of a learner that is not the engine's.
     locked_learner: Option<LockedPlugin>,
+    /// What progress is told to.
+    meter: Arc<Muted>,
 }
 
 /// What a selection was asked.
@@ -43,6 +50,14 @@ pub struct Question<'a> {
     pub unlabelled: &'a [u64],
     /// State of the same strategies after they chose before; empty if there is none.
     pub state: &'a [u8],
+    /// Ids of the labelled images that were drawn by chance, ascending: from those it can be told what a model is worth.
+    pub drawn: &'a [u64],
+    /// How many images are to be labelled next, by whomever they are chosen.
+    pub more: usize,
+    /// Whether the model says what all images are, and what that is worth, once labels tell two classes apart.
+    pub predicts: bool,
+    /// How close images must be to be told as near copies; see [`operations::near_pairs`]. None are looked for without it.
+    pub near: Option<f64>,
 }
 
 /// What came of it.
@@ -51,7 +66,22 @@ pub struct Chosen {
     pub selection: Selection,
     /// What the strategies want to be told the next time; empty if nothing.
     pub state: Vec<u8>,
+    /// What the model says of all images, if it was asked to.
+    pub predicted: Option<Predicted>,
+    /// Images that are nearly the same, if they were looked for.
+    pub near: Option<NearCopies>,
 }
+
+/// What a model says of the pool.
+pub struct Predicted {
+    /// A row of probabilities for each image in the order of the pool, n x classes.
+    pub probs_nc: Vec<f32>,
+    /// What that is worth; none with too few labels.
+    pub estimate: Option<Estimate>,
+}
+
+/// Pairs of images that are nearly the same: ids, and how close they are as a share of what is usual.
+pub type NearCopies = Vec<([u64; 2], f64)>;
 
 /// The strategies of a selection, found and checked before the images are read.
 pub struct Found {
@@ -66,7 +96,15 @@ pub struct Found {
 
 impl Found {
     /// Finds and loads the strategies of `role`. Errs with whatever can be known to be wrong without the images.
-    pub fn new(mut config: Config, role: Role, options: &Options, at_key: AtKey<'_>) -> Result<Found, SessionError> {
+    ///
+    /// `predicts` says whether the model is asked even if no strategy asks it.
+    pub fn new(
+        mut config: Config,
+        role: Role,
+        predicts: bool,
+        options: &Options,
+        at_key: AtKey<'_>,
+    ) -> Result<Found, SessionError> {
         if config.plugins.oracles {
             let message = "lets in strategies that read every label, and here nobody has them".to_owned();
             return Err(SessionError::Config(at_key("plugins.oracles", message)));
@@ -78,7 +116,7 @@ impl Found {
         let settings = preflight::of_settings(&config, &strategies, at_key);
         SessionError::of(device.into_iter().chain(settings).collect())?;
         // Where nobody asks the model, nothing of the user's own has to run.
-        let asked = role == Role::Query && (config.query.balance || strategies.iter().any(asks_model));
+        let asked = role == Role::Query && (predicts || config.query.balance || strategies.iter().any(asks_model));
         let outside = match asked {
             true => outside::begin(&config, &strategies, options, at_key).map_err(SessionError::several)?,
             false => None,
@@ -94,6 +132,8 @@ impl Found {
     /// `data` has the labels that people gave. Errs with whatever can be known to be wrong before anything is trained.
     pub fn with(self, data: Dataset, options: &Options, at_key: AtKey<'_>) -> Result<Chooser, SessionError> {
         let Found { mut config, role, mut strategies, say_epochs, outside } = self;
+        let meter = Arc::new(Muted::new(options.meter.clone()));
+        let options = &Options { meter: meter.clone(), ..options.clone() };
         let epochs = FEWEST_EPOCHS.max(IMAGE_PASSES / data.pool.len().max(1) as u64);
         for (strategy, _) in strategies.iter_mut().zip(say_epochs).filter(|(_, said)| !said) {
             if let Some(published) = strategy.shorten(&mut config, epochs) {
@@ -122,7 +162,7 @@ impl Found {
             None => Taught::engine(&config, &services, &device, (None, None)),
         };
         let strategies = strategies.into_iter().map(Arc::new).collect();
-        Ok(Chooser { config, role, strategies, services, learner, locked_learner })
+        Ok(Chooser { config, role, strategies, services, learner, locked_learner, meter })
     }
 }
 
@@ -141,7 +181,7 @@ impl Chooser {
     /// Trains the task model if a strategy asks it, has the images chosen, and leaves in `folder` the lock of the strategies and
     /// what they put there; a map of the images in any case.
     pub fn choose(mut self, question: &Question<'_>, folder: &Path) -> Result<Chosen, SessionError> {
-        let Question { round, labelled, unlabelled, state } = *question;
+        let Question { round, labelled, unlabelled, state, predicts, near, .. } = *question;
         let dir = RunDir::create(folder)?;
         let mut selector = selector(self.role, &self.config, &self.strategies, &self.services, false)?;
         selector.record_in(&dir);
@@ -150,34 +190,80 @@ impl Chooser {
             true => SessionError::Run(RunError::Cancelled),
             false => SessionError::Run(RunError::Step { round, step, source }),
         };
-        if self.asks_model() {
-            let data = &self.services.data;
-            let positions: Vec<usize> = labelled.iter().filter_map(|id| data.pool.ids.binary_search(id).ok()).collect();
-            let trained =
-                self.learner.as_learner().train(round, &positions, seed(self.config.seed, round, "training"), false);
+        let mut predicted = None;
+        if self.has_model() && (predicts || self.asks_model()) {
+            let pool = &self.services.data.pool;
+            let rows_of =
+                |ids: &[u64]| -> Vec<usize> { ids.iter().filter_map(|id| pool.ids.binary_search(id).ok()).collect() };
+            let (rows, drawn) = (rows_of(labelled), rows_of(question.drawn));
+            let estimate = match predicts {
+                true => self
+                    .estimate(round, (&rows, &drawn), question.more)
+                    .map_err(|source| failed("cross-validation", source))?,
+                false => None,
+            };
+            let training_seed = seed(self.config.seed, round, "training");
+            let trained = self.learner.as_learner().train(round, &rows, training_seed, false);
             trained.map_err(|source| failed("training", source))?;
+            if predicts {
+                let all: Vec<usize> = (0..self.services.data.pool.len()).collect();
+                let said = probabilities(&self.services, &all).map_err(|source| failed("prediction", source))?;
+                predicted = Some(Predicted { probs_nc: said, estimate });
+            }
         }
         if !state.is_empty() {
             selector.load(state).map_err(|source| failed("selection", source))?;
         }
-        let budget = match self.role {
-            Role::Initial => self.config.initial.least(self.config.query.size),
-            _ => self.config.query.size,
-        };
-        let ask = Ask { round, budget, unlabelled, labelled };
+        let ask = Ask { round, budget: self.budget(), unlabelled, labelled };
         let selected = selector.select(&ask).map_err(|source| failed("selection", source))?;
         let state = selector.save().map_err(|source| failed("selection", source))?;
         let strategies = self.strategies.iter().map(|strategy| strategy.locked.clone());
         let lock = Lock::new(strategies.chain(self.locked_learner.clone()).collect());
         write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
         self.draw_map(&dir, round, labelled)?;
-        Ok(Chosen { selection: selected.selection, state })
+        let near = near.map(|share| self.near_copies(share)).transpose()?;
+        Ok(Chosen { selection: selected.selection, state, predicted, near })
     }
 
-    /// Whether a strategy, or what is done around it, asks the task model, and there are classes to tell apart.
+    /// How many images are to be chosen.
+    fn budget(&self) -> usize {
+        match self.role {
+            Role::Initial => self.config.initial.least(self.config.query.size),
+            _ => self.config.query.size,
+        }
+    }
+
+    /// Whether there are classes that a model can tell apart.
+    fn has_model(&self) -> bool {
+        self.role == Role::Query && self.services.data.classes.len() > 1
+    }
+
+    /// Whether a strategy, or what is done around it, asks the task model.
     fn asks_model(&self) -> bool {
-        let asked = self.config.query.balance || self.strategies.iter().any(|strategy| asks_model(strategy));
-        self.role == Role::Query && asked && self.services.data.classes.len() > 1
+        self.config.query.balance || self.strategies.iter().any(|strategy| asks_model(strategy))
+    }
+
+    /// What the labels of the images at these rows, some of which were drawn, say of a model of them, and of the labels to come.
+    fn estimate(
+        &mut self,
+        round: u32,
+        (rows, drawn): (&[usize], &[usize]),
+        more: usize,
+    ) -> Result<Option<Estimate>, Failure> {
+        let seed = self.config.seed;
+        let is_fast = self.config.training.learner.is_probe();
+        let (services, meter) = (self.services.clone(), self.meter.clone());
+        let learner = self.learner.as_learner();
+        let mut validation = CrossValidation { learner, services: &services, seed, round, is_fast, meter: &meter };
+        validation.estimate(rows, drawn, more)
+    }
+
+    /// Images that are nearly the same, by the features of the config.
+    fn near_copies(&self, share: f64) -> Result<NearCopies, SessionError> {
+        let features = self.services.representation.as_ref().unwrap_or(&NO_TRAINING);
+        let pairs = operations::near_pairs(&self.services, features, share).map_err(of_operation)?;
+        let ids = &self.services.data.pool.ids;
+        Ok(pairs.into_iter().map(|pair| (pair.images.map(|position| ids[position]), pair.share)).collect())
     }
 
     /// Draws the pool in the plane, unless a strategy has put a map of its own.
@@ -187,14 +273,10 @@ impl Chooser {
         if drawn.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(".map.json")) {
             return Ok(());
         }
-        let failed = |error: coldstart_plugin_api::Error| match error.code {
-            Code::CANCELLED => SessionError::Run(RunError::Cancelled),
-            _ => SessionError::Operation(error.message),
-        };
         // A training only for the map would be too much.
         let features = self.services.representation.as_ref();
         let features = features.filter(|features| !matches!(features, Representation::Trained(_)));
-        let places = operations::plane(&self.services, features).map_err(failed)?;
+        let places = operations::plane(&self.services, features).map_err(of_operation)?;
         let of = if features.is_some() { "features" } else { "pixels" };
         let args = MapArgs {
             name: "pool".to_owned(),
@@ -210,6 +292,13 @@ impl Chooser {
         let positions: Vec<usize> = (0..pool.len()).collect();
         write_map(&folder, &args, &self.services.data, &positions, &places, &groups, false)
             .map_err(|error| SessionError::Operation(format!("the map of the pool: {error}")))
+    }
+}
+
+fn of_operation(error: coldstart_plugin_api::Error) -> SessionError {
+    match error.code {
+        Code::CANCELLED => SessionError::Run(RunError::Cancelled),
+        _ => SessionError::Operation(error.message),
     }
 }
 

@@ -5,10 +5,14 @@
 
 mod around;
 mod choose;
+mod cross_validation;
 mod error;
+mod estimate;
+mod extend;
 mod judge;
 mod learner;
 mod mixed;
+mod muted;
 mod outside;
 mod preflight;
 mod record;
@@ -18,8 +22,9 @@ mod strategy;
 mod taught;
 mod threads;
 
-pub use choose::{Chooser, Chosen, Found, Question};
+pub use choose::{Chooser, Chosen, Found, NearCopies, Predicted, Question};
 pub use error::SessionError;
+pub use estimate::{Estimate, Interval};
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
@@ -157,12 +162,20 @@ fn open_run(dir: &Path) -> Result<RunDir, SessionError> {
 }
 
 /// Go on with a run where it stopped; with the same threads, data and plugin files, or not at all.
-pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Result<Outcome, SessionError> {
+///
+/// `end` lets it end later than so far, which makes more rounds of a finished run, too.
+pub fn resume(
+    dir: &Path,
+    end: Option<End>,
+    options: &Options,
+    watcher: &mut dyn Watcher,
+) -> Result<Outcome, SessionError> {
     let dir = open_run(dir)?;
     dir.check_one_of_beginning(&dir.record()?, "environment.json")?;
     let environment = Environment::read(&dir)?;
     environment.check_config(&dir)?;
     let mut config = Config::read_resolved(&dir.path("config.toml"))?;
+    extend::extend(&mut config, &dir.record()?, end, &dir)?;
     let pins = record::pin(&config)?;
     environment.check_files(&pins)?;
     dir.check_one_of_beginning(&dir.record()?, "plugins.lock")?;
@@ -177,7 +190,7 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     if data.fingerprint != environment.dataset.fingerprint {
         return Err(SessionError::OtherData { dir: dir.root().to_owned() });
     }
-    if let Some(rounds) = rounds_of_finished(&dir)? {
+    if let (None, Some(rounds)) = (end, rounds_of_finished(&dir)?) {
         dir.warn_of_changed(&dir.record()?)?;
         // It only repeats what the rounds say, and is written anew for whatever has happened to it.
         dir.write_results(&rounds)?;
@@ -188,19 +201,19 @@ pub fn resume(dir: &Path, options: &Options, watcher: &mut dyn Watcher) -> Resul
     let outside = script.map(|script| outside::start(script, &config, environment.threads, options)).transpose()?;
     outside.iter().for_each(|begun| begun.warn_of_versions(environment.learner.as_ref()));
     let session = Session { config, data, root, pins, reading, device, strategies, outside };
-    session.run(Place::Old(dir), options, watcher)
+    session.run(Place::Old { dir, extended: end }, options, watcher)
 }
 
 /// A run's folder: one to be made, or one to go on in.
 enum Place<'a> {
     New { out: &'a Path, from: Option<&'a Path> },
-    Old(RunDir),
+    Old { dir: RunDir, extended: Option<End> },
 }
 
 impl Place<'_> {
     /// Whether the run was recorded so far.
     fn has_recordings(&self) -> bool {
-        matches!(self, Place::Old(dir) if dir.path(selector::RECORDINGS).is_dir())
+        matches!(self, Place::Old { dir, .. } if dir.path(selector::RECORDINGS).is_dir())
     }
 }
 
@@ -241,8 +254,8 @@ impl Session {
         learner.check_weights()?;
         let mut sizers = sizers(&config, &strategies, &services, recorded)?;
 
-        let dir = match place {
-            Place::Old(dir) => dir,
+        let (dir, extended) = match place {
+            Place::Old { dir, extended } => (dir, extended),
             Place::New { out, from } => {
                 let dir = RunDir::create(out)?;
                 let root = root.as_deref().unwrap_or(Path::new("."));
@@ -256,7 +269,7 @@ impl Session {
                     let failed = |source| RunError::Step { round: 0, step: "storing", source };
                     dir.take_round_0(&from, &query_selector.save().map_err(failed)?)?;
                 }
-                dir
+                (dir, None)
             }
         };
         initial_selector.record_in(&dir);
@@ -278,6 +291,7 @@ impl Session {
             query: &mut query_selector,
             sizers: asked,
             budget,
+            extended,
             seed: learner::seed_of(&config),
             reading,
             warm: config.training.restart == Restart::Warm,

@@ -97,7 +97,7 @@ fn go_on(
     let cell = study.cell(name);
     let at_key = |key: &str, message: String| ConfigError::at_key(&cell, "", &[], key, message);
     let outcome = match dir.join("config.toml").is_file() {
-        true => session::resume(dir, options, watcher),
+        true => session::resume(dir, None, options, watcher),
         false => config.and_then(|config| session::start(config, (dir, from), options, watcher, &at_key)),
     };
     match outcome {

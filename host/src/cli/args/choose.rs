@@ -2,7 +2,7 @@
 
 use super::device;
 use crate::config::Override;
-use clap::{ValueEnum, ValueHint};
+use clap::{Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
 /// Arguments of `select`.
@@ -11,12 +11,17 @@ pub struct Select {
     /// Folder of images (JPEG, PNG, WebP, BMP, TIFF, GIF), at any depth; names of folders do not matter
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub images: PathBuf,
-    /// Who chooses: before the first label a strategy of the role `initial`, afterwards one of the role `query`
+    /// Who chooses: before the first label a strategy of the role `initial`, afterwards one of the role `query` [default: the one of
+    /// the round before, or one that our studies speak for, which is named with the reason]
     #[arg(long, value_name = "NAME")]
-    pub strategy: String,
+    pub strategy: Option<String>,
     /// How many images
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: usize,
+    /// How many of them are drawn by chance instead: from their labels it can be told what a model is worth for all images, and not
+    /// only for such as were chosen [default: none with `--strategy`, otherwise a fifth]
+    #[arg(long, value_name = "N", value_parser = super::whole::<usize>)]
+    pub draw: Option<usize>,
     /// Folder of the project [default: NAME-selection for a folder NAME]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
@@ -36,8 +41,19 @@ pub struct Select {
     /// What Label Studio puts before an image's path [default: its local files, with the folder above DIR as root]
     #[arg(long, value_name = "URL")]
     pub url_prefix: Option<String>,
-    /// Go on where images were changed or deleted since the last selection: a changed one keeps its label, one that is gone is
-    /// left out. Images that were only moved or renamed are recognised without it
+    /// The control of Label Studio's labelling interface that takes the class; what a model takes an image for is its answer to
+    /// begin with
+    #[arg(long, value_name = "NAME", default_value = "choice")]
+    pub control: String,
+    /// Once there are labels, do not train a model to say what all images are, and what that is worth
+    #[arg(long)]
+    pub no_predictions: bool,
+    /// List images that are nearly the same: their features are at most this share as far apart as those of an image and its nearest
+    /// one usually are
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.5", require_equals = true, value_parser = share)]
+    pub near_duplicates: Option<f64>,
+    /// Go on where images that were chosen or labelled have been changed or deleted: a changed one keeps its label, one that is gone
+    /// is left out. Others may come, change and go, and those that were moved or renamed are recognised, without it
     #[arg(long)]
     pub accept_changes: bool,
     /// Also write the ranked picks here as CSV; `-` prints them
@@ -97,6 +113,52 @@ pub struct Ingest {
     pub json: bool,
 }
 
+/// The commands under `project`.
+#[derive(Debug, Subcommand)]
+pub enum Project {
+    /// Say how far the project is: images, labels, what the last predictions were worth
+    Status {
+        /// The folder that `select` wrote
+        #[arg(value_hint = ValueHint::DirPath)]
+        project: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give the labelled images out again: as folders, one for each label, or as a table
+    Export(ProjectExport),
+    /// Forget images, with their labels and all of their copies: they are not offered again, and nothing is learnt from them
+    Drop {
+        /// The folder that `select` wrote
+        #[arg(value_hint = ValueHint::DirPath)]
+        project: PathBuf,
+        /// Images, by their path below the folder of images
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// Take images back that were dropped; their labels do not come back
+        #[arg(long)]
+        undo: bool,
+    },
+}
+
+/// Arguments of `project export`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("form").required(true).multiple(true).args(["folders", "csv"]))]
+pub struct ProjectExport {
+    /// The folder that `select` wrote
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub project: PathBuf,
+    /// Copy the images to DIR/LABEL/PATH
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folders: Option<PathBuf>,
+    /// Write a table with the columns image, label and sha256; `-` prints it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub csv: Option<PathBuf>,
+    /// Where the images are, if not where they were at the last selection
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub images: Option<PathBuf>,
+}
+
 /// What becomes of an image with different labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnDisagreement {
@@ -106,6 +168,11 @@ pub enum OnDisagreement {
     Skip,
     /// Most annotators win, each with their latest label; without a label on a tie, or if the only annotator gave two
     Majority,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

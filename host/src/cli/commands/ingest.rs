@@ -54,7 +54,8 @@ pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
     if ingest.json {
         print_json(&json!({
             "labels": merged.labels.len(), "classes": classes, "new": merged.new, "same": merged.same,
-            "replaced": merged.replaced, "disputed": merged.disputed, "revised": merged.revised, "cancelled": cancelled,
+            "replaced": merged.replaced, "disputed": merged.disputed, "revised": merged.revised, "dropped": merged.dropped,
+            "cancelled": cancelled,
             "unanswered": unanswered, "waiting": waiting,
         }));
         return Ok(());
@@ -66,6 +67,7 @@ pub fn ingest(ingest: &Ingest, console: &Console) -> Result<(), Problem> {
 /// Says where annotators differ, among each other or from what they said before.
 fn say_disagreements(merged: &Merged, console: &Console) {
     say_images(&merged.revised, "have two labels by one annotator, of which the later counts", console);
+    say_images(&merged.dropped, "were dropped, and stay without a label", console);
     say_images(&merged.disputed, "stay without a label, because theirs differ", console);
     if merged.nameless > 0 {
         let n = merged.nameless;

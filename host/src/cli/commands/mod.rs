@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod ingest;
 pub mod learner;
 pub mod plugin;
+pub mod project;
 pub mod report;
 pub mod represent;
 pub mod run;

@@ -36,8 +36,8 @@ pub fn resume(args: &Args, resume: &Resume, console: &Console) -> Result<(), Pro
     existing(dir, Wanted::Run)?;
     let finished = session::finished(dir)?;
     // The device is the run's own.
-    let outcome = session::resume(dir, &options(args, console, "auto"), &mut console.clone());
-    if let (Some(labels), Ok(_)) = (finished, &outcome) {
+    let outcome = session::resume(dir, resume.end(), &options(args, console, "auto"), &mut console.clone());
+    if let (Some(labels), Ok(_), None) = (finished, &outcome, resume.end()) {
         console.say(&format!("`{}` is already finished, with {labels} labels", dir.display()));
     }
     finish(args, dir, outcome, console)
