@@ -116,12 +116,12 @@ fn labels_come_back_and_selection_goes_on() {
     assert_eq!(picks(&lab, "project/rounds/001"), second);
     assert_eq!(json(&lab, "project/picks.json")["role"], "query");
 
-    // A strategy that asks no model has none trained; settings stay as they were.
+    // A strategy that asks no model has none trained if nothing is to be predicted; settings stay as they were.
     lab.write("labels.csv", labels(&second));
     lab.coldstart(&["ingest", "project", "labels.csv"]).exits(0);
     let args =
         ["select", "--images", "photos", "--strategy", "typiclust", "--size", "2", "--out", "project", "-o", "-"];
-    let ran = lab.coldstart(&args);
+    let ran = lab.coldstart(&[&args[..], &["--no-predictions"]].concat());
     assert!(!ran.exits(0).stderr.contains("trained on"), "{}", ran.stderr);
     assert!(ran.stdout.starts_with("rank,image,score,id\n1,"), "{}", ran.stdout);
     assert_eq!(ran.stdout, read(&lab, "project/picks.csv"));
@@ -236,14 +236,14 @@ fn a_mistake_is_one_clear_error_and_changes_nothing() {
         .says("now that there are labels");
     select("full", "random", "3", "project", &[])
         .exits(2)
-        .says("16 of the 16 images that `project` knows are not in `full`");
-    lab.write("photos/ants/1.png", photograph(99, "ants"));
+        .says("4 images that `project` has chosen or has a label of are not in `full`");
+    lab.write("photos/ants/2.jpg", photograph(99, "ants.jpg"));
     let changed = select("photos", "random", "3", "project", &[]);
-    changed.exits(2).says_one_problem().says("1 images in `photos` are not what they were").says("`ants/1.png`");
+    changed.exits(2).says_one_problem().says("1 images in `photos` are not what they were").says("`ants/2.jpg`");
     changed.says("--accept-changes");
-    std::fs::remove_file(lab.path("photos/ants/1.png")).unwrap();
+    std::fs::remove_file(lab.path("photos/ants/2.jpg")).unwrap();
     let gone = select("photos", "random", "3", "project", &[]);
-    gone.exits(2).says_one_problem().says("1 of the 16 images").says("`ants/1.png`");
+    gone.exits(2).says_one_problem().says("1 images that `project` has chosen or has a label of").says("`ants/2.jpg`");
 }
 
 /// What Label Studio itself exported: all three formats say the same. See `tests/golden/label-studio/README.md`.
