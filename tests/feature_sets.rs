@@ -270,7 +270,7 @@ fn names_and_texts_stand_where_thumbnails_would() {
     let page = fs::read_to_string(lab.path("run/report.html")).unwrap();
     // What a stranger wrote is text on the page, and no markup.
     assert!(page.contains(&format!("<q>sentence {id} &#60;b&#62;</q>")), "the first pick's text");
-    assert!(page.contains("6 features each") && !page.contains("0×0×0"));
+    assert!(page.contains("6 features each") && page.contains("features of the data set") && !page.contains("0×0×0"));
     assert!(!lab.path("run/rounds/000/picks.png").exists());
     lab.coldstart(&["report", "run"]).exits(0);
     let described = lab.coldstart(&["--data", ".", "data", "info", "vectors.toml", "-s", dataset]);

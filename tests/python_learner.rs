@@ -5,8 +5,8 @@
 
 use coldstart_plugin_api::Rng;
 use coldstart_tests::{
-    Lab, Ran, events, interpreter_with_kit, outcome, path_with, plan, python, python_libraries, repository, results,
-    until,
+    Lab, Ran, events, interpreter_with_kit, npy, npz, outcome, path_with, plan, python, python_libraries, repository,
+    results, until,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::path::{Path, PathBuf};
@@ -492,6 +492,44 @@ fn photographs_have_paths() {
     desk.ran(&[&select[..], &["--strategy", "entropy"]].concat()).exits(0);
 }
 
+/// A data set of features: three numbers for each of 60 items, of which the first tells the class apart.
+fn features_set(desk: &Desk) -> &'static str {
+    let row = |i: u32| [(i % 2) as f32 + 0.01 * i as f32, (i * 7 % 11) as f32, (i * 5 % 13) as f32];
+    let rows = |ids: std::ops::Range<u32>| ids.flat_map(row).flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let classes = |ids: std::ops::Range<u32>| ids.flat_map(|i| i64::from(i % 2).to_le_bytes()).collect::<Vec<u8>>();
+    let set = npz(&[
+        ("x_train", npy("<f4", "(60, 3)", &rows(0..60))),
+        ("y_train", npy("<i8", "(60,)", &classes(0..60))),
+        ("x_test", npy("<f4", "(30, 3)", &rows(60..90))),
+        ("y_test", npy("<i8", "(30,)", &classes(60..90))),
+    ]);
+    desk.lab.write("vectors.npz", set);
+    "dataset={ kind = \"features\", path = \"vectors.npz\" }"
+}
+
+/// A set without images has features by id, in memory that nobody copies, and no pixels.
+#[test]
+fn on_a_set_without_images_it_has_features() {
+    let Some(desk) = Desk::new() else { return };
+    let script = nearest("pass", "pass").replace(
+        "x_nd = self.pixels(labelled)",
+        "assert self.data.shape == (3,) and not self.data.pool.vectors.flags.writeable\n        x_nd = self.pixels(labelled)",
+    );
+    let of_features = script.replace("self.data.images(", "self.data.features(");
+    assert_ne!(script, of_features);
+    let set = [features_set(&desk), "initial.size=10", "query={ strategy = \"entropy\", size = 5, rounds = 2 }"];
+    desk.script(&of_features);
+    desk.run("run", &set).exits(0);
+    let accuracy = |run: &str| {
+        let table = std::fs::read_to_string(desk.lab.path(run).join("results.csv")).unwrap();
+        table.lines().last().unwrap().split(',').nth(3).unwrap().parse::<f64>().unwrap()
+    };
+    assert!(accuracy("run") > 0.5);
+    // Whoever asks for pixels is told what there is.
+    desk.script(&script.replace("self.data.shape == (3,) and ", ""));
+    desk.run("pixels", &set).exits(3).says("this data set has no images: ask for `features`");
+}
+
 /// What the examples in the documents need is not everywhere.
 #[test]
 fn the_examples_run() {
@@ -502,10 +540,12 @@ fn the_examples_run() {
         "query.size=5",
         "query.rounds=1",
     ];
-    for (name, packages, params, strategy) in [
-        ("resnet_learner.py", &["torch", "torchvision"][..], "training.params={ epochs = 1, batch_size = 8 }", "badge"),
-        ("boosting_learner.py", &["sklearn"], "training.params={ iterations = 3 }", "margin"),
-        ("softmax_learner.py", &["numpy"], "training.params={ steps = 3 }", "bald"),
+    let features = [features_set(&desk), images[1], images[2], images[3]];
+    let resnet = "training.params={ epochs = 1, batch_size = 8 }";
+    for (name, packages, data, params, strategy) in [
+        ("resnet_learner.py", &["torch", "torchvision"][..], &images, resnet, "badge"),
+        ("boosting_learner.py", &["sklearn"], &features, "training.params={ iterations = 3 }", "margin"),
+        ("softmax_learner.py", &["numpy"], &images, "training.params={ steps = 3 }", "bald"),
     ] {
         let imports = format!("import {}, os", packages.join(", "));
         let place = format!("{imports}; print(os.path.dirname(os.path.dirname({}.__file__)))", packages[0]);
@@ -515,7 +555,7 @@ fn the_examples_run() {
         };
         desk.script(&example(name));
         let strategy = format!("query.strategy={strategy}");
-        let set = [&images[..], &[params, &strategy, "training.verify=true"]].concat();
+        let set = [&data[..], &[params, &strategy, "training.verify=true"]].concat();
         let mut command = desk.command(&run_args(&name.replace(".py", ""), &set));
         Ran::of(command.env("PYTHONPATH", folder).output().unwrap()).exits(0).says("bit for bit");
     }

@@ -1,4 +1,4 @@
-"""The data set as a learner has it: images by id, in memory that the program shares, without a copy."""
+"""The data set as a learner has it: images or features by id, in memory that the program shares, without a copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Content(NamedTuple):
     ids: np.ndarray
     #: The class of each image; empty where a learner is not told.
     labels: np.ndarray
-    #: Height, width and channels.
+    #: Height, width and channels; of a set without images the number of features.
     shape: Tuple[int, ...]
     #: The file of each image, or none at all.
     files: List[str]
@@ -32,16 +32,16 @@ class Content(NamedTuple):
 class Part:
     """A part of the data set: the pool, the test part, or the validation images."""
 
-    def __init__(self, content: Content, pixels: Optional[np.ndarray]):
+    def __init__(self, content: Content, values: Optional[np.ndarray]):
         #: ``pool``, ``test`` or ``validation``.
         self.name = content.name
         #: The ids, ascending (int64, read-only): no image of another part has one of them.
         self.ids = content.ids
         #: The classes (int64) of the validation images, which are paid for; none of other parts.
         self.labels = content.labels if len(content.labels) else None
-        #: Height, width and channels.
+        #: Height, width and channels; of a set without images the number of features.
         self.shape = content.shape
-        self._files, self._root, self._pixels = content.files, content.root, pixels
+        self._files, self._root, self._values = content.files, content.root, values
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,9 +49,16 @@ class Part:
     @property
     def pixels(self) -> np.ndarray:
         """All images (uint8, n x height x width x channels) in the order of `ids`: shared memory, read-only, not copied."""
-        if self._pixels is None:
-            raise Error("this data set has no images")
-        return self._pixels
+        if self._values is None or len(self.shape) == 1:
+            raise Error("this data set has no images: ask for `features`")
+        return self._values
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """All features of a set without images (float32, n x d) in the order of `ids`: shared memory, read-only, not copied."""
+        if self._values is None or len(self.shape) != 1:
+            raise Error("this data set has images, and no features: ask for `images`")
+        return self._values
 
     def rows(self, ids: Ids) -> np.ndarray:
         """The positions of these ids in the part, for `pixels` and arrays of your own. Errs at one that it has not."""
@@ -67,10 +74,17 @@ class Part:
 
         What stands together in the part, such as all of it, is a read-only view of shared memory; any other choice is a copy.
         """
+        return self._chosen(self.pixels, ids)
+
+    def features(self, ids: Ids) -> np.ndarray:
+        """The features of these ids (float32, n x d) in a set without images; a view or a copy as for `images`."""
+        return self._chosen(self.vectors, ids)
+
+    def _chosen(self, values: np.ndarray, ids: Ids) -> np.ndarray:
         rows = self.rows(ids)
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            return self.pixels[rows[0] : rows[-1] + 1]
-        return self.pixels[rows]
+            return values[rows[0] : rows[-1] + 1]
+        return values[rows]
 
     def files(self, ids: Ids) -> List[str]:
         """The file of each id, relative to the set's folder with ``/`` between folders. Errs where the set has none."""
@@ -103,7 +117,7 @@ class Data:
 
     @property
     def shape(self) -> Tuple[int, ...]:
-        """Height, width and channels of every image."""
+        """Height, width and channels of every image; of a set without images the number of features."""
         return self.pool.shape
 
     def part_of(self, ids: Ids) -> Part:
@@ -119,6 +133,10 @@ class Data:
     def images(self, ids: Ids) -> np.ndarray:
         """As `Part.images`, of whichever part has the ids."""
         return self.part_of(ids).images(ids)
+
+    def features(self, ids: Ids) -> np.ndarray:
+        """As `Part.features`, of whichever part has the ids."""
+        return self.part_of(ids).features(ids)
 
     def files(self, ids: Ids) -> List[str]:
         """As `Part.files`, of whichever part has the ids."""
@@ -137,12 +155,13 @@ def numbers(packed: bytes) -> np.ndarray:
 
 
 def part(content: Content, fd: Optional[int]) -> Part:
-    """A part whose pixels are in the memory file ``fd``, which stays mapped and may be closed."""
+    """A part whose pixels, or features, are in the memory file ``fd``, which stays mapped and may be closed."""
     n, size = len(content.ids), int(np.prod(content.shape))
+    dtype = np.dtype(np.uint8) if len(content.shape) == 3 else np.dtype("<f4")
     if fd is None or not n * size:
         return Part(content, None)
     # Private pages: whoever writes to them past numpy changes nobody else's images.
-    mapped = mmap.mmap(fd, n * size, access=mmap.ACCESS_COPY)
-    pixels = np.frombuffer(mapped, np.uint8).reshape(n, *content.shape)
-    pixels.setflags(write=False)
-    return Part(content, pixels)
+    mapped = mmap.mmap(fd, n * size * dtype.itemsize, access=mmap.ACCESS_COPY)
+    values = np.frombuffer(mapped, dtype).reshape(n, *content.shape)
+    values.setflags(write=False)
+    return Part(content, values)

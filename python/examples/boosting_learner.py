@@ -1,6 +1,6 @@
-"""scikit-learn's gradient boosting on raw pixels: no embeddings, no dropout, nothing stored."""
+"""scikit-learn's gradient boosting on a data set of features: no embeddings, no dropout, nothing stored."""
 # /// coldstart
-# summary = "HistGradientBoostingClassifier on pixels"
+# summary = "HistGradientBoostingClassifier on features"
 #
 # [params.iterations]
 # type = "integer"
@@ -19,13 +19,10 @@ class Learner:
         )
         self.known = np.unique(labels)
         if len(self.known) > 1:
-            self.model.fit(self.pixels(labelled), labels)
+            self.model.fit(self.data.features(labelled), labels)
 
     def predict(self, ids):
         probs_nc = np.zeros((len(ids), len(self.data.classes)))
         # Classes without a label yet have the probability 0.
-        probs_nc[:, self.known] = self.model.predict_proba(self.pixels(ids)) if len(self.known) > 1 else 1.0
+        probs_nc[:, self.known] = self.model.predict_proba(self.data.features(ids)) if len(self.known) > 1 else 1.0
         return probs_nc
-
-    def pixels(self, ids):
-        return self.data.images(ids).reshape(len(ids), -1)

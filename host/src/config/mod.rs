@@ -351,8 +351,9 @@ impl Config {
     /// What asks for images where there are none.
     fn check_without_images(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, rule: &str| Err((key.to_owned(), rule.to_owned()));
-        if !self.training.learner.is_probe() {
-            return wrong("training.learner", "must be `linear-probe`: a data set without images has features alone");
+        if !self.training.learner.is_probe() && self.training.learner.script().is_none() {
+            let rule = "must be `linear-probe`, or a learner in Python: a data set without images has features alone";
+            return wrong("training.learner", rule);
         }
         if self.model.is_script() {
             return wrong("model.backbone", "is a network for images, and the data set has none");

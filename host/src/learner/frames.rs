@@ -20,7 +20,7 @@ pub(super) enum ToLearner {
     Hello { protocol: u32, api: String },
     /// Run the script that comes with this frame, and say which methods its class has.
     Open { modules: Vec<Module>, log_level: u8 },
-    /// A part of the data set; its pixels come with this frame.
+    /// A part of the data set; its pixels, or features, come with this frame.
     Part(PartFrame),
     /// Make the instance; every part has come.
     Create(Setting),

@@ -49,14 +49,14 @@ pub struct Part<'a> {
     pub ids: Vec<u64>,
     /// Classes that the learner may know, one for each image.
     pub labels: Option<&'a [u32]>,
-    /// Height, width and channels of an image.
-    pub shape: [usize; 3],
+    /// Height, width and channels of an image; of an item of a set without images how many features it has.
+    pub shape: Vec<usize>,
     /// The file of each image, or none at all.
     pub files: &'a [String],
     /// The folder that the files are in, if they lie in one.
     pub root: Option<PathBuf>,
-    /// The images, one after the other, in memory that nobody can change.
-    pub pixels: Arc<OwnedFd>,
+    /// The pixels of the images (u8), or the features of the items (f32), one after the other, in memory that nobody can change.
+    pub values: Arc<OwnedFd>,
 }
 
 /// A learner in its process.
@@ -141,11 +141,11 @@ impl Process {
                 name: part.name.to_owned(),
                 ids: packed(part.ids.iter().copied()),
                 labels: packed(part.labels.unwrap_or_default().iter().map(|label| u64::from(*label))),
-                shape: part.shape.map(|side| side as u64).to_vec(),
+                shape: part.shape.iter().map(|side| *side as u64).collect(),
                 files: part.files.to_vec(),
                 root: part.root.as_ref().map(text).unwrap_or_default(),
             };
-            match self.converse("the data", &ToLearner::Part(frame), Some(part.pixels.as_fd()), ear)? {
+            match self.converse("the data", &ToLearner::Part(frame), Some(part.values.as_fd()), ear)? {
                 FromLearner::Taken {} => {}
                 other => return Err(self.astray(&other)),
             }

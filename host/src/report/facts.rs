@@ -15,7 +15,7 @@ pub(super) fn of<const N: usize>(runs: &[&Run], counts: [(&'static str, String);
 
 fn model(run: &Run) -> String {
     let Some(learner) = &run.environment.learner else {
-        return words(&[run.config.get("model.backbone"), run.config.get("training.learner")]);
+        return words(&[&network(run), learner_of(run)]);
     };
     let name = learner.path.rsplit('/').next().unwrap_or_default();
     let shut_in = match learner.confinement.as_str() {
@@ -25,6 +25,29 @@ fn model(run: &Run) -> String {
     let versions: Vec<String> =
         learner.versions.iter().map(|(package, version)| format!("{package} {version}")).collect();
     words(&[name, &shut_in, &versions.join(", ")])
+}
+
+/// How a config says who learns: a word, or a table of settings with its kind.
+fn learner_of(run: &Run) -> &str {
+    match run.config.get("training.learner.kind") {
+        "" => run.config.get("training.learner"),
+        kind => kind,
+    }
+}
+
+/// The network that the model is, or what a probe stands on in place of one.
+fn network(run: &Run) -> String {
+    let backbone = run.config.get("model.backbone");
+    let is_script = backbone.contains('.');
+    if learner_of(run) != "linear-probe" || is_script {
+        return backbone.to_owned();
+    }
+    match run.config.get("representation.method") {
+        "" if run.config.get("dataset.kind") == "features" => "features of the data set".to_owned(),
+        method @ ("handcrafted" | "pixels") => format!("{method} features"),
+        "file" => "features from a file".to_owned(),
+        _ => backbone.to_owned(),
+    }
 }
 
 fn dataset(run: &Run) -> String {
