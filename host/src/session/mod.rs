@@ -6,6 +6,7 @@
 mod around;
 mod choose;
 mod error;
+mod inputs;
 mod judge;
 mod learner;
 mod mixed;
@@ -20,6 +21,7 @@ mod threads;
 
 pub use choose::{Chooser, Chosen, Found, Question};
 pub use error::SessionError;
+pub use inputs::{Inputs, fingerprint, has_device_of};
 pub use judge::{Diagnosis, Judgement, diagnose, represent};
 pub use preflight::{AtKey, Preflight, of_data};
 pub use shelf::Shelf;
