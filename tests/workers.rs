@@ -279,7 +279,7 @@ fn a_study_without_an_executor_is_watched_until_its_workers_are_through() {
     ended(watching).exits(130).says("start workers, here or wherever").says("the workers go on");
     let watching = watch();
     let second = worker(&lab, "study");
-    [first, second].map(|worker| ended(worker).exits(0).code);
+    [first, second].map(ended).iter().for_each(|ran| _ = ran.exits(0));
     let ran = ended(watching);
     ran.exits(0).says("8 of 8 runs are done");
     assert_eq!(ran.stdout.trim(), "study/report.html");
