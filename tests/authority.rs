@@ -163,11 +163,15 @@ fn a_study_goes_on_only_with_plugins_that_are_trusted_now() {
         lab.coldstart(&sweep).exits(3).says("P005").says(sentence);
         lab.coldstart(&[&sweep[..], &["--dry-run"]].concat()).exits(3).says("P005").says(sentence);
         // A worker asks for itself: it may have been started long ago, or on another machine.
-        lab.coldstart(&["sweep-worker", "study", "--device", "cpu"]);
+        lab.coldstart(&["worker", "study", "--device", "cpu", "--as", "late"]);
         let failure = fs::read_to_string(files_under(&lab.path("study/failures")).first().unwrap()).unwrap();
         assert!(failure.contains("P005") && failure.contains(sentence), "{what}: {failure}");
         assert!(!lab.path("study/runs").join(&again).join("config.toml").exists(), "{what}");
         fs::remove_dir_all(lab.path("study/failures")).unwrap();
+        // One that is started by hand looks before it takes anything.
+        let ran = lab.coldstart(&["worker", "study", "--device", "cpu"]);
+        ran.exits(3).says("this machine cannot do the study's runs").says("P005");
+        assert!(!lab.path("study/failures").exists(), "{what}");
         put_trust(&lab, Some(&good));
     }
     lab.coldstart(&sweep).exits(0);

@@ -370,6 +370,7 @@ fn is_about_times(path: &str) -> bool {
         "report.html",
         "index.html",
         "hashes.json",
+        "inputs.json",
         "entry.json",
         "entry.sha256",
     ];

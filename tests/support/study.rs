@@ -4,6 +4,7 @@ use crate::{Lab, Ran, TINY, files_under, results, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 /// A laboratory with `sweep.toml`: the smallest experiment, and this table.
@@ -35,17 +36,25 @@ fn worker(lab: &Lab) -> Option<Pid> {
     };
     let claims = fs::read_dir(study.join("claims")).ok()?.flatten();
     let held = claims.filter(|claim| claim.file_name().to_str().is_some_and(begun));
-    let said = held.filter_map(|claim| fs::read_to_string(claim.path()).ok());
-    let names: Vec<String> = said.filter_map(|said| Some(said.strip_prefix("held by ")?.to_owned())).collect();
-    // Under Slurm its name is an argument, on this machine it is the number of its process.
+    let names: Vec<String> = held.filter_map(|claim| holder(&claim.path())).collect();
+    // Its name is an argument.
     let is_worker = |pid: i32| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let called = |name: &String| *name == pid.to_string() || command.split('\0').any(|word| word == name);
-        command.contains("sweep-worker") && names.iter().any(called)
+        let mut words = command.split('\0');
+        words.any(|word| word == "worker") && words.any(|word| names.iter().any(|name| name == word))
     };
     let pids = fs::read_dir("/proc").ok()?.flatten();
     let pid = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid| is_worker(*pid));
     Pid::from_raw(pid?)
+}
+
+/// Who holds the last of these claims, if somebody does.
+fn holder(claims: &Path) -> Option<String> {
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let last = fs::read_dir(claims).ok()?.flatten().filter_map(number).max()?;
+    let text = fs::read(claims.join(last.to_string())).ok()?;
+    let said: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    (said["state"] == "held").then(|| said["holder"]["name"].as_str().map(str::to_owned))?
 }
 
 /// The rows of the plan: the run's name, and what the axes have.

@@ -60,9 +60,12 @@ pub enum Command {
     Resume(Resume),
     /// Run a study: every combination of the lists in a config's table `[sweep]`; the same command goes on with it
     Sweep(Sweep),
-    /// A worker of a study
-    #[command(hide = true)]
-    SweepWorker(SweepWorker),
+    /// Work on a planned study until none of its runs is left to take, beside any number of other workers
+    ///
+    /// It can be started by hand, or by any scheduler, on every machine that shares the study's folder; `coldstart sweep CONFIG
+    /// --executor none` plans a study for such workers and watches it. A run whose worker has died is gone on with by another one. Ctrl-C
+    /// and SIGTERM stop it at the next safe point.
+    Worker(Worker),
     /// Write one HTML page about one or more runs, or about a study
     Report(Report),
     /// Write runs in the forms of other tools: a file store of MLflow's, event files of TensorBoard's
@@ -177,13 +180,14 @@ pub struct Sweep {
     /// the tasks of a job array [default: the number of GPUs, or 1; under Slurm 1]
     #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<usize>,
-    /// Who runs them: processes on this machine, or Slurm
+    /// Who runs them: processes on this machine, Slurm, or none: then the study is planned and watched, and `coldstart worker STUDY` does
+    /// the runs, started by hand or by another scheduler
     #[arg(long, value_enum, default_value_t = Executor::Local)]
     pub executor: Executor,
     /// A line of options for sbatch, such as "--partition=gpu --time=4:00:00"; may be repeated
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true, value_parser = one_line)]
     pub sbatch: Vec<String>,
-    /// Submit the job and do not wait for it; the same command again watches it
+    /// Submit the job, or without an executor plan the study, and do not wait for it; the same command again watches it
     #[arg(long)]
     pub detach: bool,
     /// Where models run: auto, cpu, cuda or cuda:N
@@ -197,22 +201,26 @@ pub struct Sweep {
     pub dry_run: bool,
 }
 
-/// Arguments of `sweep-worker`.
+/// Arguments of `worker`.
 #[derive(Debug, clap::Args)]
-pub struct SweepWorker {
-    /// The study's folder
+pub struct Worker {
+    /// The study's folder, wherever it is mounted here
+    #[arg(value_hint = ValueHint::DirPath)]
     pub study: PathBuf,
-    /// Where models run
-    #[arg(long, default_value = "auto", value_parser = device)]
+    /// Where models run: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = device)]
     pub device: String,
-    /// The most CPU threads of a run where the config leaves them open
-    #[arg(long, default_value_t = 0, value_parser = whole::<usize>)]
+    /// The most CPU threads of a run where the config leaves them open; 0 takes all cores that this process may use
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = whole::<usize>)]
     pub threads: usize,
-    /// Stop when standard input ends
+    /// Stay until every run has ended: runs are taken over from other workers that die
     #[arg(long)]
+    pub wait: bool,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
     pub tied: bool,
-    /// What it is called where it takes hold of runs [default: the number of its process]
-    #[arg(long = "as", value_name = "NAME")]
+    /// What it is called where it takes hold of runs: an executor watches it, and records what it dies of
+    #[arg(long = "as", value_name = "NAME", hide = true)]
     pub known_as: Option<String>,
 }
 
@@ -223,6 +231,8 @@ pub enum Executor {
     Local,
     /// A job array under Slurm.
     Slurm,
+    /// Nobody: workers are started elsewhere.
+    None,
 }
 
 /// What the user demands of the sandbox, if anything. An alias, so that clap leaves the `Option` to the parser.
@@ -279,7 +289,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 impl Args {
-    /// What is said beside the command, for another process of this program.
+    /// What is said beside the command, for another process of this program on this machine.
     pub fn shared(&self) -> Vec<std::ffi::OsString> {
         let mut shared: Vec<std::ffi::OsString> = Vec::new();
         for (name, folder) in [("--data", &self.data), ("--cache", &self.cache)] {
@@ -288,16 +298,23 @@ impl Args {
             }
         }
         shared.extend(["--cache-limit".into(), self.cache_limit.to_string().into()]);
+        shared.extend(self.permissions());
+        shared
+    }
+
+    /// What may run and how it is shut in, as far as it was said: the same on every machine.
+    pub fn permissions(&self) -> Vec<std::ffi::OsString> {
+        let mut said: Vec<std::ffi::OsString> = Vec::new();
         if self.allow_unsigned {
-            shared.push("--allow-unsigned".into());
+            said.push("--allow-unsigned".into());
         }
         if self.allow_learner {
-            shared.push("--allow-learner".into());
+            said.push("--allow-learner".into());
         }
         if self.sandbox == Some(Sandbox::Required) {
-            shared.extend(["--sandbox".into(), "required".into()]);
+            said.extend(["--sandbox".into(), "required".into()]);
         }
-        shared
+        said
     }
 }
 

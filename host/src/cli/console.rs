@@ -50,7 +50,7 @@ impl Console {
             run: Arc::default(),
         };
         console.log_to_stderr(args);
-        console.watch_ctrl_c(matches!(args.command, Command::SweepWorker(_)));
+        console.watch_ctrl_c(matches!(&args.command, Command::Worker(worker) if worker.known_as.is_some()));
         console
     }
 
@@ -100,8 +100,8 @@ impl Console {
         let _ = log.with_writer(writer).try_init();
     }
 
-    /// The first Ctrl-C, or the terminal's end, stops at a safe point, the second at once; a worker hears one from the terminal and
-    /// one from whoever started it, and is patient.
+    /// The first Ctrl-C, or the terminal's end, stops at a safe point, the second at once; a worker that an executor watches hears one
+    /// from the terminal and one from that, and is patient.
     fn watch_ctrl_c(&self, patient: bool) {
         let (cancelled, console) = (self.cancelled.clone(), self.clone());
         let ignores_hangup = signals::ignores_hangup();

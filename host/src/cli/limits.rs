@@ -21,7 +21,7 @@ pub fn check_memory(command: &Command) -> Result<(), Problem> {
         Command::Run(_)
             | Command::Resume(_)
             | Command::Sweep(_)
-            | Command::SweepWorker(_)
+            | Command::Worker(_)
             | Command::Select(_)
             | Command::Represent(_)
             | Command::Diagnose(_)

@@ -85,7 +85,7 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
     match &args.command {
         Command::Run(run) => commands::run::run(args, run, console),
         Command::Sweep(sweep) => commands::sweep::sweep(args, sweep, console),
-        Command::SweepWorker(work) => commands::sweep::work(args, work, console),
+        Command::Worker(worker) => commands::worker::worker(args, worker, console),
         Command::Resume(resume) => commands::run::resume(args, resume, console),
         Command::Report(report) => commands::report::report(report),
         Command::Export(export) => commands::report::export(export, console),

@@ -16,6 +16,8 @@ pub enum Wanted {
     Run,
     /// The folder of a run, or of a study.
     RunOrStudy,
+    /// The folder of a study.
+    Study,
     /// The folder of a project, which `select` makes.
     Project,
     /// A folder of images for `select`.
@@ -47,6 +49,7 @@ impl Wanted {
         match self {
             Wanted::Run => "run directory",
             Wanted::RunOrStudy => "run or study",
+            Wanted::Study => "study",
             Wanted::Project => "project",
             Wanted::Images => "folder",
             Wanted::File => "file",
@@ -57,6 +60,7 @@ impl Wanted {
         match self {
             Wanted::Run => is_run(path),
             Wanted::RunOrStudy => is_run(path) || is_study(path),
+            Wanted::Study => is_study(path),
             Wanted::Project => path.join("images.csv").is_file(),
             Wanted::Images => path.is_dir(),
             // A pipe serves as a file, too.
@@ -69,6 +73,9 @@ impl Wanted {
         match self {
             Wanted::Run if is_study(path) => "it is a study, with runs in its folder `runs`",
             Wanted::Run | Wanted::RunOrStudy => "it has no `config.toml`",
+            Wanted::Study if path.is_file() => "it is a file",
+            Wanted::Study if is_run(path) => "it is a single run",
+            Wanted::Study => "it has no `plan.csv`",
             Wanted::Project => "it has no `images.csv`",
             Wanted::Images => "it is a file",
             Wanted::File => "it is a folder",
@@ -80,6 +87,7 @@ impl Wanted {
         match self {
             Wanted::Run => Some("`coldstart run CONFIG` makes one, in `runs` unless it is told otherwise"),
             Wanted::RunOrStudy => Some("`coldstart run CONFIG` and `coldstart sweep CONFIG` make them"),
+            Wanted::Study => Some("`coldstart sweep CONFIG --executor none --detach` plans one"),
             Wanted::Project => Some("`coldstart select` makes one"),
             Wanted::Images => Some("`--images` names a folder with images in it"),
             Wanted::File => None,
@@ -91,6 +99,7 @@ impl Wanted {
         match self {
             Wanted::Run => &["runs"],
             Wanted::RunOrStudy => &["runs", "studies"],
+            Wanted::Study => &["studies"],
             _ => &[],
         }
     }
@@ -191,6 +200,13 @@ mod tests {
             ("study", Wanted::RunOrStudy, &[]),
             ("project", Wanted::Project, &[]),
             ("study", Wanted::Run, &["is no run directory: it is a study", "coldstart sweep CONFIG --out"]),
+            ("study", Wanted::Study, &[]),
+            (
+                "runs/tiny-1",
+                Wanted::Study,
+                &["is no study: it is a single run", "sweep CONFIG --executor none --detach"],
+            ),
+            ("stduy", Wanted::Study, &["there is no study `", "did you mean", "study`?"]),
             ("tiny1", Wanted::Run, &["is no run directory", "did you mean", "runs/tiny-1`?"]),
             ("elsewhere", Wanted::Run, &["is no run directory", "runs/tiny-1`, ", "runs/tiny-2`"]),
             ("empty", Wanted::RunOrStudy, &[]),

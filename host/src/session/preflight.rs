@@ -34,13 +34,36 @@ pub struct Preflight {
     made: BTreeSet<String>,
     /// Learners in Python that were begun beside these strategies, without a mistake.
     begun: BTreeSet<String>,
+    /// The fingerprints of data sets that were read, by what the config says of them.
+    fingerprints: BTreeMap<String, String>,
 }
 
 impl Preflight {
     /// A new one. It reads images for itself, and holds one set at a time.
     pub fn new(options: &Options, is_here: bool) -> Preflight {
         let options = Options { shelf: Arc::default(), ..options.clone() };
-        Preflight { options, is_here, found: BTreeMap::new(), made: BTreeSet::new(), begun: BTreeSet::new() }
+        Preflight {
+            options,
+            is_here,
+            found: BTreeMap::new(),
+            made: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            fingerprints: BTreeMap::new(),
+        }
+    }
+
+    /// The hashes of the plugins that were found, by their names and versions.
+    pub fn plugins(&self) -> BTreeMap<String, String> {
+        let plugins = self.found.values().flat_map(|found| found.iter());
+        let hash = |Strategy { locked, .. }: &Strategy| {
+            (format!("{} {}", locked.full_name(), locked.version), locked.sha256.clone())
+        };
+        plugins.map(hash).collect()
+    }
+
+    /// The fingerprint of a config's data set, if that was read.
+    pub fn fingerprint(&self, config: &Config) -> Option<&str> {
+        self.fingerprints.get(&set_of(config)).map(String::as_str)
     }
 
     /// What can be told without the images: strategies and their parameters, what they need, files that are not there, the device.
@@ -70,6 +93,7 @@ impl Preflight {
             Ok(data) => data,
             Err(error) => return vec![of_session(error, config, at_key)],
         };
+        self.fingerprints.insert(set_of(config), data.fingerprint.clone());
         let mut mistakes = of_images(config, &data, at_key);
         let key = format!("{} {:?} {:?}", data.fingerprint, config.model, config.representation);
         if self.made.contains(&key) {
@@ -115,6 +139,11 @@ impl Preflight {
         self.found.insert(key, found.clone());
         Ok(found)
     }
+}
+
+/// What tells data sets apart: what the config says of them, and the seed that they are divided by.
+fn set_of(config: &Config) -> String {
+    format!("{:?} {}", config.dataset, config.seed)
 }
 
 /// Finds and loads the strategies of a config, those of one role or all, in the order of its seats; errs with every one that cannot be

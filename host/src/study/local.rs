@@ -1,5 +1,6 @@
 //! Workers on this machine: processes, so that one that crashes takes no other along.
 
+use super::holder::Holder;
 use super::plan::Study;
 use super::{INTERRUPTED, Progress, Telling};
 use crate::experiment::{RunError, create_folder};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How often the workers are looked at.
 const NAP: Duration = Duration::from_millis(200);
+/// When it is looked again whether there is something for a worker to do that found nothing: others hold the rest.
+const REST: Duration = Duration::from_secs(10);
 /// A worker is begun when so many times the memory that the largest one has taken is free.
 const ROOM: f64 = 1.25;
 /// When less than this share of the memory is free, a worker has to stop.
@@ -53,6 +56,8 @@ pub struct Local<'a> {
 /// A process at work.
 struct Worker {
     number: usize,
+    /// What it is called where it takes hold of runs; no other worker is, on this machine or another.
+    name: String,
     child: Child,
     /// Whether it was asked to stop, because memory is short.
     stopped: bool,
@@ -64,6 +69,8 @@ impl Local<'_> {
     /// Errs when the user stops, and when a worker cannot go on at all; a run's own failure is no error.
     pub fn run(&self) -> Result<Progress, SessionError> {
         let mut telling = Telling::new(self.study, self.say);
+        let me = Holder::this_process(None);
+        let (mut n_begun, mut rests_until) = (0, Instant::now());
         let (mut workers, mut idle): (Vec<Worker>, Vec<usize>) = (Vec::new(), (0..self.machine.jobs).rev().collect());
         let (mut largest, mut told) = (0, false);
         while telling.progress.left() > 0 || !workers.is_empty() {
@@ -76,14 +83,16 @@ impl Local<'_> {
             let enough = memory.free as f64 > ROOM * largest as f64 || workers.is_empty();
             // No more workers than runs that nobody has begun.
             if enough
+                && Instant::now() >= rests_until
                 && workers.len() < telling.progress.left()
                 && let Some(number) = idle.pop()
             {
                 if workers.is_empty() {
-                    // Those of a sweep that was killed.
-                    self.study.release(None)?;
+                    // Those of a sweep that was killed here; of what others left, each worker finds out for itself.
+                    self.study.release(|holder| holder.watched && holder.shares_kernel(&me))?;
                 }
-                workers.push(self.begin(number)?);
+                n_begun += 1;
+                workers.push(self.begin(number, format!("{}-{n_begun}", me.token()))?);
             }
             if (memory.free as f64) < SCARCE * memory.total as f64 && workers.iter().filter(|w| !w.stopped).count() > 1
             {
@@ -99,6 +108,9 @@ impl Local<'_> {
                     Ok(Some(status)) => {
                         let worker = workers.remove(i);
                         idle.push(worker.number);
+                        if status.success() {
+                            rests_until = Instant::now() + REST;
+                        }
                         if let Err(error) = self.ended(&worker, status) {
                             self.stop(workers);
                             return Err(error);
@@ -117,18 +129,19 @@ impl Local<'_> {
         Ok(telling.look_now())
     }
 
-    fn begin(&self, number: usize) -> Result<Worker, RunError> {
+    fn begin(&self, number: usize, name: String) -> Result<Worker, RunError> {
         let path = self.log_of(number);
         let failed = |source| RunError::File { action: "write", path: path.clone(), source };
         create_folder(&self.study.root().join("logs"))?;
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         let device = (self.machine.gpus > 0).then(|| format!("cuda:{}", number % self.machine.gpus));
         let mut command = (self.command)(device);
+        command.arg("--as").arg(&name);
         // Its standard input ends with this process: then it stops too.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn();
         let child = child.map_err(|source| RunError::File { action: "run", path: program(&command), source })?;
-        Ok(Worker { number, child, stopped: false })
+        Ok(Worker { number, name, child, stopped: false })
     }
 
     fn log_of(&self, number: usize) -> PathBuf {
@@ -142,7 +155,7 @@ impl Local<'_> {
             Some(1..=3) => Err(super::said_why(&self.log_of(worker.number))),
             _ => {
                 let how = status.signal().map_or_else(|| format!("ended with {status}"), super::killed_by);
-                self.study.record_lost(&worker.child.id().to_string(), &how)
+                self.study.record_lost(&worker.name, &how)
             }
         }
     }

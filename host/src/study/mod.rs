@@ -5,15 +5,19 @@
 
 mod answers;
 mod claims;
+mod holder;
 mod local;
 mod plan;
 mod slurm;
+mod watch;
 mod work;
 
+pub use claims::Claimant;
 pub use local::{Local, Machine};
 pub use plan::{Row, State, Study};
-pub use slurm::{Job, Slurm};
-pub use work::work;
+pub use slurm::{Job, Slurm, quoted};
+pub use watch::watch;
+pub use work::{Rest, work};
 
 use crate::session::SessionError;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::claims::lock;
 use crate::config::{Config, Initial, Query, Sweep};
 use crate::experiment::{Journal, Record, RunError, create_folder, now, write_atomically};
 use crate::hash::{self, sha256};
-use crate::session::SessionError;
+use crate::session::{Inputs, SessionError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +23,11 @@ const DIGITS: usize = 12;
 /// STUDY/runs/RUN/           the run
 /// STUDY/round0/KEY/         round 0, done once for all runs that begin alike
 /// STUDY/failures/RUN.json   why it failed
-/// STUDY/claims/RUN          locked while a process works on it; who that is, or was
+/// STUDY/claims/RUN/1, 2 ... who works on it, the last one, or did
 /// STUDY/logs/               what workers said
 /// STUDY/slurm/              the job that was submitted, and its script
-/// STUDY/hashes.json         what plan, config and cells hold, by hash
+/// STUDY/inputs.json         program, plugins and data that it was planned with
+/// STUDY/hashes.json         what plan, config, inputs and cells hold, by hash
 /// STUDY/plan.lock           locked while a sweep plans it and watches workers
 /// ```
 #[derive(Debug, Clone)]
@@ -34,8 +35,6 @@ pub struct Study {
     root: PathBuf,
     /// The runs, in the order in which they are done.
     pub rows: Vec<Row>,
-    /// What whoever takes hold of a run is called.
-    pub(super) who: String,
 }
 
 /// A run of a study.
@@ -77,18 +76,13 @@ impl Study {
 
     /// A study without runs.
     pub(super) fn empty(root: &Path) -> Study {
-        Study { root: root.to_owned(), rows: Vec::new(), who: std::process::id().to_string() }
+        Study { root: root.to_owned(), rows: Vec::new() }
     }
 
-    /// The same for a worker of this name; without one it is called by the number of its process.
-    pub fn known_as(self, who: Option<&str>) -> Study {
-        Study { who: who.map_or(self.who, str::to_owned), ..self }
-    }
-
-    /// Write the plan of the config that the study came from.
+    /// Write the plan of the config that the study came from, and what it was planned with; without that, what there is stays.
     ///
     /// Errs when it cannot be written. Only who [holds](Study::hold) the study may plan it.
-    pub fn plan(&self, sweep: &Sweep) -> Result<(), RunError> {
+    pub fn plan(&self, sweep: &Sweep, inputs: Option<&Inputs>) -> Result<(), RunError> {
         create_folder(&self.root.join("cells"))?;
         let mut files = BTreeMap::new();
         let axes = sweep.axes.iter().map(|axis| axis.name.as_str());
@@ -100,12 +94,17 @@ impl Study {
             line([run, round0].into_iter().chain(&cell.labels).map(String::as_str).collect());
         }
         let plan = String::from_utf8(plan.into_inner().expect("a vector takes everything")).expect("made of text");
-        self.store(files, [("study.toml", sweep.text.clone()), (PLAN, plan)])
+        let mut others = vec![("study.toml", sweep.text.clone()), (PLAN, plan)];
+        match inputs {
+            Some(inputs) => others.push((INPUTS, serde_json::to_string_pretty(inputs).expect("plain data"))),
+            None => others.extend(self.inputs_text().ok().flatten().map(|text| (INPUTS, text))),
+        }
+        self.store(files, others)
     }
 
     /// Writes the cells, then the other files, and before and after that what all of them hold.
-    fn store(&self, cells: BTreeMap<String, String>, others: [(&str, String); 2]) -> Result<(), RunError> {
-        let others = others.map(|(name, text)| (name.to_owned(), text));
+    fn store(&self, cells: BTreeMap<String, String>, others: Vec<(&str, String)>) -> Result<(), RunError> {
+        let others: Vec<(String, String)> = others.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         let texts = || cells.iter().chain(others.iter().map(|(name, text)| (name, text)));
         let new: BTreeMap<String, String> =
             texts().map(|(name, text)| (name.clone(), sha256(text.as_bytes()))).collect();
@@ -136,6 +135,22 @@ impl Study {
         let names = names.collect::<Result<Vec<_>, String>>();
         let names = names.map_err(|problem| RunError::Damaged { path, problem })?;
         Ok(Study { rows: rows(names), ..Study::empty(root) })
+    }
+
+    /// What it was planned with; none where an earlier version planned it. Errs when that is not what was written.
+    pub fn inputs(&self) -> Result<Option<Inputs>, RunError> {
+        let Some(text) = self.inputs_text()? else { return Ok(None) };
+        let path = self.root.join(INPUTS);
+        let inputs = serde_json::from_str(&text);
+        inputs.map(Some).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
+    }
+
+    fn inputs_text(&self) -> Result<Option<String>, RunError> {
+        match read_listed(&self.root, INPUTS) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(RunError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The study's folder.
@@ -222,10 +237,24 @@ impl Study {
         read_listed(&self.root, &cell_name(run))?;
         Ok(Config::read_resolved(&self.cell(run))?)
     }
+
+    /// Read the configs of all runs that have not ended, with their names.
+    pub fn open_configs(&self) -> Result<Vec<(String, Config)>, SessionError> {
+        let list = hashes(&self.root)?;
+        let is_open = |run: &str| matches!(self.state(run, &self.run_dir(run)), State::Waiting | State::Begun);
+        let open = self.rows.iter().map(|row| &row.run).filter(|run| is_open(run));
+        let config = |run: &String| {
+            read_checked(&self.root, &cell_name(run), list.as_ref())?;
+            Ok((run.clone(), Config::read_resolved(&self.cell(run))?))
+        };
+        open.map(config).collect()
+    }
 }
 
 /// The plan.
 const PLAN: &str = "plan.csv";
+/// What it was planned with.
+const INPUTS: &str = "inputs.json";
 /// What the files of the plan hold.
 const HASHES: &str = "hashes.json";
 
@@ -245,9 +274,14 @@ fn hashes(root: &Path) -> Result<Option<hash::List>, RunError> {
 
 /// The bytes of a file of the plan. Errs when they are not what was written.
 fn read_listed(root: &Path, name: &str) -> Result<Vec<u8>, RunError> {
+    read_checked(root, name, hashes(root)?.as_ref())
+}
+
+/// The same for one who has read what the files hold.
+fn read_checked(root: &Path, name: &str, list: Option<&hash::List>) -> Result<Vec<u8>, RunError> {
     let path = root.join(name);
     let bytes = fs::read(&path).map_err(|source| RunError::File { action: "read", path: path.clone(), source })?;
-    match hashes(root)?.is_none_or(|list| list.allows(name, &bytes)) {
+    match list.is_none_or(|list| list.allows(name, &bytes)) {
         true => Ok(bytes),
         false => Err(RunError::Changed { path }),
     }

@@ -120,7 +120,8 @@ impl Slurm<'_> {
         create_folder(&self.folder())?;
         create_folder(&self.logs())?;
         write_atomically(&script, self.script().as_bytes())?;
-        self.study.release(None)?;
+        // Those of the job before this one: it is over.
+        self.study.release(|holder| holder.watched)?;
         let Number { id, cluster } = self.ask_sbatch(script)?;
         let job = Job { id, cluster, tasks: self.tasks, submitted: now() };
         let text = serde_json::to_string_pretty(&job).expect("plain data");
@@ -300,7 +301,7 @@ impl Slurm<'_> {
                 // Its time was up, or its node is gone: no fault of its run.
                 (state, ..) => {
                     (self.say)(&format!("task {who} ended: {}", state.to_lowercase().replace('_', " ")));
-                    self.study.release(Some(&who))?;
+                    self.study.release(|holder| holder.name == who)?;
                 }
             }
         }
@@ -397,7 +398,7 @@ fn in_directive(path: &str) -> String {
 }
 
 /// A word for the shell.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,+".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
@@ -413,7 +414,7 @@ mod tests {
     fn the_script_says_it_all() {
         let study = Study::empty("/data/my study".as_ref());
         let options = ["--partition=gpu --time=4:00:00".to_owned(), "--gres=gpu:1".to_owned()];
-        let worker = ["/opt/coldstart", "sweep-worker", "/data/my study", "--device", "auto"].map(OsString::from);
+        let worker = ["/opt/coldstart", "worker", "/data/my study", "--device", "auto"].map(OsString::from);
         let (cancelled, say) = (Arc::default(), |_: &str| {});
         let (name, worker) = ("toy", worker.to_vec());
         let slurm = Slurm { study: &study, name, tasks: 4, worker, options: &options, cancelled, say: &say };
@@ -426,7 +427,7 @@ mod tests {
 #SBATCH --partition=gpu --time=4:00:00
 #SBATCH --gres=gpu:1
 # Each task does runs of the study until none is left, and goes on with those that were begun.
-exec /opt/coldstart sweep-worker '/data/my study' --device auto --as "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" --threads "${SLURM_CPUS_PER_TASK:-1}"
+exec /opt/coldstart worker '/data/my study' --device auto --as "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" --threads "${SLURM_CPUS_PER_TASK:-1}"
 "#;
         assert_eq!(slurm.script(), expected);
         let study = Study::empty("/data/50% \"off\", really".as_ref());

@@ -13,6 +13,7 @@ pub mod represent;
 pub mod run;
 pub mod select;
 pub mod sweep;
+pub mod worker;
 
 use super::args::Args;
 use super::problem::Problem;

@@ -1,8 +1,8 @@
-//! `coldstart sweep`, and the workers that it starts.
+//! `coldstart sweep`: plans a study and has its runs done.
 
 use super::report::write_report;
 use super::run::options;
-use crate::cli::args::{Args, Executor, Sweep, SweepWorker};
+use crate::cli::args::{Args, Executor, Sweep};
 use crate::cli::console::Console;
 use crate::cli::problem::Problem;
 use crate::cli::typed::{Wanted, existing};
@@ -12,21 +12,16 @@ use crate::experiment::RunError;
 use crate::memory::Memory;
 use crate::plugin::lock::Lock;
 use crate::programs;
-use crate::session::{AtKey, Options, Preflight, SessionError};
+use crate::session::{AtKey, Inputs, Options, Preflight, SessionError};
 use crate::study::{self, Local, Machine, Overview, Progress, Slurm, Study};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::Ordering;
 
 /// `coldstart sweep CONFIG`.
 pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Problem> {
-    let is_local = sweep.executor == Executor::Local;
-    if is_local && (sweep.detach || !sweep.sbatch.is_empty()) {
-        return Err(Problem::usage("`--sbatch` and `--detach` need `--executor slurm`", None));
-    }
+    check_flags(sweep)?;
     let file = &sweep.experiment.config;
     existing(file, Wanted::File)?;
     let planned = config::Sweep::read(file, &sweep.experiment.overrides())?;
@@ -45,12 +40,21 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
         cancelled: console.cancelled(),
         say: &say,
     };
+    let by_hand = worker_by_hand(args, &root, &sweep.device);
+    let is_local = sweep.executor == Executor::Local;
+    let mut inputs = None;
     if to_do > 0 || sweep.dry_run {
-        check(&planned, &mut Preflight::new(&options, is_local))?;
+        let mut preflight = Preflight::new(&options, is_local);
+        check(&planned, &mut preflight)?;
+        inputs = Some(inputs_of(&study, &planned, &options, &preflight));
     }
     if sweep.dry_run {
         match sweep.executor {
             Executor::Local => say_plan(&planned, &beginning(&root, before)),
+            Executor::None => {
+                say_plan(&planned, &beginning(&root, before));
+                console.say(&format!("each worker would be: {by_hand}"));
+            }
             Executor::Slurm => {
                 console.say(&beginning(&root, before));
                 slurm.script().trim_end().lines().for_each(|line| outln!("{line}"));
@@ -58,11 +62,11 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
         }
         return Ok(());
     }
-    if !is_local && to_do > 0 {
+    if sweep.executor == Executor::Slurm && to_do > 0 {
         slurm.check()?;
     }
     let held = Study::hold(&root)?;
-    study.plan(&planned)?;
+    study.plan(&planned, inputs.as_ref())?;
     if let Some(lock) = &options.lock {
         lock.write_beside(&root.join("study.toml"))?;
     }
@@ -77,6 +81,19 @@ pub fn sweep(args: &Args, sweep: &Sweep, console: &Console) -> Result<(), Proble
                 outln!("{}", job.id);
             }
             return Ok(());
+        }
+        Executor::None if sweep.detach => {
+            if to_do > 0 {
+                outln!("{by_hand}");
+            }
+            return Ok(());
+        }
+        Executor::None => {
+            if to_do > 0 {
+                console.say(&format!("start workers, here or wherever the folder is shared: {by_hand}"));
+            }
+            let watched = study::watch(&study, &console.cancelled(), &say);
+            (watched, "the workers go on; the same command watches them again")
         }
         Executor::Slurm => (slurm.run(), "the job goes on; the same command watches it again, and `scancel` ends it"),
         Executor::Local => {
@@ -112,20 +129,29 @@ fn on_this_machine(
     Ok(local.run())
 }
 
-/// What `coldstart sweep` starts, once for each job: does runs until none is left.
-pub fn work(args: &Args, work: &SweepWorker, console: &Console) -> Result<(), Problem> {
-    if work.tied {
-        let cancelled = console.cancelled();
-        // Whoever started this process holds the other end, and has ended when it closes.
-        std::thread::spawn(move || {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            cancelled.store(true, Ordering::Relaxed);
-        });
+/// Errs where a flag is of another executor.
+fn check_flags(sweep: &Sweep) -> Result<(), Problem> {
+    let problem = match sweep.executor {
+        Executor::Local if sweep.detach => {
+            "`--detach` needs workers that go on: `--executor slurm` or `--executor none`"
+        }
+        Executor::Local | Executor::None if !sweep.sbatch.is_empty() => "`--sbatch` options need `--executor slurm`",
+        Executor::None if sweep.jobs.is_some() => "`--jobs` needs an executor: without one you start the workers",
+        _ => return Ok(()),
+    };
+    Err(Problem::usage(problem, None))
+}
+
+/// What a study was planned with, for workers on other machines: once everything was checked.
+fn inputs_of(study: &Study, planned: &config::Sweep, options: &Options, preflight: &Preflight) -> Inputs {
+    let mut inputs = Inputs::here(options, preflight);
+    for (row, cell) in study.rows.iter().zip(&planned.cells) {
+        let Some(fingerprint) = preflight.fingerprint(&cell.config) else { continue };
+        if !inputs.data.values().any(|known| known == fingerprint) {
+            inputs.data.insert(row.run.clone(), fingerprint.to_owned());
+        }
     }
-    let study = Study::open(&work.study)?.known_as(work.known_as.as_deref());
-    let lock = Lock::beside(&work.study.join("study.toml"))?;
-    let options = Options { lock, threads: work.threads, ..options(args, console, &work.device) };
-    Ok(study::work(&study, &options, &mut console.clone())?)
+    inputs
 }
 
 /// Errs with everything that can be known to be wrong with any run: before any work, and not when its turn comes.
@@ -215,10 +241,22 @@ fn warn_of_too_many(jobs: usize, threads: usize) {
 /// The command of a worker: this program, with what the user said beside the config.
 fn worker(args: &Args, root: &Path, device: &str) -> Command {
     let mut command = programs::again();
-    command.arg("sweep-worker").arg(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()));
+    command.arg("worker").arg(std::path::absolute(root).unwrap_or_else(|_| root.to_owned()));
     command.arg("--device").arg(device);
     command.args(args.shared());
     command
+}
+
+/// What a user types to start a worker, here or elsewhere: the plan says where the data are, and each machine has a cache of its own.
+fn worker_by_hand(args: &Args, root: &Path, device: &str) -> String {
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let mut words: Vec<OsString> = vec!["coldstart".into(), "worker".into(), root.into()];
+    if device != "auto" {
+        words.extend(["--device".into(), device.into()]);
+    }
+    words.extend(args.permissions());
+    let words: Vec<String> = words.iter().map(|word| study::quoted(&word.to_string_lossy())).collect();
+    words.join(" ")
 }
 
 fn words(command: &Command) -> Vec<OsString> {
