@@ -22,10 +22,11 @@ use super::{Parts, Shape, Split, pixels};
 /// Names of the images and labels of the training part, then of the test part.
 const LAYOUTS: [[&str; 4]; 2] =
     [["train_images", "train_labels", "test_images", "test_labels"], ["x_train", "y_train", "x_test", "y_test"]];
-/// The longest header of an array; NumPy itself reads none beyond 10 000 bytes.
-const LONGEST_HEADER: usize = 1 << 16;
-/// Brackets within brackets in a header: the dictionary, its shape, and a structured array's fields.
-const DEEPEST_HEADER: usize = 16;
+/// The longest header of an array, which is the longest that NumPy itself reads.
+const LONGEST_HEADER: usize = 10_000;
+/// Brackets within brackets in a header: the dictionary, and a structured array's fields with their shapes. Its reader tries several
+/// readings of each bracket, so that its time grows by a factor with each one within another.
+const DEEPEST_HEADER: usize = 4;
 /// So many arrays that are left aside are named.
 const NAMED: usize = 6;
 
@@ -547,6 +548,28 @@ mod tests {
             assert_eq!(parts.train.labels, [1, 0], "{descr}");
             assert!(parts.test.is_none());
         }
+    }
+
+    /// A header of version 1 with this text.
+    fn with_header(text: &str) -> Vec<u8> {
+        [&b"\x93NUMPY\x01\x00"[..], &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    /// A dozen brackets within each other take the reader of headers minutes.
+    #[test]
+    fn a_header_is_as_deep_and_as_long_as_an_array_needs() {
+        let path = Path::new("x.npy");
+        let nested = |depth: usize| with_header(&format!("{{'descr': '<f4', 'shape': {}", "{".repeat(depth - 1)));
+        let error = Array::header(path, &nested(12)).err().unwrap().to_string();
+        assert!(error.contains("brackets within brackets"), "{error}");
+        // The worst that is let through comes to an end.
+        for (before, filling) in
+            [("{'a': [(", "'b',"), ("{'a': [(", "(1,),"), ("{[(", "{2: 3},"), ("{{{", "[],"), ("[[[", "[1],")]
+        {
+            let worst = format!("{before}{}", filling.repeat((LONGEST_HEADER - before.len()) / filling.len()));
+            assert!(Array::header(path, &with_header(&worst)).is_err(), "{before}{filling}");
+        }
+        assert!(Array::header(path, &with_header(&" ".repeat(LONGEST_HEADER + 1))).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::config::{Choosing, DefaultStrategy, Settings};
 use crate::experiment::{now, seed};
 use crate::project::{Picks, Pool, Project};
 use crate::report::write_picks;
-use crate::session::{Chosen, Found, Options, Question};
+use crate::session::{Chosen, Found, NearCopies, Options, Predicted, Question};
 use coldstart_plugin_api::{Rng, Role};
 use images::{partly_labelled, read, say_what_is_left, say_what_is_there, say_where_else, shape};
 use round::{Round, ranked, state_before};
@@ -59,7 +59,7 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     let options = options(args, console, &select.device);
     let strategy = strategy_of(select, &project, &rounds, role, console)?;
     let wanted = Wish { select, strategy: &strategy, role };
-    let prepared = wanted.prepare(select.size, &project, &options)?;
+    let prepared = wanted.prepare(Sizes::of(select, select.size), &project, &options)?;
 
     let shape = shape(&prepared.settings.config);
     let (found, decoded) = read(&project, select, shape, &rounds, console)?;
@@ -71,9 +71,9 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         say_where_else(&project, &found, console);
     }
     let size = pool.check(select.size)?;
-    let n_drawn = n_drawn(select, size);
-    let prepared = match size - n_drawn < select.size {
-        true => wanted.prepare(size - n_drawn, &project, &options)?,
+    let sizes = Sizes::of(select, size);
+    let prepared = match size < select.size {
+        true => wanted.prepare(sizes, &project, &options)?,
         false => prepared,
     };
     say_what_is_left(&pool, size, select.size, console);
@@ -91,11 +91,11 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
         console.say(&format!("{} images were dropped, and are left out", dropped.len()));
     }
     console.say(&format!("round {round}: {} labels, {size} of {} images", labelled.len(), unlabelled.len()));
-    if n_drawn > 0 {
-        console
-            .say(&format!("{n_drawn} of the {size} are drawn by chance, to tell what a model is worth for all images"));
+    if sizes.drawn > 0 {
+        let n = sizes.drawn;
+        console.say(&format!("{n} of the {size} are drawn by chance, to tell what a model is worth for all images"));
     }
-    let drawn = draw(unlabelled, n_drawn, config.seed, round);
+    let drawn = draw(unlabelled, sizes.drawn, config.seed, round);
     let offered: Vec<u64> = unlabelled.iter().copied().filter(|id| !drawn.contains(id)).collect();
     let question = Question {
         round,
@@ -136,13 +136,19 @@ pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Pro
     write_picks(&folder, &earlier, &images)?;
     project.finish(round, &found, &labels, &skipped)?;
     console.clear();
+    say_what_was_found(predicted, near, labelled.len(), console);
+    tell(select, &project, &picks)
+}
+
+/// Says what the predictions are worth, and how many images are nearly the same.
+fn say_what_was_found(predicted: Option<&Predicted>, near: Option<&NearCopies>, n_labelled: usize, console: &Console) {
     if let Some(near) = near {
         console.say(&format!("{} pairs of images are nearly the same: near-copies.csv", near.len()));
     }
     if let Some(predicted) = predicted {
-        sentences(predicted.estimate.as_ref(), labelled.len()).iter().for_each(|line| console.say(line));
+        let lines = sentences(predicted.estimate.as_ref(), n_labelled);
+        lines.iter().for_each(|line| console.say(line));
     }
-    tell(select, &project, &picks)
 }
 
 /// What is asked for.
@@ -160,8 +166,8 @@ struct Prepared {
 
 impl Wish<'_> {
     /// Reads the settings and finds the strategies, before any image is read.
-    fn prepare(&self, size: usize, project: &Project, options: &Options) -> Result<Prepared, Problem> {
-        let settings = self.settings(size, project)?;
+    fn prepare(&self, sizes: Sizes, project: &Project, options: &Options) -> Result<Prepared, Problem> {
+        let settings = self.settings(sizes.chosen, project)?;
         let at_key = |key: &str, message: String| settings.at_key(key, message);
         let predicts = !self.select.no_predictions;
         let strategies = Found::new(settings.config.clone(), self.role, predicts, options, &at_key)?;
@@ -184,10 +190,20 @@ impl Wish<'_> {
     }
 }
 
-/// How many images are drawn by chance: fewer than all, so that somebody chooses.
-fn n_drawn(select: &Select, size: usize) -> usize {
-    let by_default = if select.strategy.is_some() { 0 } else { size / SHARE_DRAWN };
-    select.draw.unwrap_or(by_default).min(size.saturating_sub(1))
+/// How many images the strategy chooses, and how many are drawn by chance beside them.
+#[derive(Clone, Copy)]
+struct Sizes {
+    chosen: usize,
+    drawn: usize,
+}
+
+impl Sizes {
+    /// Those of a round of `size` images. Never all of them are drawn, so that somebody chooses.
+    fn of(select: &Select, size: usize) -> Sizes {
+        let by_default = if select.strategy.is_some() { 0 } else { size / SHARE_DRAWN };
+        let drawn = select.draw.unwrap_or(by_default).min(size.saturating_sub(1));
+        Sizes { chosen: size - drawn, drawn }
+    }
 }
 
 /// Images drawn by chance, in the order of the draw.
