@@ -372,6 +372,7 @@ fn last_of(folder: &Path) -> Result<Option<u32>, RunError> {
     let failed = |source| RunError::File { action: "read", path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(of_earlier_version(folder)),
         entries => entries.map_err(failed)?,
     };
     let mut last = None;
@@ -379,6 +380,14 @@ fn last_of(folder: &Path) -> Result<Option<u32>, RunError> {
         last = last.max(entry.map_err(failed)?.file_name().to_str().and_then(number));
     }
     Ok(last)
+}
+
+/// The error about a claim as versions before this one made them: a file that is locked, which says nothing to other hosts.
+fn of_earlier_version(claim: &Path) -> RunError {
+    let claims = claim.parent().unwrap_or(claim).display();
+    let problem =
+        format!("an earlier version made it; once no worker of that is left, remove `{claims}`, and the study goes on");
+    RunError::Damaged { path: claim.to_owned(), problem }
 }
 
 /// The number that the name of a claim is; none of any other name.
@@ -654,6 +663,9 @@ mod tests {
         fs::write(folder.join("999999"), line(Stage::Released, &dead(None))).unwrap();
         let told = claimant(None).take(&study, wanted("a")).err().unwrap();
         assert!(told.to_string().contains("no run is taken so often"), "{told}");
+        fs::write(study.claims_dir().join("b"), "held by 4711").unwrap();
+        let told = claimant(None).take(&study, wanted("b")).err().unwrap();
+        assert!(told.to_string().contains("an earlier version made it"), "{told}");
     }
 
     /// Two rounds are done. Each of these workers has died, and found so many when it began.
