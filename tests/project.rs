@@ -121,6 +121,8 @@ fn what_a_model_is_worth_is_told_from_images_that_were_drawn() {
         let said = format!("{n_drawn} of the {size} are drawn by chance");
         assert_eq!(ran.exits(0).stderr.contains(&said), n_drawn > 0, "{}", ran.stderr);
         assert_eq!(drawn(&lab).len(), n_drawn);
+        let page = read(&lab, "project/index.html");
+        assert_eq!(page.matches("<span>drawn by chance</span>").count(), n_drawn);
         let chosen = picks(&lab, "project");
         assert_eq!(chosen.iter().collect::<BTreeSet<_>>().len(), size.parse::<usize>().unwrap());
         ingest(&lab, &chosen).exits(0).says("0 known before");

@@ -44,6 +44,7 @@ struct Pick {
     score: Option<f64>,
     id: u64,
     copies: Vec<String>,
+    drawn: bool,
 }
 
 /// Writes the page about the selection in `folder` to `folder/index.html`: its `picks.json`, `contact-sheet.png` and maps.
@@ -108,10 +109,12 @@ fn facts(picks: &Picks) -> Vec<(&'static str, String)> {
         0 => String::new(),
         n => format!("; {n} more files are copies of them"),
     };
-    let chosen_by = match picks.role.as_str() {
-        "initial" => format!("{}, before the first label", picks.strategies.join(" and ")),
-        _ => picks.strategies.join(" and "),
+    let when = if picks.role == "initial" { ", before the first label" } else { "" };
+    let drawn = match picks.picks.iter().filter(|pick| pick.drawn).count() {
+        0 => String::new(),
+        n => format!("; the last {n} were drawn by chance"),
     };
+    let chosen_by = format!("{}{when}{drawn}", picks.strategies.join(" and "));
     let facts = [
         ("Folder", picks.folder.clone()),
         ("Images", format!("{}{copies}{skipped}", picks.images)),

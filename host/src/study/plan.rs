@@ -97,7 +97,7 @@ impl Study {
         let mut others = vec![("study.toml", sweep.text.clone()), (PLAN, plan)];
         match inputs {
             Some(inputs) => others.push((INPUTS, serde_json::to_string_pretty(inputs).expect("plain data"))),
-            None => others.extend(self.inputs_text().ok().flatten().map(|text| (INPUTS, text))),
+            None => others.extend(self.inputs_to_keep().map(|text| (INPUTS, text))),
         }
         self.store(files, others)
     }
@@ -143,6 +143,14 @@ impl Study {
         let path = self.root.join(INPUTS);
         let inputs = serde_json::from_str(&text);
         inputs.map(Some).map_err(|error| RunError::Damaged { path, problem: error.to_string() })
+    }
+
+    /// What it was planned with, as it is there, if it is what was written; or if the list that would tell has rotted itself.
+    fn inputs_to_keep(&self) -> Option<String> {
+        match hashes(&self.root) {
+            Ok(_) => self.inputs_text().ok().flatten(),
+            Err(_) => fs::read_to_string(self.root.join(INPUTS)).ok(),
+        }
     }
 
     fn inputs_text(&self) -> Result<Option<String>, RunError> {
