@@ -14,7 +14,7 @@ use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
 use coldstart_plugin_api::{Code, Role, Selection};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Images that a training may look at, every epoch counted, where nobody says how long it takes: minutes on two cores.
 const IMAGE_PASSES: u64 = 60_000;
@@ -178,51 +178,62 @@ impl Chooser {
         strategies.map(|strategy| (strategy.manifest.name.clone(), strategy.locked.sha256.clone())).collect()
     }
 
-    /// Trains the task model if a strategy asks it, has the images chosen, and leaves in `folder` the lock of the strategies and
-    /// what they put there; a map of the images in any case.
+    /// Has the images chosen, after a training of the task model where somebody asks it, and leaves in `folder` the lock of the
+    /// strategies and what they put there; a map of the images in any case.
     pub fn choose(mut self, question: &Question<'_>, folder: &Path) -> Result<Chosen, SessionError> {
-        let Question { round, labelled, unlabelled, state, predicts, near, .. } = *question;
+        let Question { round, labelled, unlabelled, state, near, .. } = *question;
         let dir = RunDir::create(folder)?;
         let mut selector = selector(self.role, &self.config, &self.strategies, &self.services, false)?;
         selector.record_in(&dir);
+        let predicted = self.learn(question)?;
         let cancelled = self.services.cancelled.clone();
-        let failed = |step: &'static str, source: Failure| match cancelled.load(Ordering::Relaxed) {
-            true => SessionError::Run(RunError::Cancelled),
-            false => SessionError::Run(RunError::Step { round, step, source }),
-        };
-        let mut predicted = None;
-        if self.has_model() && (predicts || self.asks_model()) {
-            let pool = &self.services.data.pool;
-            let rows_of =
-                |ids: &[u64]| -> Vec<usize> { ids.iter().filter_map(|id| pool.ids.binary_search(id).ok()).collect() };
-            let (rows, drawn) = (rows_of(labelled), rows_of(question.drawn));
-            let estimate = match predicts {
-                true => self
-                    .estimate(round, (&rows, &drawn), question.more)
-                    .map_err(|source| failed("cross-validation", source))?,
-                false => None,
-            };
-            let training_seed = seed(self.config.seed, round, "training");
-            let trained = self.learner.as_learner().train(round, &rows, training_seed, false);
-            trained.map_err(|source| failed("training", source))?;
-            if predicts {
-                let all: Vec<usize> = (0..self.services.data.pool.len()).collect();
-                let said = probabilities(&self.services, &all).map_err(|source| failed("prediction", source))?;
-                predicted = Some(Predicted { probs_nc: said, estimate });
-            }
-        }
+        let failed = |source: Failure| of_step(round, "selection", source, &cancelled);
         if !state.is_empty() {
-            selector.load(state).map_err(|source| failed("selection", source))?;
+            selector.load(state).map_err(failed)?;
         }
         let ask = Ask { round, budget: self.budget(), unlabelled, labelled };
-        let selected = selector.select(&ask).map_err(|source| failed("selection", source))?;
-        let state = selector.save().map_err(|source| failed("selection", source))?;
+        let selected = selector.select(&ask).map_err(failed)?;
+        let state = selector.save().map_err(failed)?;
         let strategies = self.strategies.iter().map(|strategy| strategy.locked.clone());
         let lock = Lock::new(strategies.chain(self.locked_learner.clone()).collect());
         write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
         self.draw_map(&dir, round, labelled)?;
         let near = near.map(|share| self.near_copies(share)).transpose()?;
         Ok(Chosen { selection: selected.selection, state, predicted, near })
+    }
+
+    /// Trains the task model if a strategy asks it, or it is to predict; then it says what all images are.
+    ///
+    /// What that is worth is told first, as it takes trainings of its own: the model of all labels has to be the last one.
+    fn learn(&mut self, question: &Question<'_>) -> Result<Option<Predicted>, SessionError> {
+        let Question { round, predicts, .. } = *question;
+        if !self.has_model() || !(predicts || self.asks_model()) {
+            return Ok(None);
+        }
+        let cancelled = self.services.cancelled.clone();
+        let cancelled = &cancelled;
+        let failed = |step| move |source: Failure| of_step(round, step, source, cancelled);
+        let (rows, drawn) = (self.rows_of(question.labelled), self.rows_of(question.drawn));
+        let estimate = match predicts {
+            true => self.estimate(round, (&rows, &drawn), question.more),
+            false => Ok(None),
+        };
+        let estimate = estimate.map_err(failed("cross-validation"))?;
+        let training_seed = seed(self.config.seed, round, "training");
+        let trained = self.learner.as_learner().train(round, &rows, training_seed, false);
+        trained.map_err(failed("training"))?;
+        if !predicts {
+            return Ok(None);
+        }
+        let all: Vec<usize> = (0..self.services.data.pool.len()).collect();
+        let probs_nc = probabilities(&self.services, &all).map_err(failed("prediction"))?;
+        Ok(Some(Predicted { probs_nc, estimate }))
+    }
+
+    /// The rows of these images in the pool.
+    fn rows_of(&self, ids: &[u64]) -> Vec<usize> {
+        let pool = &self.services.data.pool;
+        ids.iter().filter_map(|id| pool.ids.binary_search(id).ok()).collect()
     }
 
     /// How many images are to be chosen.
@@ -292,6 +303,14 @@ impl Chooser {
         let positions: Vec<usize> = (0..pool.len()).collect();
         write_map(&folder, &args, &self.services.data, &positions, &places, &groups, false)
             .map_err(|error| SessionError::Operation(format!("the map of the pool: {error}")))
+    }
+}
+
+/// What a step failed with; while the user is stopping the program, that is the stop.
+fn of_step(round: u32, step: &'static str, source: Failure, cancelled: &AtomicBool) -> SessionError {
+    match cancelled.load(Ordering::Relaxed) {
+        true => SessionError::Run(RunError::Cancelled),
+        false => SessionError::Run(RunError::Step { round, step, source }),
     }
 }
 
