@@ -254,6 +254,12 @@ impl Project {
         Ok(())
     }
 
+    /// The last selection's files at the front that are for people, as far as they are there.
+    pub fn files_to_show(&self) -> Vec<PathBuf> {
+        let files = FRONT.iter().filter(|name| **name != CONFIG).map(|name| self.path(name));
+        files.filter(|file| file.exists()).collect()
+    }
+
     /// Stores the labels: what was there before is replaced as a whole.
     pub fn store_labels(&mut self, labels: &BTreeMap<String, String>) -> Result<(), ProjectError> {
         let text = text_of_labels(labels);

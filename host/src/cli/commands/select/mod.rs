@@ -29,19 +29,6 @@ use std::time::Instant;
 /// One of so many images is drawn by chance where nobody says who chooses.
 const SHARE_DRAWN: usize = 5;
 
-/// The files that are named when it is done, where they are there.
-const FILES: [&str; 9] = [
-    "picks.csv",
-    "picks.json",
-    "contact-sheet.png",
-    "label-studio.json",
-    "label-studio.xml",
-    "predictions.csv",
-    "estimate.json",
-    "near-copies.csv",
-    "index.html",
-];
-
 /// `coldstart select`.
 pub fn select(args: &Args, select: &Select, console: &Console) -> Result<(), Problem> {
     let start = Instant::now();
@@ -288,11 +275,6 @@ fn tell(select: &Select, project: &Project, picks: &Picks) -> Result<(), Problem
         print_json(picks);
         return Ok(());
     }
-    for name in FILES {
-        let file = project.path(name);
-        if file.exists() {
-            outln!("{}", file.display());
-        }
-    }
+    project.files_to_show().iter().for_each(|file| outln!("{}", file.display()));
     Ok(())
 }
