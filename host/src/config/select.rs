@@ -116,6 +116,7 @@ impl Choosing<'_> {
             ("dataset.kind", dataset.kind == Kind::Folder, "must be `folder`"),
             ("dataset.path", dataset.path.as_deref() == Some(self.images), "must be left out: `--images` says it"),
             ("dataset.imbalance", dataset.imbalance == 1.0, none_held_out),
+            ("dataset.label_noise", dataset.label_noise == 0.0, "must be left out: labels are what people say"),
             ("dataset.validation", dataset.validation == 0, none_held_out),
             ("dataset.tuning", dataset.tuning == 0, none_held_out),
         ] {
@@ -217,7 +218,13 @@ mod tests {
             images: Path::new("/photos"),
             representation: None,
         };
-        for set in ["dataset.validation=3", "dataset.tuning=3", "dataset.imbalance=2", "dataset.path=/other"] {
+        for set in [
+            "dataset.validation=3",
+            "dataset.tuning=3",
+            "dataset.imbalance=2",
+            "dataset.label_noise=0.1",
+            "dataset.path=/other",
+        ] {
             let error = choosing.config(Path::new("config.toml"), None, &[set.parse().unwrap()]).unwrap_err();
             assert!(error.to_string().contains(set.split('=').next().unwrap()), "{error}");
         }

@@ -208,7 +208,7 @@ struct Parts {
 /// Reads the data set that `spec` describes.
 ///
 /// `spec.path` is taken relative to `root`, or to the working directory without one. `seed` draws the members of a
-/// long tail and the validation images; nothing else depends on it.
+/// long tail, wrong labels and the validation images; nothing else depends on it.
 ///
 /// # Errors
 /// The first thing wrong with the section ([`DataError::Key`]) or with the files.
@@ -252,6 +252,7 @@ pub fn load_until(spec: &Spec, root: Option<&Path>, seed: u64, cancelled: &Atomi
         test = split::hold_out_tuning(&mut train, shape, spec.tuning)?;
     }
     let removed = split::long_tail(&mut train, shape, classes.len(), spec.imbalance, seed);
+    split::add_label_noise(&mut train.labels, classes.len(), spec.label_noise, seed);
     let validation = split::hold_out_validation(&mut train, shape, spec.validation, seed)?;
     let given = rows.map(|rows| rows.divided([&train, &validation, &test], has_own_test)).transpose()?;
     let fingerprint = fingerprint(shape, &classes, [&train, &validation, &test], given.as_ref());

@@ -23,6 +23,10 @@ pub struct Spec {
     /// Long-tail ratio: how many times rarer the last class is than the first; 1 leaves the set as it is.
     #[serde(default = "default_imbalance")]
     pub imbalance: f64,
+    /// The share of the labels of the training part that are replaced by another class, each as probable; 0 leaves them as they
+    /// are. The test part keeps its labels, so that accuracy is that on the truth.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_noise: f64,
     /// How many labelled images are held out of the pool for validation.
     #[serde(default)]
     pub validation: usize,
@@ -86,11 +90,17 @@ const SYNTHETIC_TEST_SIZE: usize = 1000;
 
 // Every limit of the section.
 const MAX_IMBALANCE: f64 = 1e6;
+// With more, other classes than the true one may be the most frequent among its labels.
+const MAX_LABEL_NOISE: f64 = 0.9;
 const MAX_SIDE: usize = 4096;
 const MAX_SYNTHETIC: usize = 1_000_000;
 
 fn default_imbalance() -> f64 {
     IMBALANCE
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// The layouts that can be read, by the name that a config gives them.
@@ -181,7 +191,7 @@ impl Kind {
         }
     }
 
-    /// The keys that the kind takes beside `kind`, `imbalance`, `validation` and `tuning`.
+    /// The keys that the kind takes beside `kind`, `imbalance`, `label_noise`, `validation` and `tuning`.
     pub fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Mnist | Kind::FashionMnist | Kind::Cifar10 | Kind::Cifar100 => &["path"],
@@ -221,6 +231,7 @@ impl Spec {
             path: None,
             test_path: None,
             imbalance: IMBALANCE,
+            label_noise: 0.0,
             validation: 0,
             tuning: 0,
             shape: None,
@@ -267,6 +278,7 @@ impl Spec {
         self.check_keys_belong()?;
         self.check_keys_are_there()?;
         within("imbalance", Some(self.imbalance), 1.0, MAX_IMBALANCE)?;
+        within("label_noise", Some(self.label_noise), 0.0, MAX_LABEL_NOISE)?;
         within("max_value", self.max_value, 1.0, 65535.0)?;
         within("test_fraction", self.test_fraction, 0.01, 0.9)?;
         within("size", self.size.map(|n| n as f64), 10.0, MAX_SYNTHETIC as f64)?;
@@ -298,7 +310,7 @@ impl Spec {
             Some((key, _)) => Err(DataError::key_error(
                 key,
                 format!(
-                    "does not apply to kind `{}`, whose keys are kind, imbalance, validation, tuning, {}",
+                    "does not apply to kind `{}`, whose keys are kind, imbalance, label_noise, validation, tuning, {}",
                     self.kind.name(),
                     keys.join(", ")
                 ),

@@ -65,6 +65,20 @@ pub(super) fn long_tail(train: &mut Split, shape: Shape, n_classes: usize, ratio
     std::mem::replace(train, kept)
 }
 
+/// Replaces a share of the labels by another class, each as probable (symmetric label noise). Exactly `share` of the labels, rounded
+/// to a whole number; which ones is drawn from `seed`.
+pub(super) fn add_label_noise(labels: &mut [u32], n_classes: usize, share: f64, seed: u64) {
+    if share == 0.0 || n_classes < 2 {
+        return;
+    }
+    let mut rng = Rng::for_stream(seed_bytes(seed), "data.label_noise");
+    let n_wrong = (share * labels.len() as f64).round() as usize;
+    for position in rng.sample(labels.len(), n_wrong) {
+        let steps = 1 + rng.below(n_classes as u64 - 1) as u32;
+        labels[position] = (labels[position] + steps) % n_classes as u32;
+    }
+}
+
 /// Moves `size` images, drawn at random from `seed`, out of `pool` into a validation part.
 ///
 /// # Errors
@@ -194,6 +208,25 @@ mod tests {
         let mut train = part(&[50, 4, 50, 9]);
         long_tail(&mut train, SHAPE, 4, 1000.0, 1);
         assert_eq!(counts(&train.labels, 4), [50, 4, 1, 1]);
+    }
+
+    /// Exactly the share, another class each, every other class about as often: 300 wrong labels over two others, 5 standard
+    /// deviations of a half each way.
+    #[test]
+    fn label_noise_is_symmetric_and_exact() {
+        let clean = part(&[500; 3]).labels;
+        let mut noisy = clean.clone();
+        add_label_noise(&mut noisy, 3, 0.2, 7);
+        let wrong: Vec<u32> =
+            clean.iter().zip(&noisy).filter(|(was, is)| was != is).map(|(was, is)| (is + 3 - was) % 3).collect();
+        assert_eq!(wrong.len(), 300);
+        let next = wrong.iter().filter(|step| **step == 1).count();
+        assert!((107..=193).contains(&next), "{next}");
+        let mut again = clean.clone();
+        add_label_noise(&mut again, 3, 0.2, 7);
+        assert_eq!(noisy, again);
+        add_label_noise(&mut again, 3, 0.0, 8);
+        assert_eq!(noisy, again);
     }
 
     #[test]
