@@ -5,6 +5,7 @@
 //! "initial.size" = [50, 100]                       # an axis: one key of the config
 //! initial = [{ strategy = "a" }, { strategy = "b", params = { k = 3 }, as = "b, k 3" }]    # several keys of a section
 //! arm = [{ "query.strategy" = "a", "initial.size" = 5, as = "mine" }]                      # keys of any sections
+//! dataset = [{ kind = "folder", path = "x", "representation.path" = "x.npy", as = "X" }]   # and what belongs to a data set
 //! seed = [1, 2, 3, 4, 5]
 //! compare_at = 300                                 # labels at which arms are compared
 //! baseline = { "query.strategy" = "a" }            # which arm the others are compared with
@@ -23,6 +24,10 @@ const SWEEP: &str = "sweep";
 const BASELINE: &str = "baseline";
 /// The axis whose points may set keys of any section.
 const ANY_SECTION: &str = "arm";
+/// The axis whose points may bring keys of other sections with them: a data set's features, or its sizes.
+const DATA_SETS: &str = "dataset";
+/// Sections whose keys a data set may bring.
+const BROUGHT: [&str; 5] = ["model", "training", "representation", "initial", "query"];
 /// What a point that is a table may be called.
 const LABEL: &str = "as";
 /// Runs in one study. Each has a folder, and is read and checked before the first begins.
@@ -304,8 +309,13 @@ fn axis(name: &str, values: &[Value]) -> Result<Axis, (String, String)> {
     Ok(Axis { name: name.to_owned(), points })
 }
 
-/// An element of the axis `name`. A table on a section sets keys of this section, in an axis of arms keys of any; on a key within
-/// a section it is the key's value.
+/// Whether a key of a data set's table is one of another section.
+fn is_brought(key: &str) -> bool {
+    key.split_once('.').is_some_and(|(section, _)| BROUGHT.contains(&section))
+}
+
+/// An element of the axis `name`. A table on a section sets keys of this section, in an axis of arms keys of any, with a data set
+/// those that belong to it; on a key within a section it is the key's value.
 fn point(name: &str, value: &Value) -> Result<Point, String> {
     let mut keys = match value {
         Value::Table(keys) => keys.clone(),
@@ -334,6 +344,7 @@ fn point(name: &str, value: &Value) -> Result<Point, String> {
                 );
             }
             (ANY_SECTION, value) => sets.push(Override::in_sweep(name, key, value.clone())),
+            (DATA_SETS, value) if is_brought(key) => sets.push(Override::in_sweep(name, key, value.clone())),
             (section, value) => sets.push(Override::in_sweep(name, &format!("{section}.{key}"), value.clone())),
         }
     }
@@ -473,6 +484,28 @@ arm = [{ query = { strategy = "margin", size = 3 } }, { "query.strategy" = "rand
         let config = &sweep.cells[3].config;
         assert_eq!((config.query.strategy.as_str(), config.query.size, config.seed), ("random", 5, 4));
         assert_eq!((config.initial.strategy.as_str(), config.initial.size), ("kmeans", Size::Of(10)));
+    }
+
+    #[test]
+    fn a_data_set_brings_what_belongs_to_it() {
+        let sweep = read(
+            r#"[sweep]
+"initial.strategy" = ["random"]
+dataset = [
+  { kind = "synthetic", size = 300, "query.size" = 20, "representation.method" = "pixels", as = "drawn" },
+  { kind = "fashion-mnist" },
+]"#,
+            &[],
+        )
+        .unwrap();
+        assert_eq!(labels(&sweep), ["random/drawn", "random/fashion-mnist"]);
+        let [drawn, photographs] = &sweep.cells[..] else { panic!("two runs") };
+        assert_eq!((drawn.config.query.size, drawn.config.dataset.size), (20, Some(300)));
+        assert_eq!(drawn.config.representation.as_ref().map(|section| section.method.as_str()), Some("pixels"));
+        assert_eq!((photographs.config.query.size, photographs.config.representation.is_none()), (5, true));
+        // Not what belongs to no data set.
+        let wrong = "[sweep]\n\"initial.strategy\" = [\"random\"]\ndataset = [{ kind = \"synthetic\", \"plugins.timeout\" = 3.0 }]";
+        assert!(read(wrong, &[]).unwrap_err().contains("`dataset.plugins"));
     }
 
     #[test]
