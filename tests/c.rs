@@ -71,15 +71,52 @@ fn both_languages_see_the_fields_where_they_are() {
     }
 }
 
+/// Builds an example by the Makefile beside it, into a library of the lab.
+fn make_example(lab: &Lab, name: &str) {
+    for part in ["include/coldstart_plugin.h", "examples/c/Makefile", &format!("examples/c/{name}.c")] {
+        lab.write(&format!("kit/{part}"), std::fs::read(repository().join("plugin-api").join(part)).unwrap());
+    }
+    let library = format!("lib{name}.so");
+    let make = Command::new("make").arg(&library).current_dir(lab.path("kit/examples/c")).output().expect("make");
+    assert!(make.status.success(), "{}", String::from_utf8_lossy(&make.stderr));
+    std::fs::copy(lab.path("kit/examples/c").join(&library), lab.path("plugins").join(&library)).unwrap();
+}
+
+/// Ten synthetic classes and rounds of 5: at first many of them have been seen once.
+#[test]
+fn a_sizer_in_c_is_followed_and_keeps_to_its_bounds() {
+    let lab = Lab::new();
+    make_example(&lab, "seen_twice_c");
+    let settings = ["initial.size=auto", "initial.sizer={ strategy = \"seen-twice-c\", least = 10, most = 200 }"];
+    let ran = lab.run("run", &[&settings[..], &["query.rounds=12"]].concat());
+    ran.exits(0).says("`seen-twice-c` wants 10 images: nothing is labelled yet").says("classes have been seen once");
+    let labels = |ids: &[u64]| -> Vec<String> {
+        let rows = (0..=12).flat_map(|round| {
+            let table = std::fs::read_to_string(lab.path(&format!("run/rounds/{round:03}/selection.csv"))).unwrap();
+            table.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        });
+        let cells = rows.map(|row| row.split(',').map(str::to_owned).collect::<Vec<_>>());
+        cells.filter(|cells| ids.contains(&cells[1].parse().unwrap())).map(|cells| cells[2].clone()).collect()
+    };
+    let (mut known, mut chose_before) = (Vec::new(), true);
+    for round in 0..=12 {
+        let text = std::fs::read(lab.path(&format!("run/rounds/{round:03}/sizing.json"))).unwrap();
+        let sizing: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let classes = labels(&known);
+        let single = classes.iter().filter(|class| classes.iter().filter(|other| other == class).count() == 1).count();
+        let goes_on = round == 0 || (chose_before && single > 0);
+        assert_eq!(sizing["initial_chooses"], goes_on, "round {round}: {single} classes seen once");
+        chose_before = goes_on;
+        known.extend(ids(&lab.path("run"), round));
+    }
+    assert!(!chose_before, "it was never content");
+    lab.run("inside", &[&settings[..], &["query.rounds=2", "plugins.isolation=process"]].concat()).exits(0);
+}
+
 #[test]
 fn the_example_chooses_as_its_model_in_rust() {
     let lab = Lab::new();
-    for part in ["include/coldstart_plugin.h", "examples/c/margin_c.c", "examples/c/Makefile"] {
-        lab.write(&format!("kit/{part}"), std::fs::read(repository().join("plugin-api").join(part)).unwrap());
-    }
-    let make = Command::new("make").current_dir(lab.path("kit/examples/c")).output().expect("make");
-    assert!(make.status.success(), "{}", String::from_utf8_lossy(&make.stderr));
-    std::fs::copy(lab.path("kit/examples/c/libmargin_c.so"), lab.path("plugins/libmargin_c.so")).unwrap();
+    make_example(&lab, "margin_c");
 
     lab.run("c", &["query.strategy=coldstart/margin-c@^0.1"]).exits(0);
     lab.run("rust", &["query.strategy=margin"]).exits(0);

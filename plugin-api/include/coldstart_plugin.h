@@ -39,6 +39,10 @@
 //                      COLDSTART_F32 [n, ...]; COLDSTART_UNSUPPORTED in round 0
 //     artifact.put/1   {"name", "bytes"}: keep a small file with the run
 //
+// A sizer (role "sizer") chooses no images. Its request's `extra` is {"least", "most"}, the bounds of the initial set, and its
+// selection's `report` {"wanted", "reason", "measures": {name: number}}; examples/c/seen_twice_c.c is one. Since 1.3 it may ask
+// run.info/1, who queries and who learns, and prequential.get/1, what the model said of images before they were labelled.
+//
 // Those of later versions, such as train/1 and kmeans/1, are described in the documentation of coldstart-plugin-api,
 // module `ops`. A plugin that names one among its needs is refused, before it is loaded, by a host without it.
 
@@ -51,12 +55,13 @@
 #include <stdint.h>
 
 // The contract's version that this header describes, for the manifest.
-#define COLDSTART_API_VERSION "1.2.0"
+#define COLDSTART_API_VERSION "1.3.0"
 
 // Place the manifest, a JSON text, where a host finds it. Its fields are all needed: format (1), name (kebab-case),
 // publisher (or ""), version, api (COLDSTART_API_VERSION), panic ("none"), summary, license (SPDX), authors (colons
-// between them), cite, roles ("initial", "query" or both), needs (operations without which it cannot work), params (a
-// JSON Schema; "default" is filled in). Use it once; the text is then `coldstart_manifest`.
+// between them), cite, roles ("initial", "query" or both; or "sizer"), needs (operations without which it cannot work),
+// params (a JSON Schema; "default" is filled in). It may have criterion, a word for what the strategy goes by: see the
+// documentation of coldstart-plugin-api, module `manifest`. Use it once; the text is then `coldstart_manifest`.
 #define COLDSTART_MANIFEST(json)                                                                             \
   __attribute__((section(".coldstart_manifest"), used)) static const char coldstart_manifest[] = json
 
@@ -71,7 +76,7 @@
 #define COLDSTART_API_MAJOR 1
 
 // The contract's minor version that this header describes.
-#define COLDSTART_API_MINOR 2
+#define COLDSTART_API_MINOR 3
 
 // The call succeeded. Any other number is the reason of a failure; numbers that you do not know may come.
 #define COLDSTART_OK 0

@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_void};
 /// The contract's major version: another one is refused.
 pub const API_MAJOR: u32 = 1;
 /// The contract's minor version that this header describes.
-pub const API_MINOR: u32 = 2;
+pub const API_MINOR: u32 = 3;
 
 /// The call succeeded. Any other number is the reason of a failure; numbers that you do not know may come.
 pub const OK: i32 = 0;

@@ -255,6 +255,7 @@ fn install_hook() {
 ///     name: "entropy",
 ///     roles: [Query],
 ///     strategy: Entropy,
+///     criterion: UNCERTAINTY,
 ///     needs: [PREDICT_1],
 ///     cite: "Shannon 1948, A Mathematical Theory of Communication",
 /// }
@@ -263,7 +264,8 @@ fn install_hook() {
 /// Version, description, licence and authors come from the crate's `Cargo.toml`. `needs` lists the operations without
 /// which the strategy cannot work: the host checks them before anything is trained. With `REPRESENT_1` among them a config without
 /// `[representation]` is refused; a strategy that may look at the model instead in later rounds has a parameter `space`, and is let in
-/// for these when it says something else than `representation`. `publisher: "lab"` may follow
+/// for these when it says something else than `representation`. `criterion` is a constant of [`criterion`](crate::manifest::criterion),
+/// and may be left out. `publisher: "lab"` may follow
 /// `name`, so that a config can say `lab/entropy`. A [`Sizer`] has `sizer: Floor,` in place of `roles` and `strategy`. Use it once
 /// in a crate.
 #[macro_export]
@@ -273,12 +275,13 @@ macro_rules! export_plugin {
         $(publisher: $publisher:literal,)?
         roles: [$role:ident $(, $more_roles:ident)* $(,)?],
         strategy: $strategy:ty,
+        $(criterion: $criterion:ident,)?
         needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
         $(asks: [$asked:ident $(, $more_asked:ident)* $(,)?],)?
         cite: $cite:literal $(,)?
     ) => {
         $crate::export_plugin! {
-            @ $name, [$($publisher)?], [$role $(, $more_roles)*], $crate::export::Selects<$strategy>,
+            @ $name, [$($publisher)?], [$role $(, $more_roles)*], $crate::export::Selects<$strategy>, [$($criterion)?],
             [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], $cite
         }
     };
@@ -291,13 +294,14 @@ macro_rules! export_plugin {
         cite: $cite:literal $(,)?
     ) => {
         $crate::export_plugin! {
-            @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [$($need $(, $more_needs)*)?],
-            [$($asked $(, $more_asked)*)?], $cite
+            @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [],
+            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], $cite
         }
     };
     (
         @ $name:literal, [$($publisher:literal)?], [$role:ident $(, $more_roles:ident)*], $body:ty,
-        [$($need:ident $(, $more_needs:ident)*)?], [$($asked:ident $(, $more_asked:ident)*)?], $cite:literal
+        [$($criterion:ident)?], [$($need:ident $(, $more_needs:ident)*)?],
+        [$($asked:ident $(, $more_asked:ident)*)?], $cite:literal
     ) => {
         const _: () = {
             use $crate::manifest::{Piece, Piece::Json, Piece::Text, json, json_len, role, text};
@@ -317,7 +321,8 @@ macro_rules! export_plugin {
                 Json(",\"authors\":"), Text(env!("CARGO_PKG_AUTHORS")),
                 Json(",\"cite\":"), Text($cite),
                 Json(",\"roles\":["), role($crate::Role::$role) $(, Json(","), role($crate::Role::$more_roles))*,
-                Json("],\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
+                Json("],\"criterion\":"), Text({ const WORDS: &[&str] = &["" $(, $crate::manifest::criterion::$criterion)?]; WORDS[WORDS.len() - 1] }),
+                Json(",\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
                 $(Json("],\"asks\":["), asked(Asked::$asked) $(, Json(","), asked(Asked::$more_asked))*,)?
                 Json("],\"params\":"),
                 Json(<<$body as $crate::export::Body>::Params as $crate::Params>::SCHEMA),

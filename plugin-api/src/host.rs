@@ -33,6 +33,32 @@ impl<'a> Host<'a> {
         self.message(ops::ENV_INFO_1, &ops::Empty {})
     }
 
+    /// What the run is: its strategies, its learner, its end.
+    pub fn run(&self) -> Result<ops::RunInfo> {
+        self.message(ops::RUN_INFO_1, &ops::Empty {})
+    }
+
+    /// What the model said of images before they were labelled, in the last `rounds` rounds or in all; see
+    /// [`ops::PREQUENTIAL_1`].
+    pub fn prequential(&self, rounds: Option<u32>) -> Result<Vec<Prequential>> {
+        let args = ops::PrequentialArgs { rounds };
+        let (ops::Empty {}, outputs) = self.invoke(ops::PREQUENTIAL_1, &args, &[])?;
+        let columns = outputs.iter().map(Tensor::read_u64).collect::<Result<Vec<_>>>()?;
+        let [ids, rounds, predicted, labels] = &columns[..] else {
+            return Err(missing_output(ops::PREQUENTIAL_1));
+        };
+        if [rounds, predicted, labels].iter().any(|column| column.len() != ids.len()) {
+            return Err(Error::new(Code::HOST, format!("{}: columns of different lengths", ops::PREQUENTIAL_1.0)));
+        }
+        let row = |i: usize| Prequential {
+            id: ids[i],
+            round: u32::try_from(rounds[i]).unwrap_or(u32::MAX),
+            predicted: predicted[i],
+            label: labels[i],
+        };
+        Ok((0..ids.len()).map(row).collect())
+    }
+
     /// Ask the current model about images (`ids` of the pool, in any order; answers keep that order).
     ///
     /// Nothing is computed before an output is asked for. Errs with [`Code::UNSUPPORTED`] in round 0, when no model is
@@ -194,6 +220,26 @@ impl<'a> Host<'a> {
     pub(crate) fn put(&self, dtype: DType, shape: &[u64], bytes: &[u8]) -> Result<Tensor<'_, 'a>> {
         let id = self.raw.tensor_put(dtype, RSlice::from(shape), RSlice::from(bytes)).into_result()?;
         Ok(Tensor { host: self, id })
+    }
+}
+
+/// What the model said of an image before it was labelled, and its label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prequential {
+    /// The image.
+    pub id: u64,
+    /// The round that labelled it.
+    pub round: u32,
+    /// The class that the model of the round before found most probable.
+    pub predicted: u64,
+    /// Its class.
+    pub label: u64,
+}
+
+impl Prequential {
+    /// Whether the model was right.
+    pub fn is_right(&self) -> bool {
+        self.predicted == self.label
     }
 }
 

@@ -48,7 +48,7 @@ pub mod training;
 pub mod wire;
 
 pub use error::{Code, Error, Result};
-pub use host::{Host, Matrix, Predict, Tensor, Trained};
+pub use host::{Host, Matrix, Predict, Prequential, Tensor, Trained};
 pub use maths::{Clusters, Coverage, Neighbours, Passes, Picks};
 pub use params::{NoParams, Params};
 pub use rng::Rng;
@@ -63,8 +63,8 @@ pub mod prelude {
     pub use crate::ops::{self, Op, Output};
     pub use crate::training::TrainSpec;
     pub use crate::{
-        Bounds, Code, Coverage, Error, Host, Matrix, NoParams, Params, Request, Result, Rng, Role, Selection, Sizer,
-        Sizing, Strategy, Tensor, export_plugin,
+        Bounds, Code, Coverage, Error, Host, Matrix, NoParams, Params, Prequential, Request, Result, Rng, Role,
+        Selection, Sizer, Sizing, Strategy, Tensor, export_plugin,
     };
 }
 

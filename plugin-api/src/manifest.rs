@@ -99,6 +99,29 @@ impl<const N: usize> Writer<N> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// What a strategy goes by, in a word, in its manifest's `criterion`. Since 1.3.
+///
+/// The word is for those who treat kinds of strategies differently, as sizers do. It is free; these are the words of the strategies
+/// that come with the program.
+pub mod criterion {
+    /// Doubt over all classes: entropy, 1 - max p.
+    pub const UNCERTAINTY: &str = "uncertainty";
+    /// Doubt between the two most probable classes.
+    pub const MARGIN: &str = "margin";
+    /// Answers that differ: between passes under dropout, or between views of an image.
+    pub const DISAGREEMENT: &str = "disagreement";
+    /// What a label would change in the model.
+    pub const GRADIENT: &str = "gradient";
+    /// Which images stand for the others, or are unlike them.
+    pub const REPRESENTATION: &str = "representation";
+    /// What a network finds hard or easy that was trained without labels.
+    pub const PRETEXT: &str = "pretext";
+    /// Several of these, one after the other or mixed, as the method itself decides.
+    pub const STAGED: &str = "staged";
+    /// Chance.
+    pub const CHANCE: &str = "chance";
+}
+
 /// What a strategy asks of the task model that not every model can say, in its manifest's `asks`. Since 1.2.
 ///
 /// Probabilities, logits and residuals are left out: every model says them.

@@ -102,6 +102,17 @@ pub const GROUP_SUMS_1: Op = Op("group_sums/1");
 /// Keep a map of images with the run: a point for each image, which the report draws with the images behind the points.
 /// Inputs: ids (u64 \[n\]), places (f32 \[n, 2\]), groups (u64 \[n\]). Args: [`MapArgs`]. Answer: [`Empty`].
 pub const MAP_PUT_1: Op = Op("map.put/1");
+/// What the run is: who chooses first and afterwards, who learns, when it ends. Args: [`Empty`]. Answer: [`RunInfo`]. Since 1.3.
+///
+/// A sizer needs it: how large the initial set should be depends on the query strategy more than on anything else.
+pub const RUN_INFO_1: Op = Op("run.info/1");
+/// What the model said of images before they were labelled (prequential: predict first, then learn; Dawid 1984). Args:
+/// [`PrequentialArgs`]. Outputs, one u64 tensor \[n\] each, in the order in which the images were labelled: ids, rounds, predicted
+/// classes, labels. Answer: [`Empty`]. Since 1.3.
+///
+/// Images of round 0 are not among them, as no model had seen them. The record is kept over a resume. It is kept only in runs with a
+/// sizer, and only until every sizer is content; a host that keeps none answers with empty tensors.
+pub const PREQUENTIAL_1: Op = Op("prequential.get/1");
 
 /// The most that the arguments of an operation may ask for. A message that asks for more is refused before anything is done;
 /// what an answer takes together is bounded by the memory for tensors besides.
@@ -163,6 +174,49 @@ pub struct SizeAnswer {
     /// Numbers by name.
     #[serde(default)]
     pub measures: BTreeMap<String, f64>,
+}
+
+/// What `run.info/1` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The strategy that chooses the initial set.
+    pub initial: StrategyInfo,
+    /// The strategy that chooses afterwards; to an adviser that is told of another one, that one.
+    pub query: StrategyInfo,
+    /// The learner.
+    pub learner: LearnerInfo,
+    /// Images that a query round labels.
+    pub query_size: u64,
+    /// Labels at the end, if the config says so.
+    pub until: Option<u64>,
+}
+
+/// A strategy of the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrategyInfo {
+    /// Its name.
+    pub name: String,
+    /// What it goes by, as its manifest says; empty where that says nothing. See [`criterion`](crate::manifest::criterion).
+    #[serde(default)]
+    pub criterion: String,
+}
+
+/// The learner of the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnerInfo {
+    /// Its name in a config, such as `linear-probe` or `supervised`; `script` for a script of the user's own.
+    pub name: String,
+    /// Whether it stands on features that the labels do not change.
+    pub frozen: bool,
+}
+
+/// What `prequential.get/1` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrequentialArgs {
+    /// Only images that were labelled in the last so many rounds before this one; absent, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u32>,
 }
 
 /// What `pool.info/1` answers.
@@ -612,7 +666,7 @@ mod bytes {
 }
 
 /// Every operation that this version of the contract describes.
-pub const ALL: [Op; 25] = [
+pub const ALL: [Op; 27] = [
     POOL_INFO_1,
     POOL_PIXELS_1,
     LABELS_GET_1,
@@ -638,6 +692,8 @@ pub const ALL: [Op; 25] = [
     GROUP_SUMS_1,
     ARTIFACT_PUT_1,
     MAP_PUT_1,
+    RUN_INFO_1,
+    PREQUENTIAL_1,
 ];
 
 impl Output {

@@ -2,6 +2,7 @@
 
 use crate::{Code, Error, Result};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 pub use coldstart_plugin_api_derive::Params;
 
@@ -22,6 +23,9 @@ pub use coldstart_plugin_api_derive::Params;
 ///     /// How distances are measured.
 ///     #[param(default = "cosine")]
 ///     metric: Metric,
+///     /// Images a class, by strategy.
+///     #[param(default = [("entropy", 6), ("margin", 2)], min = 1)]
+///     sizes: std::collections::BTreeMap<String, u32>,
 /// }
 ///
 /// #[derive(Params, Debug, PartialEq)]
@@ -29,7 +33,9 @@ pub use coldstart_plugin_api_derive::Params;
 ///
 /// let params = <Mixed as Params>::from_json(r#"{"weight": 0.25}"#).unwrap();
 /// assert_eq!((params.weight, params.metric), (0.25, Metric::Cosine));
+/// assert_eq!(params.sizes["entropy"], 6);
 /// assert!(<Mixed as Params>::from_json(r#"{"wieght": 0.25}"#).is_err());
+/// assert!(<Mixed as Params>::from_json(r#"{"sizes": {"margin": 0}}"#).is_err());
 /// assert!(<Mixed as Params>::from_json(r#"[0.25, "cosine"]"#).is_err());
 /// ```
 pub trait Params: DeserializeOwned {
@@ -56,11 +62,15 @@ pub trait Params: DeserializeOwned {
     }
 }
 
-/// A type that a field of a parameter struct can have: numbers, `bool`, `String`, `Option` of them, and enums without
-/// data that derive [`Params`].
+/// A type that a field of a parameter struct can have: numbers, `bool`, `String`, enums without data that derive [`Params`],
+/// `Option` of them, and tables of them (`BTreeMap<String, T>`, since 1.3).
 pub trait ParamType {
-    /// The inside of the type's JSON Schema object, without braces.
+    /// The inside of the type's JSON Schema object, without braces; of a table that of its values.
     const SCHEMA: &'static str;
+    /// What stands before it.
+    const OPENING: &'static str = "";
+    /// What stands behind it, and behind the range.
+    const CLOSING: &'static str = "";
     /// The least value of the type, or empty where the type has none.
     const MINIMUM: &'static str = "";
 }
@@ -83,6 +93,13 @@ param_types! {
 
 impl<T: ParamType> ParamType for Option<T> {
     const SCHEMA: &'static str = T::SCHEMA;
+    const MINIMUM: &'static str = T::MINIMUM;
+}
+
+impl<T: ParamType> ParamType for BTreeMap<String, T> {
+    const SCHEMA: &'static str = T::SCHEMA;
+    const OPENING: &'static str = r#""type":"object","additionalProperties":{"#;
+    const CLOSING: &'static str = "}";
     const MINIMUM: &'static str = T::MINIMUM;
 }
 

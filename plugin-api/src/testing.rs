@@ -7,10 +7,11 @@
 
 use crate::abi::std_types::RVec;
 use crate::abi::{self, HostRef, RRef};
+use crate::manifest;
 use crate::ops::{self, Op, Output};
 use crate::tensors::{HostTensor, Tensors};
 use crate::training::TrainSpec;
-use crate::{Request, Rng};
+use crate::{Prequential, Request, Rng};
 use abi_stable::type_level::downcasting::TD_Opaque;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,8 @@ pub struct TestHost {
     passes: Option<(Rows, usize)>,
     trainings: BTreeMap<String, Training>,
     representation: Option<Rows>,
+    run: ops::RunInfo,
+    prequential: Vec<Prequential>,
     plausible: Option<plausible::Plausible>,
     missing: Vec<&'static str>,
     faults: faults::Faults,
@@ -74,6 +77,19 @@ type Rows = (Vec<f32>, usize);
 struct Training {
     records: Vec<Vec<Vec<f32>>>,
     outputs: BTreeMap<&'static str, Rows>,
+}
+
+/// The run that a strategy is told of, unless a test says otherwise.
+fn ordinary_run() -> ops::RunInfo {
+    let strategy =
+        |name: &str, criterion: &str| ops::StrategyInfo { name: name.to_owned(), criterion: criterion.to_owned() };
+    ops::RunInfo {
+        initial: strategy("random", manifest::criterion::CHANCE),
+        query: strategy("entropy", manifest::criterion::UNCERTAINTY),
+        learner: ops::LearnerInfo { name: "supervised".to_owned(), frozen: false },
+        query_size: 1,
+        until: None,
+    }
 }
 
 /// A strategy may ask from several threads; one that panicked has left nothing half done here.
@@ -111,6 +127,8 @@ impl TestHost {
             passes: None,
             trainings: BTreeMap::new(),
             representation: None,
+            run: ordinary_run(),
+            prequential: Vec::new(),
             plausible: None,
             missing: Vec::new(),
             faults: faults::Faults::default(),
@@ -220,6 +238,29 @@ impl TestHost {
     /// Pretend a shared representation, one row for each pool image.
     pub fn representation<const D: usize>(mut self, rows: &[[f32; D]]) -> TestHost {
         self.representation = Some((rows.concat(), D));
+        self
+    }
+
+    /// The strategy that chooses after the initial set, and what its manifest says it goes by.
+    pub fn querying(mut self, name: &str, criterion: &str) -> TestHost {
+        self.run.query = ops::StrategyInfo { name: name.to_owned(), criterion: criterion.to_owned() };
+        self
+    }
+
+    /// The learner of the run.
+    pub fn learner(mut self, name: &str, frozen: bool) -> TestHost {
+        self.run.learner = ops::LearnerInfo { name: name.to_owned(), frozen };
+        self
+    }
+
+    /// Pretend that the model of the round before found `predicted` most probable for an image that `round` labelled; its class is the
+    /// one that [`TestHost::label`] says.
+    ///
+    /// # Panics
+    /// If the image has no class.
+    pub fn predicted(mut self, id: u64, round: u32, predicted: u64) -> TestHost {
+        let label = *self.labels.get(&id).expect("say the image's class first");
+        self.prequential.push(Prequential { id, round, predicted, label });
         self
     }
 

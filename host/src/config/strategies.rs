@@ -98,6 +98,9 @@ pub struct SizerSettings {
     /// The largest one.
     #[serde(default = "defaults::most")]
     pub most: usize,
+    /// The query strategy that an adviser is told of, by name; absent, the run's. One run then tells what a sizer says to several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// Its own parameters.
     #[serde(default)]
     pub params: serde_json::Map<String, serde_json::Value>,
@@ -220,6 +223,9 @@ impl Initial {
             }
             (Size::Auto, None) => return wrong("size", "is \"auto\": name who says how many in `[initial.sizer]`"),
             _ => {}
+        }
+        if self.sizer.as_ref().is_some_and(|sizer| sizer.query.is_some()) {
+            return wrong("sizer.query", "is for advisers: the run follows this sizer, and has a query strategy");
         }
         for (number, sizer) in self.sizers() {
             let key = |key: &str| format!("{}.{key}", if number == 0 { "sizer" } else { "advisers" });

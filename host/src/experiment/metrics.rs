@@ -60,7 +60,7 @@ pub struct TestMetrics {
 /// An empty test part gives zeros. Ties for the most probable class go to the lowest one.
 pub fn metrics(probs_nc: &[f32], labels: &[u32], n_classes: usize) -> TestMetrics {
     let rows: Vec<&[f32]> = probs_nc.chunks_exact(n_classes.max(1)).collect();
-    let predicted: Vec<usize> = rows.iter().map(|row| argmax(row)).collect();
+    let predicted: Vec<usize> = rows.iter().map(|row| most_probable(row)).collect();
     let correct: Vec<bool> = predicted.iter().zip(labels).map(|(guess, label)| *guess == *label as usize).collect();
     let recall = recall(&correct, labels, n_classes);
     let log_likelihood =
@@ -75,7 +75,8 @@ pub fn metrics(probs_nc: &[f32], labels: &[u32], n_classes: usize) -> TestMetric
     }
 }
 
-fn argmax(row: &[f32]) -> usize {
+/// The place of the largest number, the first of equal ones; 0 of none.
+pub fn most_probable(row: &[f32]) -> usize {
     (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
 }
 

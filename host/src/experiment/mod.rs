@@ -10,6 +10,7 @@ mod files;
 mod hashes;
 mod journal;
 mod metrics;
+mod prequential;
 mod rounds;
 mod run_dir;
 mod seeds;
@@ -20,13 +21,13 @@ pub use error::{RunError, chain};
 pub use files::{create_folder, remove_partial_files, sync_parent, write_atomically};
 pub use hashes::{Hashes, Kept, look, of_files, of_folder};
 pub use journal::{Event, Journal, now};
-pub use metrics::{Metrics, TestMetrics, metrics};
+pub use metrics::{Metrics, TestMetrics, metrics, most_probable};
 pub use rounds::{Experiment, Outcome};
 pub use run_dir::{MODELS, Record, RunDir};
 pub use seeds::seed;
-pub use sizing::{Said, Sizer, Sizers, Sizings};
+pub use sizing::{Asked, Said, Sizer, Sizers, Sizings};
 
-use coldstart_plugin_api::Selection;
+use coldstart_plugin_api::{Prequential, Selection};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +41,9 @@ pub trait Learner {
 
     /// Class probabilities on the test part, row by row.
     fn test_probabilities(&mut self, round: u32) -> Result<Vec<f32>, Failure>;
+
+    /// The class that the current model finds most probable, for each of these pool positions; the first of equal ones.
+    fn predict_classes(&mut self, positions: &[usize]) -> Result<Vec<usize>, Failure>;
 
     /// What its stored model is called.
     fn file_name(&self) -> &'static str {
@@ -100,6 +104,8 @@ pub struct Ask<'a> {
     pub unlabelled: &'a [u64],
     /// Dataset ids of the labelled images, ascending.
     pub labelled: &'a [u64],
+    /// What the model said of images before they were labelled, in the order of their labels; nothing where nobody keeps it.
+    pub prequential: &'a [Prequential],
 }
 
 /// A selector's answer.

@@ -9,6 +9,7 @@ use super::run_dir::{JOURNAL, Record, RunDir, SIZINGS};
 use super::sizing::{Sizers, Sizings};
 use super::{Ask, Effort, Failure, Learner, Selected, Selector, Training, Watcher, chain, seed};
 use crate::data::{Dataset, contact_sheet};
+use coldstart_plugin_api::Prequential;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -124,6 +125,7 @@ impl Experiment<'_> {
         let mut state = State::default();
         for round in 0..rounds {
             state.label(self.data, &self.dir.read_selection(round)?)?;
+            state.prequential.extend(self.dir.read_prequential(round)?);
             state.rounds.push(self.dir.read_metrics(round)?);
         }
         Ok(state)
@@ -164,7 +166,12 @@ impl Experiment<'_> {
         let by_initial = self.sizers.initial_chooses(round);
         let selected = clock.time("select", || self.select((round, budget, by_initial), state, &unlabelled))?;
         self.note(round, ("select", "plugin"), &selected.effort, &mut clock, journal)?;
+        let before = clock.time("predict", || self.predict_before(round, &selected))?;
         clock.time("record", || self.record_selection(round, &selected, state))?;
+        if let Some(predicted) = before {
+            let rows = state.learn_of(round, &selected.selection.ids, &predicted, self.data);
+            self.dir.write_prequential(round, &rows)?;
+        }
         if let Some(sizings) = &sizings {
             self.dir.write_json(round, SIZINGS, sizings)?;
         }
@@ -225,7 +232,8 @@ impl Experiment<'_> {
     /// What the sizers say before a round.
     fn size(&mut self, round: u32, state: &State, unlabelled: &[u64]) -> Result<(Sizings, Effort), RunError> {
         let labelled: Vec<u64> = state.labelled.keys().copied().collect();
-        let ask = Ask { round, budget: self.budget.query, unlabelled, labelled: &labelled };
+        let prequential = &state.prequential;
+        let ask = Ask { round, budget: self.budget.query, unlabelled, labelled: &labelled, prequential };
         let most = self.budget.most_initial(self.data.pool.len());
         self.sizers.ask(&ask, most).map_err(|source| self.failed(round, "sizing", source))
     }
@@ -237,9 +245,21 @@ impl Experiment<'_> {
         unlabelled: &[u64],
     ) -> Result<Selected, RunError> {
         let labelled: Vec<u64> = state.labelled.keys().copied().collect();
-        let ask = Ask { round, budget, unlabelled, labelled: &labelled };
+        let ask = Ask { round, budget, unlabelled, labelled: &labelled, prequential: &state.prequential };
         let selector = if by_initial { &mut *self.initial } else { &mut *self.query };
         selector.select(&ask).map_err(|source| self.failed(round, "selection", source))
+    }
+
+    /// What the model says of the chosen images before their labels are known; only where a sizer will want to know.
+    fn predict_before(&mut self, round: u32, selected: &Selected) -> Result<Option<Vec<usize>>, RunError> {
+        if round == 0 || !self.sizers.is_open() {
+            return Ok(None);
+        }
+        let pool = &self.data.pool.ids;
+        let position = |id: &u64| pool.binary_search(id).ok();
+        let positions: Vec<usize> = selected.selection.ids.iter().filter_map(position).collect();
+        let predicted = self.learner.predict_classes(&positions);
+        predicted.map(Some).map_err(|source| self.failed(round, "prediction", source))
     }
 
     fn record_selection(&self, round: u32, selected: &Selected, state: &mut State) -> Result<(), RunError> {
@@ -316,6 +336,8 @@ struct State {
     /// The labelled images: dataset id to pool position. Ascending, so that training sees one order, whatever the
     /// order of the selections.
     labelled: BTreeMap<u64, usize>,
+    /// What the model said of images before they were labelled.
+    prequential: Vec<Prequential>,
     rounds: Vec<Metrics>,
 }
 
@@ -323,6 +345,17 @@ impl State {
     /// The other images of the pool, ascending.
     fn unlabelled(&self, data: &Dataset) -> Vec<u64> {
         data.pool.ids.iter().copied().filter(|id| !self.labelled.contains_key(id)).collect()
+    }
+
+    /// Keep what the model said of a round's images, now that they are labelled.
+    fn learn_of(&mut self, round: u32, ids: &[u64], predicted: &[usize], data: &Dataset) -> Vec<Prequential> {
+        let row = |(id, predicted): (&u64, &usize)| {
+            let label = u64::from(data.pool.labels[self.labelled[id]]);
+            Prequential { id: *id, round, predicted: *predicted as u64, label }
+        };
+        let rows: Vec<Prequential> = ids.iter().zip(predicted).map(row).collect();
+        self.prequential.extend(&rows);
+        rows
     }
 
     fn label(&mut self, data: &Dataset, ids: &[u64]) -> Result<(), RunError> {

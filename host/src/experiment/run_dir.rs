@@ -3,7 +3,7 @@
 //! ```text
 //! RUN/config.toml  plugins.lock  environment.json      what ran
 //! RUN/journal.jsonl                                    what happened
-//! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png  sizing.json
+//! RUN/rounds/003/selection.csv  metrics.json  timings.json  picks.png  sizing.json  prequential.csv
 //! RUN/artifacts/003/...                                what strategies put there
 //! RUN/artifacts/diagnosis/...  diagnostics.json        what `coldstart diagnose` found, if it was asked
 //! RUN/checkpoints/003/...                              to resume from: the model and the strategies' states
@@ -16,9 +16,10 @@ use super::files::{self, remove_folder, write_atomically};
 use super::hashes::{self, Hashes, Kept};
 use super::journal::{Event, Journal};
 use super::metrics::Metrics;
+use super::prequential;
 use super::sizing::Sizings;
 use crate::data::Dataset;
-use coldstart_plugin_api::Selection;
+use coldstart_plugin_api::{Prequential, Selection};
 use csv::StringRecord;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,9 @@ pub struct RunDir {
 
 /// What the sizers said before a round.
 pub const SIZINGS: &str = "sizing.json";
+
+/// What the model said of a round's images before they were labelled.
+const PREQUENTIAL: &str = "prequential.csv";
 
 /// What happened.
 pub const JOURNAL: &str = "journal.jsonl";
@@ -51,7 +55,9 @@ const LEFT_BY_A_KILLED_START: [&str; 5] =
 const BEGINNING: [&str; 3] = ["config.toml", "plugins.lock", "environment.json"];
 
 /// What a run goes on from, of each round that counts: no picture, no time, no artifact.
-const ESSENTIAL: [&str; 3] = ["selection.csv", "metrics.json", SIZINGS];
+const ESSENTIAL: [&str; 4] = ["selection.csv", "metrics.json", SIZINGS, PREQUENTIAL];
+/// Those that a round may lack.
+const OPTIONAL: [&str; 2] = [SIZINGS, PREQUENTIAL];
 
 /// What the journal says of a run so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -247,8 +253,7 @@ impl RunDir {
             for name in ESSENTIAL.map(|name| format!("rounds/{round:03}/{name}")) {
                 let kept = match files.get(&name) {
                     Some(hash) => hashes::look(&self.root, &name, hash)?,
-                    None if name.ends_with(SIZINGS) || self.path(&name).is_file() => Kept::Whole,
-                    None => Kept::Missing,
+                    None => self.unhashed(files, &name),
                 };
                 match kept {
                     Kept::Whole => {}
@@ -261,6 +266,17 @@ impl RunDir {
             }
         }
         Ok(record.rounds.len() as u32)
+    }
+
+    /// What to think of a file of a round that the journal does not name.
+    fn unhashed(&self, files: &Hashes, name: &str) -> Kept {
+        let is_optional = OPTIONAL.iter().any(|file| name.ends_with(file));
+        match (self.path(name).is_file(), is_optional) {
+            // Somebody has put it there: the run would go on from it.
+            (true, true) if !files.is_empty() => Kept::Changed,
+            (true, _) | (false, true) => Kept::Whole,
+            (false, false) => Kept::Missing,
+        }
     }
 
     /// After how many rounds, at most `rounds`, the run can go on: after the last one whose model and states are there; 0 if there is
@@ -389,6 +405,23 @@ impl RunDir {
     /// What the sizers said before a finished round.
     pub fn read_sizings(&self, round: u32) -> Result<Sizings, RunError> {
         self.read_json(round, SIZINGS)
+    }
+
+    /// Store what the model said of a round's images before they were labelled.
+    pub fn write_prequential(&self, round: u32, rows: &[Prequential]) -> Result<(), RunError> {
+        write_atomically(&self.round(round).join(PREQUENTIAL), prequential::to_csv(rows).as_bytes())
+    }
+
+    /// What the model said of a finished round's images before they were labelled; nothing where nobody kept it.
+    pub fn read_prequential(&self, round: u32) -> Result<Vec<Prequential>, RunError> {
+        let path = self.round(round).join(PREQUENTIAL);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let bytes = files::read(&path)?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|error| RunError::Damaged { path: path.clone(), problem: error.to_string() })?;
+        prequential::of_csv(text, round, &path)
     }
 
     fn read_json<T: DeserializeOwned>(&self, round: u32, name: &str) -> Result<T, RunError> {

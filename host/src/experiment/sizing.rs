@@ -31,12 +31,22 @@ pub struct Sizers<'a> {
 }
 
 struct Seat<'a> {
-    /// Its name; with a number if others bear it too.
+    /// Its name; with a number if others bear it too and are told of the same query strategy.
     label: String,
     sizer: &'a mut dyn Sizer,
-    bounds: Bounds,
-    followed: bool,
+    asked: Asked,
     content: bool,
+}
+
+/// How a sizer is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The sizes that it may say.
+    pub bounds: Bounds,
+    /// Whether the run acts on what it says; the others are advisers.
+    pub followed: bool,
+    /// The query strategy that it is told of instead of the run's.
+    pub query: Option<String>,
 }
 
 /// What was said before a round: `sizing.json` in its folder.
@@ -55,8 +65,11 @@ pub struct Sizings {
 /// What one sizer said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Said {
-    /// Its name; the second of the same name is `NAME 2`.
+    /// Its name; the second of the same name that is told of the same query strategy is `NAME 2`.
     pub sizer: String,
+    /// The query strategy that it is told of, if that is not the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// Whether the run acts on it.
     pub followed: bool,
     /// Images that the initial strategy should have chosen in all.
@@ -73,10 +86,13 @@ pub struct Said {
 
 impl<'a> Sizers<'a> {
     /// Add one; the first that is followed decides.
-    pub fn push(&mut self, sizer: &'a mut dyn Sizer, bounds: Bounds, followed: bool) {
-        let others = self.seats.iter().filter(|seat| seat.sizer.name() == sizer.name()).count();
-        let label = if others == 0 { sizer.name().to_owned() } else { format!("{} {}", sizer.name(), others + 1) };
-        self.seats.push(Seat { label, sizer, bounds, followed, content: false });
+    pub fn push(&mut self, sizer: &'a mut dyn Sizer, asked: Asked) {
+        let is_alike = |seat: &&Seat<'_>| seat.sizer.name() == sizer.name() && seat.asked.query == asked.query;
+        let label = match self.seats.iter().filter(is_alike).count() {
+            0 => sizer.name().to_owned(),
+            others => format!("{} {}", sizer.name(), others + 1),
+        };
+        self.seats.push(Seat { label, sizer, asked, content: false });
     }
 
     /// Whether there are none.
@@ -86,7 +102,12 @@ impl<'a> Sizers<'a> {
 
     /// Whether the initial strategy chooses in this round, after what was said last.
     pub fn initial_chooses(&self, round: u32) -> bool {
-        round == 0 || self.seats.iter().any(|seat| seat.followed && !seat.content)
+        round == 0 || self.seats.iter().any(|seat| seat.asked.followed && !seat.content)
+    }
+
+    /// Whether somebody will be asked again.
+    pub fn is_open(&self) -> bool {
+        self.seats.iter().any(|seat| !seat.content)
     }
 
     /// Ask everyone who is not content; no initial set may have more than `most` images.
@@ -94,17 +115,18 @@ impl<'a> Sizers<'a> {
         let (mut said, mut initial, mut effort) = (Vec::new(), None, Effort::default());
         let labels = ask.labelled.len();
         for seat in self.seats.iter_mut().filter(|seat| !seat.content) {
-            let most = seat.bounds.most.min(most).max(1);
-            let bounds = Bounds { least: seat.bounds.least.min(most), most };
+            let Asked { bounds, followed, query } = seat.asked.clone();
+            let most = bounds.most.min(most).max(1);
+            let bounds = Bounds { least: bounds.least.min(most), most };
             let (Sizing { wanted, reason, measures }, more) = seat.sizer.size(ask, bounds)?;
             effort.add(more);
             let size = wanted.clamp(bounds.least.max(1), bounds.most);
-            if ask.round == 0 && seat.followed {
+            if ask.round == 0 && followed {
                 initial = Some(size);
             }
             seat.content = ask.round > 0 && (wanted <= labels || labels >= bounds.most);
-            let (sizer, followed, content) = (seat.label.clone(), seat.followed, seat.content);
-            said.push(Said { sizer, followed, wanted, size, content, reason, measures });
+            let (sizer, content) = (seat.label.clone(), seat.content);
+            said.push(Said { sizer, query, followed, wanted, size, content, reason, measures });
         }
         let initial_chooses = self.initial_chooses(ask.round);
         Ok((Sizings { labels, initial, initial_chooses, said }, effort))
@@ -162,12 +184,16 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { least: 5, most: 40 };
 
+    fn asked(followed: bool, query: Option<&str>) -> Asked {
+        Asked { bounds: BOUNDS, followed, query: query.map(str::to_owned) }
+    }
+
     /// Rounds of 10 after an initial set of what the first said; who chose them, and who spoke.
     fn walk(sizers: &mut Sizers<'_>, rounds: u32) -> Vec<(usize, bool, Vec<usize>)> {
         let mut labelled: Vec<u64> = Vec::new();
         let mut walked = Vec::new();
         for round in 0..rounds {
-            let ask = Ask { round, budget: 10, unlabelled: &[], labelled: &labelled };
+            let ask = Ask { round, budget: 10, unlabelled: &[], labelled: &labelled, prequential: &[] };
             let (sizings, _) = sizers.ask(&ask, 100).unwrap();
             let n = sizings.initial.unwrap_or(10) as u64;
             walked.push((n as usize, sizings.initial_chooses, sizings.said.iter().map(|said| said.wanted).collect()));
@@ -187,17 +213,28 @@ mod tests {
         ] {
             let mut script = Script(wants, 0);
             let mut sizers = Sizers::default();
-            sizers.push(&mut script, BOUNDS, true);
+            sizers.push(&mut script, asked(true, None));
             assert_eq!(walk(&mut sizers, 3), expected, "{wants:?}");
         }
+    }
+
+    #[test]
+    fn sizers_of_one_name_are_told_apart_by_what_they_are_told() {
+        let mut scripts: Vec<Script> = (0..4).map(|_| Script(&[9], 0)).collect();
+        let mut sizers = Sizers::default();
+        for (script, query) in scripts.iter_mut().zip([None, Some("a"), Some("a"), Some("b")]) {
+            sizers.push(script, asked(false, query));
+        }
+        let labels: Vec<&str> = sizers.seats.iter().map(|seat| seat.label.as_str()).collect();
+        assert_eq!(labels, ["script", "script", "script 2", "script"]);
     }
 
     #[test]
     fn advisers_decide_nothing_and_all_is_remembered() {
         let (mut first, mut second) = (Script(&[9, 9], 0), Script(&[30, 30, 30], 0));
         let mut sizers = Sizers::default();
-        sizers.push(&mut first, BOUNDS, false);
-        sizers.push(&mut second, BOUNDS, false);
+        sizers.push(&mut first, asked(false, None));
+        sizers.push(&mut second, asked(false, None));
         let walked = walk(&mut sizers, 3);
         assert_eq!(walked, [(10, true, vec![9, 30]), (10, false, vec![9, 30]), (10, false, vec![30])]);
         assert_eq!([&sizers.seats[0].label, &sizers.seats[1].label], ["script", "script 2"]);
@@ -205,8 +242,8 @@ mod tests {
 
         let (mut first, mut second) = (Script(&[], 0), Script(&[], 0));
         let mut resumed = Sizers::default();
-        resumed.push(&mut first, BOUNDS, false);
-        resumed.push(&mut second, BOUNDS, false);
+        resumed.push(&mut first, asked(false, None));
+        resumed.push(&mut second, asked(false, None));
         resumed.load(&state).unwrap();
         assert!(resumed.load(&wire::encode(&Vec::<ByteBuf>::new())).is_err());
         assert_eq!((first.1, second.1), (2, 3));

@@ -14,7 +14,7 @@ use coldstart_plugin_api::abi::{self, DType, Fault, HostRef, RRef, TensorId, Ten
 use coldstart_plugin_api::ops::{self, Output, PredictArgs3};
 use coldstart_plugin_api::tensors::{HostTensor, Tensors};
 use coldstart_plugin_api::training::{Target, TrainSpec};
-use coldstart_plugin_api::{Code, Error, Result, Rng, wire};
+use coldstart_plugin_api::{Code, Error, Prequential, Result, Rng, wire};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -158,6 +158,8 @@ impl<'a> Call<'a> {
                 let (answer, features) = self.represent(inputs)?;
                 Ok((wire::encode(&answer), vec![features]))
             }
+            op if op == ops::RUN_INFO_1.0 => Ok((wire::encode(self.context.run), vec![])),
+            op if op == ops::PREQUENTIAL_1.0 => Ok((empty, self.prequential(wire::decode(args)?))),
             op if op == ops::ORACLE_LABELS_1.0 => Ok((empty, vec![self.oracle_labels(inputs)?])),
             op if op == ops::MAP_PUT_1.0 => {
                 self.put_map(&wire::decode(args)?, inputs)?;
@@ -183,6 +185,14 @@ impl<'a> Call<'a> {
             channels: data.shape.channels as u32,
             classes: data.classes.clone(),
         }
+    }
+
+    /// What the model said of images before they were labelled: ids, rounds, predicted classes, labels.
+    fn prequential(&self, args: ops::PrequentialArgs) -> Vec<HostTensor> {
+        let first = args.rounds.map_or(0, |rounds| self.context.round.saturating_sub(rounds));
+        let rows = || self.context.prequential.iter().filter(|row| row.round >= first);
+        let column = |of: fn(&Prequential) -> u64| HostTensor::of_u64(&rows().map(of).collect::<Vec<_>>());
+        vec![column(|row| row.id), column(|row| row.round.into()), column(|row| row.predicted), column(|row| row.label)]
     }
 
     fn pixels(&self, inputs: &[TensorId]) -> Result<HostTensor> {

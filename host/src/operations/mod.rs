@@ -29,8 +29,8 @@ pub use train::{About, Items, Training, load, records, train};
 use crate::data::{Dataset, Pins};
 use crate::engine::{Device, Images, Model, ModelSettings, Precision};
 use crate::limits::{self, Excess};
-use coldstart_plugin_api::ops::EnvInfo;
-use coldstart_plugin_api::{Code, Error, Result};
+use coldstart_plugin_api::ops::{EnvInfo, RunInfo};
+use coldstart_plugin_api::{Code, Error, Prequential, Result};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,8 +178,14 @@ pub struct Context<'a> {
     pub plugin: &'a str,
     /// The seed of the call.
     pub seed: [u8; 32],
+    /// The round that it is asked in.
+    pub round: u32,
     /// Dataset ids of the labelled images, ascending.
     pub labelled: &'a [u64],
+    /// What the model said of images before they were labelled, in the order of their labels.
+    pub prequential: &'a [Prequential],
+    /// What it is told of the run.
+    pub run: &'a RunInfo,
     /// Where features of the pool come from, for this strategy.
     pub features: Option<&'a Representation>,
     /// Where artifacts go; none before the run has a folder.

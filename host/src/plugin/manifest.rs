@@ -30,6 +30,9 @@ pub struct Manifest {
     pub cite: String,
     /// `initial`, `query` or both; or `sizer`.
     pub roles: Vec<String>,
+    /// What it goes by, in a word; empty if nobody says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub criterion: String,
     /// Operations without which it cannot work.
     pub needs: Vec<String>,
     /// What it asks of the task model that not every model can say: `embeddings`, `dropout`, `views`.

@@ -1,6 +1,7 @@
 //! What a model says of every image of a project.
 
 use super::{Known, Pool};
+use crate::experiment::most_probable;
 use std::collections::BTreeMap;
 
 /// What begins so in the header of the table is the probability of a class.
@@ -59,7 +60,7 @@ impl Predictions<'_> {
 
     /// The most probable class, the first of equal ones.
     fn guess(&self, probs_c: &[f32]) -> Guess {
-        let most = (1..probs_c.len()).fold(0, |most, class| if probs_c[class] > probs_c[most] { class } else { most });
+        let most = most_probable(probs_c);
         Guess { class: self.pool.classes[most].clone(), probability: probs_c[most] }
     }
 }

@@ -339,6 +339,9 @@ pub struct Sizings {
 pub struct Said {
     /// Its name.
     pub sizer: String,
+    /// The query strategy that it was told of, if that is not the run's.
+    #[serde(default)]
+    pub query: Option<String>,
     /// Whether the run acts on it.
     pub followed: bool,
     /// How large it wants the initial set to be.

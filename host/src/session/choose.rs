@@ -191,7 +191,7 @@ impl Chooser {
         if !state.is_empty() {
             selector.load(state).map_err(failed)?;
         }
-        let ask = Ask { round, budget: self.budget(), unlabelled, labelled };
+        let ask = Ask { round, budget: self.budget(), unlabelled, labelled, prequential: &[] };
         let selected = selector.select(&ask).map_err(failed)?;
         let state = selector.save().map_err(failed)?;
         let strategies = self.strategies.iter().map(|strategy| strategy.locked.clone());

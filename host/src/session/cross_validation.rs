@@ -3,7 +3,7 @@
 use super::SessionError;
 use super::estimate::{self, Estimate, FEWEST, Fold, REPEATS, Told};
 use super::muted::Muted;
-use crate::experiment::{Failure, Learner, seed};
+use crate::experiment::{Failure, Learner, most_probable, seed};
 use crate::operations::{Answers, Question, Services};
 use coldstart_plugin_api::Rng;
 use coldstart_plugin_api::ops::Output;
@@ -107,7 +107,8 @@ fn of_operation(error: coldstart_plugin_api::Error) -> Failure {
     SessionError::Operation(error.to_string()).into()
 }
 
-/// The most probable class, the first of equal ones.
-pub fn most_probable(probs_c: &[f32]) -> usize {
-    (1..probs_c.len()).fold(0, |most, class| if probs_c[class] > probs_c[most] { class } else { most })
+/// The class that the current model finds most probable, for each of these pool positions.
+pub fn predicted_classes(services: &Services, rows: &[usize]) -> Result<Vec<usize>, Failure> {
+    let probs_nc = probabilities(services, rows)?;
+    Ok(probs_nc.chunks(services.data.classes.len().max(1)).map(most_probable).collect())
 }

@@ -1,6 +1,7 @@
 //! The loop's learner, played by the engine.
 
 use super::SessionError;
+use super::cross_validation::predicted_classes;
 use super::selector::pretext;
 use super::shelf::Parts;
 use crate::config::Config;
@@ -292,6 +293,10 @@ impl Learner for EngineLearner {
             self.tick("evaluating", progress.n_done, progress.n_images)
         })?;
         Ok(predicted.probs_nc.ok_or("the engine left out the probabilities")?.values)
+    }
+
+    fn predict_classes(&mut self, positions: &[usize]) -> Result<Vec<usize>, Failure> {
+        predicted_classes(&self.services, positions)
     }
 
     fn save(&self, file: &Path) -> Result<(), Failure> {

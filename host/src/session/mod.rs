@@ -17,6 +17,7 @@ mod muted;
 mod outside;
 mod preflight;
 mod record;
+mod run_info;
 mod selector;
 mod shelf;
 mod strategy;
@@ -35,7 +36,7 @@ use crate::config::{self, Config, Sandbox};
 use crate::data::{Dataset, FeatureFile, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Asked, Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
 };
 use crate::limits;
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
@@ -45,7 +46,8 @@ use coldstart_plugin_api::ops::EnvInfo;
 use coldstart_plugin_api::{Bounds, Role};
 use mixed::Mixed;
 use record::Environment;
-use selector::{Player, PluginSelector, PluginSizer};
+use run_info::{as_if, bare_name, run_info};
+use selector::{Player, PluginSelector, PluginSizer, Stand};
 use shelf::Parts;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -277,10 +279,12 @@ impl Session {
         initial_selector.record_in(&dir);
         query_selector.record_in(&dir);
         sizers.iter_mut().for_each(|sizer| sizer.player.record_in(&dir));
-        let mut asked = Sizers::default();
+        let mut seats = Sizers::default();
         for (sizer, (number, settings)) in sizers.iter_mut().zip(config.initial.sizers()) {
             let least = settings.least.unwrap_or(config.query.size);
-            asked.push(sizer, Bounds { least, most: settings.most }, number == 0);
+            let bounds = Bounds { least, most: settings.most };
+            let query = settings.query.as_deref().map(bare_name);
+            seats.push(sizer, Asked { bounds, followed: number == 0, query });
         }
         let check_sources = || -> Result<(), Failure> {
             services.pins.check()?;
@@ -291,7 +295,7 @@ impl Session {
             learner: learner.as_learner(),
             initial: &mut initial_selector,
             query: &mut query_selector,
-            sizers: asked,
+            sizers: seats,
             budget,
             extended,
             seed: learner::seed_of(&config),
@@ -344,9 +348,10 @@ fn selector(
     };
     let own = representation(own.as_ref(), config, &services.data).map_err(SessionError::of_key)?;
     let features = own.or_else(|| services.representation.clone());
+    let stand = Stand { run_seed: seed, features, run: run_info(config, strategies) };
     let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(|strategy| {
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
-        let player = Player::create(strategy.clone(), services.clone(), (seed, features.clone()), recorder);
+        let player = Player::create(strategy.clone(), services.clone(), stand.clone(), recorder);
         player.map(|player| PluginSelector { player, around })
     });
     let mut next = || of_role.next().expect("each seat has its strategy");
@@ -369,12 +374,15 @@ fn sizers(
     let own =
         representation(config.initial.representation.as_ref(), config, &services.data).map_err(SessionError::of_key)?;
     let features = own.or_else(|| services.representation.clone());
-    let of_role = strategies.iter().filter(|strategy| strategy.seat.role == Role::Sizer).map(|strategy| {
+    let run = run_info(config, strategies);
+    let of_role = strategies.iter().filter(|strategy| strategy.seat.role == Role::Sizer);
+    let sizer = |(strategy, (_, settings)): (&Arc<Strategy>, (u32, &config::SizerSettings))| {
+        let run = settings.query.as_ref().map_or_else(|| run.clone(), |query| as_if(&run, query));
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
-        let player = Player::create(strategy.clone(), services.clone(), (seed, features.clone()), recorder)?;
-        Ok(PluginSizer { player })
-    });
-    of_role.collect()
+        let stand = Stand { run_seed: seed, features: features.clone(), run };
+        Ok(PluginSizer { player: Player::create(strategy.clone(), services.clone(), stand, recorder)? })
+    };
+    of_role.zip(config.initial.sizers()).map(sizer).collect()
 }
 
 /// What operations draw on, for a run of `config`.

@@ -3,11 +3,13 @@
 use super::around;
 use super::{SessionError, Strategy};
 use crate::config::Around;
-use crate::experiment::{Ask, Effort, Failure, Mishap, Pretext, RunDir, RunError, Selected, Selector, Sizer, seed};
+use crate::experiment::{
+    Ask, Effort, Failure, Mishap, Pretext, RunDir, RunError, Selected, Selector, Sizer, most_probable, seed,
+};
 use crate::operations::{Asked, Call, Context, Question, Representation, Services, Training};
 use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::abi::{self, HostRef};
-use coldstart_plugin_api::ops::{Output, SizeArgs};
+use coldstart_plugin_api::ops::{Output, RunInfo, SizeArgs};
 use coldstart_plugin_api::{Bounds, Error, Rng, Selection, Sizing, wire};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,12 +29,21 @@ pub struct Player {
     /// Whether the instance was made or asked since it gave that state.
     changed: bool,
     services: Arc<Services>,
-    run_seed: u64,
-    /// Where features of the pool come from, for this plugin.
-    features: Option<Representation>,
+    stand: Stand,
     dir: Option<RunDir>,
     /// What it had the host do when it was made; told with its first answer.
     asked_before: Asked,
+}
+
+/// What a plugin sees of its run, whatever it is asked.
+#[derive(Clone)]
+pub struct Stand {
+    /// The seed that its own are made from.
+    pub run_seed: u64,
+    /// Where features of the pool come from.
+    pub features: Option<Representation>,
+    /// What it is told of the run.
+    pub run: RunInfo,
 }
 
 impl Player {
@@ -40,14 +51,14 @@ impl Player {
     pub fn create(
         strategy: Arc<Strategy>,
         services: Arc<Services>,
-        (run_seed, features): (u64, Option<Representation>),
+        stand: Stand,
         recorder: Option<Recorder>,
     ) -> Result<Player, SessionError> {
         let name = strategy.manifest.name.clone();
-        let made = instance(&strategy, &services, run_seed, features.as_ref(), recorder);
+        let made = instance(&strategy, &services, &stand, recorder);
         let (instance, asked_before) = made.map_err(SessionError::of_plugin)?;
         let (state, changed, dir) = (Vec::new(), true, None);
-        Ok(Player { name, strategy, instance, state, changed, services, run_seed, features, dir, asked_before })
+        Ok(Player { name, strategy, instance, state, changed, services, stand, dir, asked_before })
     }
 
     /// Where artifacts go from now on, and the recording if there is one.
@@ -115,9 +126,12 @@ impl Player {
     ) -> Result<(T, Asked, Duration), PluginError> {
         let context = Context {
             plugin: &self.name,
-            seed: seed_of(self.run_seed, ask.round, &self.name),
+            seed: seed_of(self.stand.run_seed, ask.round, &self.name),
+            round: ask.round,
             labelled: ask.labelled,
-            features: self.features.as_ref(),
+            prequential: ask.prequential,
+            features: self.stand.features.as_ref(),
+            run: &self.stand.run,
             artifacts: self.dir.as_ref().map(|dir| dir.artifacts(ask.round)),
         };
         let call = Call::new(&self.services, context);
@@ -131,8 +145,7 @@ impl Player {
     fn begin_anew(&mut self) -> Result<(), PluginError> {
         // The recording goes on with the new instance: what the lost one did is the part worth having.
         let recorder = self.instance.take_recorder();
-        let features = self.features.as_ref();
-        (self.instance, _) = instance(&self.strategy, &self.services, self.run_seed, features, recorder)?;
+        (self.instance, _) = instance(&self.strategy, &self.services, &self.stand, recorder)?;
         match self.state.is_empty() {
             true => Ok(()),
             false => self.instance.load(&self.state),
@@ -158,12 +171,20 @@ impl Player {
 fn instance(
     strategy: &Strategy,
     services: &Services,
-    run_seed: u64,
-    features: Option<&Representation>,
+    stand: &Stand,
     recorder: Option<Recorder>,
 ) -> Result<(Instance, Asked), PluginError> {
     let name = &strategy.manifest.name;
-    let context = Context { plugin: name, seed: seed_of(run_seed, 0, name), labelled: &[], features, artifacts: None };
+    let context = Context {
+        plugin: name,
+        seed: seed_of(stand.run_seed, 0, name),
+        round: 0,
+        labelled: &[],
+        prequential: &[],
+        features: stand.features.as_ref(),
+        run: &stand.run,
+        artifacts: None,
+    };
     let call = Call::new(services, context);
     let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host(), recorder)?;
     Ok((instance, call.asked()))
@@ -201,16 +222,14 @@ impl PluginSelector {
         let task = services.task.lock();
         let Some(model) = task.current() else { return Ok(vec![0; ids.len()]) };
         let answers = model.answer(&task.pool, &Question::plain(&rows, ids, &[Output::Logits]), services)?;
-        let highest = |row: &[f32]| (0..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-        Ok(answers
-            .logits
-            .map_or_else(Vec::new, |logits_nc| (0..logits_nc.n_rows).map(|i| highest(logits_nc.row(i))).collect()))
+        let Some(logits_nc) = answers.logits else { return Ok(Vec::new()) };
+        Ok((0..logits_nc.n_rows).map(|i| most_probable(logits_nc.row(i))).collect())
     }
 }
 
 impl Selector for PluginSelector {
     fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
-        let run_seed = self.player.run_seed;
+        let run_seed = self.player.stand.run_seed;
         let seed = |purpose: &str| Rng::from_seed(seed(run_seed, ask.round, purpose));
         let offered = around::offered(self.around, ask.unlabelled, &mut seed("subsample"));
         let budget = if self.around.wants_all() { offered.len() } else { ask.budget };

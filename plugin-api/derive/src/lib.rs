@@ -11,7 +11,8 @@ use syn::{Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, Lit, 
 /// Derive `Params` for a struct with named fields, or make an enum without data usable as a field.
 ///
 /// Fields take `#[param(default = LITERAL, min = NUMBER, max = NUMBER)]`; without a default a field is required, unless
-/// its type is an `Option`. The doc comments become the schema's descriptions.
+/// its type is an `Option`. The default of a table is a list of pairs, `[("entropy", 6), ("margin", 2)]`, and its range holds for each
+/// of its values. The doc comments become the schema's descriptions.
 #[proc_macro_derive(Params, attributes(param))]
 pub fn params(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
@@ -56,7 +57,11 @@ impl Param<'_> {
     }
 
     fn is_option(&self) -> bool {
-        matches!(self.ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+        self.is_a("Option")
+    }
+
+    fn is_a(&self, name: &str) -> bool {
+        matches!(self.ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
     }
 
     fn required(&self) -> bool {
@@ -77,21 +82,29 @@ impl Param<'_> {
                 Piece::Json(<#ty as ParamType>::MINIMUM)
             },
         };
+        let maximum = match &self.max {
+            Some(max) => format!(",\"maximum\":{}", json_literal(max)?),
+            None => String::new(),
+        };
         let mut closing = String::new();
-        if let Some(max) = &self.max {
-            closing.push_str(&format!(",\"maximum\":{}", json_literal(max)?));
-        }
         if let Some(default) = &self.default {
             closing.push_str(&format!(",\"default\":{}", json_literal(default)?));
         }
         closing.push('}');
-        Ok(quote! { Piece::Json(#opening), Piece::Json(<#ty as ParamType>::SCHEMA), #minimum, Piece::Json(#closing) })
+        Ok(quote! {
+            Piece::Json(#opening), Piece::Json(<#ty as ParamType>::OPENING), Piece::Json(<#ty as ParamType>::SCHEMA), #minimum,
+            Piece::Json(#maximum), Piece::Json(<#ty as ParamType>::CLOSING), Piece::Json(#closing)
+        })
     }
 
     /// The check of this field's range; nothing for a field without one.
     fn check(&self) -> Tokens {
         let (name, text) = (self.name, self.name.to_string());
-        let value = if self.is_option() { quote!(self.#name.iter()) } else { quote!(std::iter::once(&self.#name)) };
+        let value = match (self.is_option(), self.is_a("BTreeMap")) {
+            (true, _) => quote!(self.#name.iter()),
+            (_, true) => quote!(self.#name.values()),
+            _ => quote!(std::iter::once(&self.#name)),
+        };
         let bounds = [(&self.min, "at least", quote!(>=)), (&self.max, "at most", quote!(<=))];
         let checks = bounds.into_iter().filter_map(|(bound, word, operator)| {
             let bound = bound.as_ref()?;
@@ -226,9 +239,21 @@ fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A Rust literal as JSON.
+/// A list of pairs as a JSON object.
+fn json_table(pairs: &syn::ExprArray) -> Result<String> {
+    let pair = |pair: &Expr| match pair {
+        Expr::Tuple(pair) if pair.elems.len() == 2 => {
+            Ok(format!("{}:{}", json_literal(&pair.elems[0])?, json_literal(&pair.elems[1])?))
+        }
+        _ => Err(Error::new_spanned(pair, "expected a pair: a name and a value")),
+    };
+    Ok(format!("{{{}}}", pairs.elems.iter().map(pair).collect::<Result<Vec<_>>>()?.join(",")))
+}
+
+/// A Rust literal as JSON; a list of pairs is a table.
 fn json_literal(expr: &Expr) -> Result<String> {
     match expr {
+        Expr::Array(pairs) => json_table(pairs),
         Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => Ok(format!("-{}", json_literal(&unary.expr)?)),
         Expr::Lit(literal) => match &literal.lit {
             Lit::Str(text) => Ok(json_text(&text.value())),

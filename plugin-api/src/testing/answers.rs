@@ -6,7 +6,7 @@ use crate::abi::{DType, TensorId};
 use crate::ops::{self, Output};
 use crate::tensors::HostTensor;
 use crate::training::{Pass, Record, Target, TrainSpec};
-use crate::{Code, Error, Result, wire};
+use crate::{Code, Error, Prequential, Result, wire};
 
 pub(super) type Answer = (Vec<u8>, Vec<HostTensor>);
 
@@ -35,6 +35,8 @@ impl TestHost {
             op if op == ops::TRAIN_1.0 => self.train(wire::decode(args)?, inputs),
             op if op == ops::REPRESENT_1.0 => self.represent(inputs),
             op if op == ops::ORACLE_LABELS_1.0 => Ok((empty, vec![self.oracle_labels(inputs)?])),
+            op if op == ops::RUN_INFO_1.0 => Ok((wire::encode(&self.run), vec![])),
+            op if op == ops::PREQUENTIAL_1.0 => Ok((empty, self.prequential(wire::decode(args)?))),
             op if op == ops::MAP_PUT_1.0 => self.put_map(wire::decode(args)?, inputs).map(|()| (empty, vec![])),
             op if op == ops::ARTIFACT_PUT_1.0 => self.put_artifact(wire::decode(args)?).map(|()| (empty, vec![])),
             op => {
@@ -50,6 +52,15 @@ impl TestHost {
         let classes = (0..n_classes.unwrap_or(2)).map(|class| class.to_string()).collect();
         let [height, width, channels] = if self.plausible.is_some() { IMAGE } else { [1; 3] };
         ops::PoolInfo { images: self.ids.len() as u64, height, width, channels, classes }
+    }
+
+    fn prequential(&self, ops::PrequentialArgs { rounds }: ops::PrequentialArgs) -> Vec<HostTensor> {
+        let first = rounds.map_or(0, |rounds| self.round.saturating_sub(rounds));
+        let shown: Vec<_> =
+            self.prequential.iter().filter(|row| row.round >= first && row.round < self.round).collect();
+        let column =
+            |of: fn(&Prequential) -> u64| HostTensor::of_u64(&shown.iter().map(|row| of(row)).collect::<Vec<_>>());
+        vec![column(|row| row.id), column(|row| row.round.into()), column(|row| row.predicted), column(|row| row.label)]
     }
 
     fn positions(&self, inputs: &[TensorId]) -> Result<Vec<usize>> {

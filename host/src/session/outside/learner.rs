@@ -1,6 +1,7 @@
 //! The loop's learner, played by a script of the user's own.
 
 use super::super::SessionError;
+use super::super::cross_validation::predicted_classes;
 use super::data::Shared;
 use super::model::OutsideModel;
 use super::{Begun, Listener};
@@ -146,6 +147,10 @@ impl Learner for OutsideLearner {
 
     fn test_probabilities(&mut self, _: u32) -> Result<Vec<f32>, Failure> {
         Ok(self.model.probabilities(&self.shared.test_ids(), &listener(&self.services))?.values)
+    }
+
+    fn predict_classes(&mut self, positions: &[usize]) -> Result<Vec<usize>, Failure> {
+        predicted_classes(&self.services, positions)
     }
 
     fn file_name(&self) -> &'static str {
