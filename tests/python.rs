@@ -170,3 +170,95 @@ fn a_script_that_fails_ends_as_a_named_error() {
     let ran = run_with(&lab, &interpreter, "none", &["initial.strategy=wrong.py"]);
     ran.says_one_problem().says("P012").says("line 2").says("did you mean `name`?");
 }
+
+/// Classes that the model is asked for before their labels come: what a sizer is told, what lies in the run's folder, and what a run
+/// that goes on is told are the same.
+#[test]
+fn what_the_model_said_before_labels_came_is_kept() {
+    let Some(libraries) = python_libraries() else { return };
+    let lab = Lab::new();
+    let interpreter = interpreter_with_kit(&lab, &libraries);
+    let run = |out: &str, rounds: &str| {
+        let sizer = "initial.sizer={ strategy = \"listens.py\", least = 10, most = 100 }";
+        run_with(&lab, &interpreter, out, &["initial.size=auto", sizer, rounds]).exits(0);
+    };
+    let resume = |rounds: &str| {
+        let mut command = lab.command(&["resume", "cut", "--rounds", rounds, "--allow-unsigned"]);
+        Ran::of(command.env("PATH", path_with(&interpreter)).output().unwrap())
+    };
+    lab.write(
+        "listens.py",
+        "# /// coldstart\n# roles = [\"sizer\"]\n# needs = [\"prequential.get/1\", \"run.info/1\"]\n# ///\n\
+         from coldstart_strategy import Sizing\n\
+         def size(request, bounds, host):\n\
+         \x20   told, last = host.prequential(), host.prequential(1)\n\
+         \x20   run = host.run()\n\
+         \x20   reason = f'{run.query.name} {run.query.criterion} {run.learner.name} {run.learner.frozen} {run.query_size}'\n\
+         \x20   return Sizing.go_on(request, reason).also(told=len(told.ids), right=int(told.right().sum()),\n\
+         \x20       last=len(last.ids), ids=int(told.ids.sum()), of=int(last.rounds.max(initial=0)))\n",
+    );
+    run("run", "query.rounds=5");
+    let rows = |run: &str, round: usize| -> Vec<[u64; 3]> {
+        let Ok(table) = std::fs::read_to_string(lab.path(&format!("{run}/rounds/{round:03}/prequential.csv"))) else {
+            return Vec::new();
+        };
+        let row = |row: &str| -> [u64; 3] {
+            row.split(',').map(|cell| cell.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap()
+        };
+        table.lines().skip(1).map(row).collect()
+    };
+    assert!(rows("run", 0).is_empty() && rows("run", 1).len() == 5);
+    let mut so_far: Vec<[u64; 3]> = Vec::new();
+    for round in 0..6 {
+        let sizing = std::fs::read(lab.path(&format!("run/rounds/{round:03}/sizing.json"))).unwrap();
+        let sizing: serde_json::Value = serde_json::from_slice(&sizing).unwrap();
+        let said = &sizing["said"][0];
+        let right = so_far.iter().filter(|[_, predicted, label]| predicted == label).count();
+        let ids: u64 = so_far.iter().map(|[id, ..]| id).sum();
+        let measure = |name: &str| said["measures"][name].as_f64().unwrap();
+        assert_eq!(measure("told"), so_far.len() as f64, "round {round}");
+        assert_eq!((measure("right"), measure("ids")), (right as f64, ids as f64), "round {round}");
+        let (last, of) = if round < 2 { (0.0, 0.0) } else { (5.0, round as f64 - 1.0) };
+        assert_eq!((measure("last"), measure("of")), (last, of), "round {round}");
+        assert_eq!(said["reason"], "entropy uncertainty supervised False 5");
+        so_far.extend(rows("run", round));
+    }
+    run("cut", "query.rounds=2");
+    resume("5").exits(0);
+    assert_eq!(results(&lab.path("cut")), results(&lab.path("run")));
+
+    // Changed, it is refused; put there by somebody, too; gone, the round is done again.
+    let file = lab.path("cut/rounds/002/prequential.csv");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, whole.replacen(",", ",1", 1)).unwrap();
+    resume("6").exits(1).says("rounds/002/prequential.csv");
+    std::fs::write(&file, &whole).unwrap();
+    std::fs::write(lab.path("cut/rounds/000/prequential.csv"), &whole).unwrap();
+    resume("6").exits(1).says("rounds/000/prequential.csv");
+    std::fs::remove_file(lab.path("cut/rounds/000/prequential.csv")).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    resume("5").exits(0).says("round 2 is done again");
+    assert_eq!(results(&lab.path("cut")), results(&lab.path("run")));
+}
+
+/// A script may say in its manifest what it goes by, and sizers hear of it.
+#[test]
+fn a_scripts_criterion_reaches_the_sizer() {
+    let Some(libraries) = python_libraries() else { return };
+    let lab = Lab::new();
+    let interpreter = interpreter_with_kit(&lab, &libraries);
+    let script = "def select(request, host):\n    return request.unlabelled[: request.budget]\n";
+    lab.write("plain.py", script);
+    lab.write("flat.py", format!("# /// coldstart\n# criterion = \"uncertainty\"\n# ///\n{script}"));
+    for (query, wanted) in [("plain", 20), ("flat", 60)] {
+        let settings =
+            [&format!("query.strategy={query}.py"), "initial.advisers=[{ strategy = \"images-per-class\" }]"];
+        run_with(&lab, &interpreter, query, &settings)
+            .exits(0)
+            .says(&format!("`images-per-class` wants {wanted} images"));
+    }
+    lab.write("wrong.py", "# /// coldstart\n# criterion = \"Flat doubt\"\n# ///\n");
+    run_with(&lab, &interpreter, "none", &["query.strategy=wrong.py"]).exits(3).says("P012").says("`criterion`");
+    lab.write("both.py", "# /// coldstart\n# roles = [\"sizer\", \"query\"]\n# ///\n");
+    run_with(&lab, &interpreter, "none", &["query.strategy=both.py"]).exits(3).says("`sizer` beside another role");
+}

@@ -34,6 +34,51 @@ class PoolInfo:
 
 
 @dataclass(frozen=True)
+class StrategyInfo:
+    """A strategy of the run: its name, and in a word what it goes by, as its manifest says; or an empty word."""
+
+    name: str
+    criterion: str = ""
+
+
+@dataclass(frozen=True)
+class LearnerInfo:
+    """The learner: its name in a config, and whether it stands on features that the labels do not change."""
+
+    name: str
+    frozen: bool
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run: who chooses first and afterwards, who learns, images of a query round, labels at the end if that is said."""
+
+    initial: StrategyInfo
+    query: StrategyInfo
+    learner: LearnerInfo
+    query_size: int
+    until: Optional[int] = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prequential:
+    """What the model said of images before they were labelled: a number for each image, in the order of their labels."""
+
+    #: The images.
+    ids: np.ndarray
+    #: The round that labelled each.
+    rounds: np.ndarray
+    #: The class that the model of the round before found most probable.
+    predicted: np.ndarray
+    #: The class.
+    labels: np.ndarray
+
+    def right(self) -> np.ndarray:
+        """Whether the model was right, for each image."""
+        return self.predicted == self.labels
+
+
+@dataclass(frozen=True)
 class EnvInfo:
     """Threads that the strategy may keep busy, and where the host's kernels run: ``cpu`` or ``cuda``."""
 
@@ -130,6 +175,24 @@ class Host:
         """Threads and device."""
         answer = self._message("env.info/1")
         return EnvInfo(threads=answer["threads"], device=answer["device"])
+
+    def run(self) -> RunInfo:
+        """The run: who chooses first and afterwards, who learns, when it ends."""
+        answer = self._message("run.info/1")
+        learner = answer["learner"]
+        return RunInfo(
+            initial=StrategyInfo(answer["initial"]["name"], answer["initial"].get("criterion", "")),
+            query=StrategyInfo(answer["query"]["name"], answer["query"].get("criterion", "")),
+            learner=LearnerInfo(learner["name"], learner["frozen"]),
+            query_size=answer["query_size"],
+            until=answer.get("until"),
+        )
+
+    def prequential(self, rounds: Optional[int] = None) -> Prequential:
+        """What the model said of images before they were labelled, in the last ``rounds`` rounds or in all of them."""
+        args = {} if rounds is None else {"rounds": int(rounds)}
+        ids, of_round, predicted, labels = self._tensors("prequential.get/1", args, [], 4)
+        return Prequential(ids, of_round.astype(np.int64), predicted.astype(np.int64), labels.astype(np.int64))
 
     def predict(
         self,

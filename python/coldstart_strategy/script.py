@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Optional
 from .errors import BadParams, Error
 from .host import Host
 from .request import Request
+from .sizing import Bounds
 
 
 def compiled(source: bytes, path: str) -> types.CodeType:
@@ -42,17 +43,21 @@ def remember_lines(path: str, source: bytes) -> None:
 
 
 class Instance:
-    """A strategy with its parameters: a class ``Strategy`` of the script, or the script's functions themselves."""
+    """A strategy or a sizer with its parameters: a class of the script, or the script's functions themselves."""
 
-    def __init__(self, module: types.ModuleType, params: Dict[str, Any], host: Host):
+    def __init__(self, module: types.ModuleType, params: Dict[str, Any], host: Host, is_sizer: bool = False):
         self.params = params
-        kind, select = getattr(module, "Strategy", None), getattr(module, "select", None)
+        #: Whether it says how large the initial set should be, instead of choosing.
+        self.is_sizer = is_sizer
+        kind_name, function = ("Sizer", "size") if is_sizer else ("Strategy", "select")
+        kind, select = getattr(module, kind_name, None), getattr(module, function, None)
         if kind is not None and select is not None:
-            raise Error("the script defines both `select` and `Strategy`: keep one")
+            raise Error(f"the script defines both `{function}` and `{kind_name}`: keep one")
         if kind is None and select is None:
-            raise Error("the script defines neither a function `select(request, host)` nor a class `Strategy`")
+            asked = "size(request, bounds, host)" if is_sizer else "select(request, host)"
+            raise Error(f"the script defines neither a function `{asked}` nor a class `{kind_name}`")
         self._of: Any = module if kind is None else kind(params, host)
-        self._select = self._function("select")
+        self._select, self._size = self._function("select"), self._function("size")
         self._save, self._load = self._function("save"), self._function("load")
         if (self._save is None) != (self._load is None):
             raise Error("`save` and `load` belong together: define both or neither")
@@ -68,6 +73,12 @@ class Instance:
         if self._select is None:
             raise Error("the class `Strategy` has no method `select(self, request, host)`")
         return self._select(request, host)
+
+    def size(self, request: Request, limits: Bounds, host: Host) -> object:
+        """Whatever the script says."""
+        if self._size is None:
+            raise Error("the class `Sizer` has no method `size(self, request, bounds, host)`")
+        return self._size(request, limits, host)
 
     def save(self) -> bytes:
         """The state to store after a round; empty for a script that keeps none."""

@@ -10,14 +10,14 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from . import logs, modules, script
+from . import logs, modules, script, sizing
 from .errors import POISONED, RAISED, BadParams, Broken, Error, OutOfMemory, fault
 from .host import Host
 from .request import Request, checked
 from .wire import PROTOCOL, Conversation, Frame
 
 #: The contract that this worker speaks.
-API = "1.2.0"
+API = "1.3.0"
 #: Where this kit lies: its own lines are left out of a script's traceback.
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -46,6 +46,7 @@ class Worker:
         self._source = b""
         self._code: Optional[types.CodeType] = None
         self._instance: Optional[script.Instance] = None
+        self._is_sizer = False
         self._poisoned = False
 
     def run(self) -> None:
@@ -105,7 +106,9 @@ class Worker:
         except Error as error:
             return "refused", {"code": "P009", "message": error.message}
         confinement = os.environ.get("COLDSTART_CONFINEMENT", "")
-        return "opened", {"descriptor": frame.get("descriptor", str), "confinement": confinement}
+        descriptor = frame.get("descriptor", str)
+        self._is_sizer = "sizer" in json.loads(descriptor).get("roles", [])
+        return "opened", {"descriptor": descriptor, "confinement": confinement}
 
     def _create(self, frame: Frame) -> Answer:
         if self._code is None:
@@ -114,7 +117,7 @@ class Worker:
         logs.listen(frame.get("log_level", int))
         self._conversation.begin()
         module = script.run(self._code, self._source, self._path)
-        self._instance = script.Instance(module, params, self._host)
+        self._instance = script.Instance(module, params, self._host, self._is_sizer)
         return "created", {}
 
     def _created(self) -> script.Instance:
@@ -134,6 +137,10 @@ class Worker:
             labelled=self._ids(frame, "labelled"),
             params=instance.params,
         )
+        if instance.is_sizer:
+            limits = sizing.bounds(frame.get("extra", bytes))
+            answer = sizing.report(instance.size(request, limits, self._host))
+            return "selected", {"ids": b"", "scores": b"", "report": answer}
         selection = checked(instance.select(request, self._host))
         return "selected", {"ids": selection.ids.tobytes(), "scores": selection.scores.tobytes()}
 

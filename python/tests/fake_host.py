@@ -101,13 +101,13 @@ class FakeHost:
             else:
                 return name, fields
 
-    def start(self, params="{}", log_level=3, source=None, modules=()):
+    def start(self, params="{}", log_level=3, source=None, modules=(), roles=("initial", "query")):
         """Greet, open and create; the answer to `create`. The worker is handed the bytes, as the host has checked them."""
-        assert self.ask("hello", {"protocol": 1, "api": "1.2.0"}) == (
+        assert self.ask("hello", {"protocol": 1, "api": "1.3.0"}) == (
             "hello",
-            {"protocol": 1, "api": "1.2.0", "language": "python"},
+            {"protocol": 1, "api": "1.3.0", "language": "python"},
         )
-        told = {"descriptor": '{"name":"my-idea"}', "confinement": "full"}
+        told = {"descriptor": json.dumps({"name": "my-idea", "roles": list(roles)}), "confinement": "full"}
         opening = {"descriptor": told["descriptor"], "memory": 1 << 30, "strict": False}
         opening["modules"] = [{"path": path, "source": text.encode()} for path, text in dict(modules).items()]
         with open(os.memfd_create("script"), "wb") as file:
@@ -129,6 +129,16 @@ class FakeHost:
         if name == "selected":
             fields = [np.frombuffer(fields[key], dtype).tolist() for key, dtype in (("ids", "<u8"), ("scores", "<f4"))]
         return name, fields
+
+    def size(self, budget=2, labelled=(0, 4), round=1, least=1, most=9):
+        """The answer to `select` of a sizer: its report, or the fault."""
+        ids = [self.keep(np.array(ids, dtype="<u8")) for ids in ((1, 2, 3, 5, 8), labelled)]
+        request = {"round": round, "budget": budget, "seed": SEED, "unlabelled": ids[0], "labelled": ids[1]}
+        extra = msgpack.packb({"least": least, "most": most})
+        name, fields = self.ask("select", {**request, "log_level": 3, "extra": extra})
+        for tensor in ids:
+            del self.tensors[tensor]
+        return name, msgpack.unpackb(fields["report"]) if name == "selected" else fields
 
     def end(self):
         """Close the socket; exit code and output of the worker."""

@@ -21,6 +21,39 @@ ROWS = [
         {"env.info/1": ({}, [], {"threads": 2, "device": "cpu"}, [])},
     ),
     (
+        "r = host.run(); assert (r.query.name, r.query.criterion, r.initial.criterion) == ('entropy', 'uncertainty', '')\n"
+        "    assert (r.learner.name, r.learner.frozen, r.query_size, r.until) == ('linear-probe', True, 10, None)",
+        {
+            "run.info/1": (
+                {},
+                [],
+                {
+                    "initial": {"name": "random"},
+                    "query": {"name": "entropy", "criterion": "uncertainty"},
+                    "learner": {"name": "linear-probe", "frozen": True},
+                    "query_size": 10,
+                    "until": None,
+                },
+                [],
+            )
+        },
+    ),
+    (
+        "p = host.prequential(3); assert (p.ids.tolist(), p.rounds.tolist(), p.right().tolist()) == ([4, 7], [1, 2], [True, False])",
+        {
+            "prequential.get/1": (
+                {"rounds": 3},
+                [],
+                {},
+                [np.array(column, "<u8") for column in ([4, 7], [1, 2], [0, 1], [0, 2])],
+            )
+        },
+    ),
+    (
+        "assert len(host.prequential().labels) == 0",
+        {"prequential.get/1": ({}, [], {}, [np.array([], "<u8")] * 4)},
+    ),
+    (
         "p = host.predict([3, 1]).probabilities(); p /= 2; assert p.tolist() == [[0, 0], [0, 0.5], [2.5, 2.5]], p",
         {"model.predict/1": ({"outputs": ["probabilities"]}, [[3, 1]], {}, [POINTS])},
     ),

@@ -40,7 +40,7 @@ class FakeProgram(FakeHost):
 
     def open(self, modules=()):
         """Greet and open; the answer to `open`."""
-        name, fields = self.ask("hello", {"protocol": 1, "api": "1.2.0"})
+        name, fields = self.ask("hello", {"protocol": 1, "api": "1.3.0"})
         assert (name, fields["protocol"]) == ("hello", 1), (name, fields)
         modules = [{"path": path, "source": text.encode()} for path, text in dict(modules).items()]
         with open(os.memfd_create("script"), "wb") as file:

@@ -268,6 +268,62 @@ class TestFaults(unittest.TestCase):
                 self.assertEqual((name, fields["code"]), ("refused" if code == "P009" else "fault", code), fields)
                 self.assertIn(message, fields["message"])
 
+    def test_a_sizer_answers_with_a_report(self):
+        function = (
+            "from coldstart_strategy import Sizing\n"
+            "def size(request, bounds, host):\n"
+            "    if request.round == 0: return Sizing(bounds.least, 'the least', {'most': bounds.most})\n"
+            "    return Sizing.go_on(request, 'more').also(labels=len(request.labelled))\n"
+        )
+        method = (
+            "from coldstart_strategy import Sizing\n"
+            "class Sizer:\n"
+            "    def __init__(self, params, host): self.asked = 0\n"
+            "    def size(self, request, bounds, host):\n"
+            "        self.asked += 1\n"
+            "        return Sizing.enough(request, f'asked {self.asked} times')\n"
+            "    def save(self): return bytes([self.asked])\n"
+            "    def load(self, state): (self.asked,) = state\n"
+        )
+        with FakeHost(function) as host:
+            self.assertEqual(host.start(roles=["sizer"]), ("created", {}))
+            told = {"wanted": 1, "reason": "the least", "measures": {"most": 9.0}}
+            self.assertEqual(host.size(round=0, labelled=()), ("selected", told))
+            self.assertEqual(host.size(), ("selected", {"wanted": 4, "reason": "more", "measures": {"labels": 2.0}}))
+        with FakeHost(method) as host:
+            host.start(roles=["sizer"])
+            host.size()
+            self.assertEqual(host.ask("save", {}), ("saved", {"state": b"\x01"}))
+            told = {"wanted": 2, "reason": "asked 2 times", "measures": {}}
+            self.assertEqual(host.size(), ("selected", told))
+
+    def test_what_is_no_sizing_is_named(self):
+        for answer, message in [
+            ("3", "`size` must return a Sizing, got int"),
+            ("Sizing(2.5, '')", "whole number of images, got 2.5"),
+            ("Sizing(-1, '')", "got -1"),
+            ("Sizing(True, '')", "got True"),
+            ("Sizing(2, None)", "the reason must be a text"),
+            ("Sizing(2, '', {'x': float('nan')})", "the measure `x` is nan"),
+            ("Sizing(2, '', {'x': 'y'})", "the measure `x` is no number"),
+        ]:
+            source = f"from coldstart_strategy import Sizing\ndef size(request, bounds, host): return {answer}\n"
+            with self.subTest(answer), FakeHost(source) as host:
+                host.start(roles=["sizer"])
+                name, fields = host.size()
+                self.assertEqual((name, fields["code"]), ("fault", 100))
+                self.assertIn(message, fields["message"])
+
+    def test_the_role_says_what_a_script_must_define(self):
+        both = FIRST + "def size(request, bounds, host): return None\n"
+        with FakeHost(both) as host:
+            host.start()
+            self.assertEqual(host.select(1), ("selected", [[1], []]))
+        with FakeHost(FIRST) as host:
+            name, fields = host.start(roles=["sizer"])
+            self.assertEqual((name, fields["code"]), ("fault", 100))
+            self.assertIn("neither a function `size(request, bounds, host)` nor a class `Sizer`", fields["message"])
+
     def test_a_state_that_is_none_is_refused(self):
         for source, question, code in [
             (FIRST, {"load": {"state": b"x"}}, 3),

@@ -27,7 +27,7 @@ use std::path::Path;
 
 const OPENING: &str = "# /// coldstart";
 const CLOSING: &str = "# ///";
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "name",
     "publisher",
     "version",
@@ -36,6 +36,7 @@ const KEYS: [&str; 12] = [
     "authors",
     "cite",
     "roles",
+    "criterion",
     "needs",
     "asks",
     "params",
@@ -81,6 +82,7 @@ fn described(file: &str, text: &str, keys: &[&str]) -> Result<Manifest, PluginEr
         authors: fields.authors,
         cite: fields.cite,
         roles: block.roles(fields.roles)?,
+        criterion: block.criterion(fields.criterion)?,
         needs: fields.needs,
         asks: block.asks(fields.asks)?,
         params: block.schema(fields.params)?,
@@ -100,6 +102,7 @@ struct Fields {
     authors: String,
     cite: String,
     roles: Option<Vec<String>>,
+    criterion: String,
     needs: Vec<String>,
     asks: Vec<String>,
     params: Option<BTreeMap<String, Param>>,
@@ -256,21 +259,34 @@ impl<'a> Block<'a> {
     }
 
     fn roles(&self, given: Option<Vec<String>>) -> Result<Vec<String>, PluginError> {
-        let known = [Role::Initial, Role::Query].map(Role::name);
-        let Some(roles) = given else { return Ok(known.map(str::to_owned).into()) };
+        let known = [Role::Initial, Role::Query, Role::Sizer].map(Role::name);
+        let Some(roles) = given else {
+            return Ok([Role::Initial, Role::Query].map(|role| role.name().to_owned()).into());
+        };
         if roles.is_empty() {
             return Err(self.at(&["roles"], "is empty").with_hint("leave it out for both roles"));
         }
         for (i, role) in roles.iter().enumerate() {
             if !known.contains(&role.as_str()) {
-                let hint = format!("known are {}", known.join(" and "));
+                let hint = format!("known are {}", known.join(", "));
                 return Err(self.at(&["roles"], format!("names `{role}`")).with_hint(hint));
             }
             if roles[..i].contains(role) {
                 return Err(self.at(&["roles"], format!("names `{role}` twice")));
             }
         }
+        if roles.len() > 1 && roles.iter().any(|role| role == Role::Sizer.name()) {
+            let hint = "a sizer chooses no images: keep one of the two";
+            return Err(self.at(&["roles"], "names `sizer` beside another role").with_hint(hint));
+        }
         Ok(roles)
+    }
+
+    fn criterion(&self, word: String) -> Result<String, PluginError> {
+        match word.is_empty() || is_kebab_case(&word) {
+            true => Ok(word),
+            false => Err(self.at(&["criterion"], format!("is `{word}`, and not a word in lower case"))),
+        }
     }
 
     fn asks(&self, given: Vec<String>) -> Result<Vec<String>, PluginError> {
