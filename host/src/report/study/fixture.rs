@@ -121,15 +121,18 @@ fn lock(strategy: &str) -> String {
     }
 }
 
-/// What three advisers say: one is content with 20 labels at once, one with 60 if the seed is odd and never otherwise, one wants 40
-/// before the first label.
+/// What advisers say: one is content with 20 labels at once, one with 60 if the seed is odd and never otherwise, one wants 40
+/// before the first label; a fifth wants 28 when it is told of `entropy`, and 20 otherwise.
 fn sizings(labels: usize, seed: u64) -> serde_json::Value {
     let said = |sizer: &str, size: usize, enough: usize| {
         json!({"sizer": sizer, "followed": false, "wanted": size, "size": size, "content": labels >= enough, "reason": "",
             "measures": {}})
     };
     let patient = if seed % 2 == 1 { 60 } else { 1000 };
-    let said = [said("early", 20, 20), said("patient", 20, patient), said("at-once", 40, 20)];
+    let mut told = said("told", 28, 20);
+    told["query"] = json!("entropy");
+    let said =
+        [said("early", 20, 20), said("patient", 20, patient), said("at-once", 40, 20), said("told", 20, 20), told];
     json!({"labels": labels, "initial": null, "initial_chooses": labels == 0, "said": said})
 }
 

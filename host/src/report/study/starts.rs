@@ -19,21 +19,18 @@ pub(super) fn sizers(analysed: &[Analysed]) -> Table {
         "from",
         "to",
         "not content at the end",
-        "nearest sizes",
         "best size",
         "accuracy there ±",
         "regret in points ±",
     ];
     let caption = "What each sizer says where the initial strategy goes on, over the seeds: the size that it wants before the first \
                    label, or the labels with which it is content, if these are more. Best size: the one of this study with the highest \
-                   mean where arms are compared, known only in hindsight and in favour of itself. Regret: how many points of accuracy \
-                   the size nearest to what was said (by ratio) falls short of it. `always N` asks nobody: a sizer is worth \
-                   asking where it falls less short than these.";
+                   mean where arms are compared, known only in hindsight. Regret: how many points of accuracy what was said falls short \
+                   of the size that is best on the other seeds, between two sizes by interpolation over the logarithm. `always N` asks \
+                   nobody: a sizer is worth asking where it falls less short than these.";
     let mut table = Table::new("sizers", "What sizers say, and what was best", caption.to_owned(), &columns);
     for analysed in analysed {
-        for Regret { line, sizer, said, open, nearest, best, at_best, regrets } in
-            regrets(analysed.design, &analysed.facet)
-        {
+        for Regret { line, sizer, said, open, best, at_best, regrets } in regrets(analysed.design, &analysed.facet) {
             let label = |place: &usize| analysed.sizes[*place].clone();
             let some: Vec<Option<f64>> = said.iter().copied().map(Some).collect();
             let points: Vec<Option<f64>> = regrets.iter().map(|regret| regret.map(|regret| 100.0 * regret)).collect();
@@ -45,7 +42,6 @@ pub(super) fn sizers(analysed: &[Analysed]) -> Table {
                 Value::labels(said.iter().copied().fold(f64::INFINITY, f64::min)),
                 Value::labels(said.iter().copied().fold(0.0, f64::max)),
                 Value::Text(format!("{open} of {}", said.len())),
-                Value::Text(nearest.iter().map(label).collect::<Vec<_>>().join(", ")),
                 Value::Text(label(&best)),
                 Value::mean_of(&at_best),
                 Value::mean_of(&points),
