@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// Features that cost nothing, for those who look at some.
 const PIXELS: &str = "representation.method=pixels";
-const SHIPPED: [&str; 5] = ["coverage-floor", "coverage-knee", "distance-elbow", "marginal-veto", "probe"];
+const SHIPPED: [&str; 7] =
+    ["competence", "coverage-floor", "coverage-knee", "distance-elbow", "images-per-class", "marginal-veto", "probe"];
 
 /// What was said before each round.
 fn sizings(run: &Path) -> Vec<Value> {
@@ -77,7 +78,8 @@ fn advisers_are_heard_and_change_nothing() {
     };
     let inside = heard("advised", "in-process");
     let mut advised = results(&lab.path("advised"));
-    advised.retain(|file, _| !file.ends_with("sizing.json"));
+    // What the model said before labels came is kept for them, and changes nothing.
+    advised.retain(|file, _| !file.ends_with("sizing.json") && !file.ends_with("prequential.csv"));
     assert_eq!(results(&lab.path("alone")), advised);
     let said: Vec<&str> = inside[0]["said"].as_array().unwrap().iter().map(|s| s["sizer"].as_str().unwrap()).collect();
     assert_eq!(said, SHIPPED);
@@ -94,6 +96,25 @@ fn advisers_are_heard_and_change_nothing() {
     assert!(page.contains("What sizers said") && page.contains("distance-elbow"));
 }
 
+/// Ten synthetic classes: `margin` wants one image of each, the least of `competence` for `entropy` is two of each. An adviser may be
+/// told of another strategy than the run's.
+#[test]
+fn a_sizer_knows_who_queries() {
+    let lab = Lab::new();
+    let said = |run: &str, settings: &[&str]| -> Vec<u64> {
+        lab.run(run, &[settings, &["query.rounds=0"]].concat()).exits(0);
+        let first = &sizings(&lab.path(run))[0];
+        first["said"].as_array().unwrap().iter().map(|said| said["wanted"].as_u64().unwrap()).collect()
+    };
+    let competence = "{ strategy = \"competence\", params = { least = 2 } }";
+    let table = "{ strategy = \"images-per-class\" }";
+    let told = "{ strategy = \"images-per-class\", query = \"badge\" }";
+    let advisers = format!("initial.advisers=[{competence}, {table}, {told}]");
+    for (query, wanted) in [("margin", [10, 20, 10]), ("entropy", [20, 60, 10]), ("least-confidence", [20, 50, 10])] {
+        assert_eq!(said(query, &[&format!("query.strategy={query}"), &advisers]), wanted, "{query}");
+    }
+}
+
 #[test]
 fn mistakes_are_told_where_they_are() {
     let lab = Lab::new();
@@ -108,6 +129,27 @@ fn mistakes_are_told_where_they_are() {
             "did you mean `rounds`?",
         ),
         (&["initial.size=auto", "initial.sizer.strategy=coverage-knee"], 2, "there is no section `[representation]`"),
+        (
+            &["initial.size=auto", "initial.sizer={ strategy = \"competence\", query = \"margin\" }"],
+            2,
+            "`initial.sizer.query` is for advisers",
+        ),
+        (
+            &[
+                "initial.size=auto",
+                "initial.sizer={ strategy = \"images-per-class\", params = { table = { margin = 0 } } }",
+            ],
+            2,
+            "`table.margin` must be at least 1",
+        ),
+        (
+            &[
+                "initial.size=auto",
+                "initial.sizer={ strategy = \"competence\", params = { starts = { margin = \"now\" } } }",
+            ],
+            2,
+            "`starts.margin` must be one of at-once, wait",
+        ),
     ] {
         lab.run("run", settings).exits(code).says(said);
         let _ = std::fs::remove_dir_all(lab.path("run"));

@@ -142,6 +142,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial],
     strategy: ActiveFt,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, GATHER_1, NEAREST_1, GROUP_SUMS_1, K_CENTER_1],
     cite: "Xie, Lu, Yan, Yang, Tomizuka and Zhan 2023, Active Finetuning: Exploiting Annotation Budget in the Pretraining-Finetuning Paradigm",
 }

@@ -39,6 +39,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Badge,
+    criterion: GRADIENT,
     needs: [PREDICT_3, KMEANS_PP_1],
     asks: [Embeddings],
     cite: "Ash, Zhang, Krishnamurthy, Langford and Agarwal 2020, Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds",

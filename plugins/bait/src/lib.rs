@@ -189,6 +189,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Bait,
+    criterion: GRADIENT,
     needs: [PREDICT_1, GATHER_1],
     asks: [Embeddings],
     cite: "Ash, Goel, Krishnamurthy and Kakade 2021, Gone Fishing: Neural Active Learning with Fisher Embeddings",

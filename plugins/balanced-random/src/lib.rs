@@ -65,6 +65,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: BalancedRandom,
+    criterion: CHANCE,
     needs: [ORACLE_LABELS_1, LABELS_GET_1],
     cite: "Uniform sampling without replacement within each class; an oracle",
 }

@@ -46,6 +46,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Bald,
+    criterion: DISAGREEMENT,
     needs: [PREDICT_3, REDUCE_1],
     asks: [Dropout],
     cite: "Houlsby, Huszár, Ghahramani and Lengyel 2011, Bayesian Active Learning for Classification and Preference Learning",

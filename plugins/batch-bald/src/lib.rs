@@ -107,6 +107,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: BatchBald,
+    criterion: DISAGREEMENT,
     needs: [PREDICT_3, REDUCE_1],
     asks: [Dropout],
     cite: "Kirsch, van Amersfoort and Gal 2019, BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning",

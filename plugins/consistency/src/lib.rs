@@ -66,6 +66,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Consistency,
+    criterion: DISAGREEMENT,
     needs: [PREDICT_2],
     asks: [Views],
     cite: "Gao, Zhang, Yu, Arık, Davis and Pfister 2020, Consistency-based Semi-supervised Active Learning: Towards Minimizing Labeling Cost",

@@ -61,6 +61,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: CoreSet,
+    criterion: REPRESENTATION,
     needs: [PREDICT_1, REPRESENT_1, NORMALIZE_1, K_CENTER_1],
     asks: [Embeddings],
     cite: "Sener and Savarese 2018, Active Learning for Convolutional Neural Networks: A Core-Set Approach",

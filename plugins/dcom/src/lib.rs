@@ -255,6 +255,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: Dcom,
+    criterion: STAGED,
     needs: [
         REPRESENT_1, NORMALIZE_1, COVERAGE_1, KMEANS_1, GATHER_1, NEAREST_1, PREDICT_1, LABELS_GET_1, KERNEL_SUMS_1,
     ],

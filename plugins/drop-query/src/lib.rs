@@ -197,6 +197,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: DropQuery,
+    criterion: STAGED,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, NEAREST_1, PREDICT_1, PREDICT_3],
     asks: [Dropout, Embeddings],
     cite: "Gupte, Aklilu, Nirschl and Yeung-Levy 2024, Revisiting Active Learning in the Era of Vision Foundation Models",

@@ -28,6 +28,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Entropy,
+    criterion: UNCERTAINTY,
     needs: [PREDICT_1],
     cite: "Shannon 1948, A Mathematical Theory of Communication",
 }

@@ -155,6 +155,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial],
     strategy: FirstChoice,
+    criterion: PRETEXT,
     needs: [TRAIN_1, PREDICT_2, KMEANS_1, KNN_1, ARTIFACT_PUT_1, MAP_PUT_1],
     cite: "Chen, Bai, Huang, Lu, Wen, Yuille and Zhou 2023, Making Your First Choice: To Address Cold Start Problem in Medical Active Learning",
 }

@@ -76,6 +76,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: KMeans,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, NEAREST_1],
     cite: "Pourahmadi, Nooralinejad and Pirsiavash 2021, A Simple Baseline for Low-Budget Active Learning",
 }

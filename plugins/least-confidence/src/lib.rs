@@ -28,6 +28,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: LeastConfidence,
+    criterion: UNCERTAINTY,
     needs: [PREDICT_1],
     cite: "Lewis and Gale 1994, A Sequential Algorithm for Training Text Classifiers",
 }

@@ -36,6 +36,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: Margin,
+    criterion: MARGIN,
     needs: [PREDICT_1],
     cite: "Scheffer, Decomain and Wrobel 2001, Active Hidden Markov Models for Information Extraction",
 }

@@ -85,6 +85,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: MaxHerding,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, COVERAGE_1],
     cite: "Bae, Noh and Sutherland 2024, Generalized Coverage for More Robust Low-Budget Active Learning",
 }

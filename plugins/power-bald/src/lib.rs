@@ -67,6 +67,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: PowerBald,
+    criterion: DISAGREEMENT,
     needs: [PREDICT_3, REDUCE_1],
     asks: [Dropout],
     cite: "Kirsch, Farquhar, Atighehchian, Jesson, Branchaud-Charron and Gal 2023, Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning",

@@ -105,6 +105,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: ProbCover,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, COVERAGE_1, KERNEL_SUMS_1],
     cite: "Yehuda, Dekel, Hacohen and Weinshall 2022, Active Learning Through a Covering Lens",
 }

@@ -191,6 +191,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: Pt4al,
+    criterion: PRETEXT,
     needs: [TRAIN_1, PREDICT_1, POOL_INFO_1, ARTIFACT_PUT_1],
     cite: "Yi, Seo, Park and Choi 2022, PT4AL: Using Self-Supervised Pretext Tasks for Active Learning",
 }

@@ -33,6 +33,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: Random,
+    criterion: CHANCE,
     needs: [],
     cite: "Uniform sampling without replacement",
 }

@@ -147,6 +147,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: Rdss,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, GATHER_1, KNN_1, KERNEL_SUMS_1],
     cite: "Shao, Kang, Chen, Li, Xu, Cao, Liang and Wu 2024, Enhancing Semi-Supervised Learning via Representative and Diverse Sample Selection",
 }

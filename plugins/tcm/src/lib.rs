@@ -100,6 +100,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: Tcm,
+    criterion: STAGED,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, PREDICT_1, REDUCE_1],
     cite: "Doucet, Estermann, Aczel and Wattenhofer 2024, Bridging Diversity and Uncertainty in Active learning with Self-Supervised Pre-Training",
 }

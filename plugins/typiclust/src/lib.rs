@@ -83,6 +83,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: TypiClust,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1],
     cite: "Hacohen, Dekel and Weinshall 2022, Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets",
 }

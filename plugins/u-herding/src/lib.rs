@@ -179,6 +179,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial, Query],
     strategy: UHerding,
+    criterion: STAGED,
     needs: [REPRESENT_1, NORMALIZE_1, COVERAGE_1, PREDICT_1, LABELS_GET_1, GATHER_1, KNN_1],
     cite: "Bae, Sutherland and Oliveira 2025, Uncertainty Herding: One Active Learning Method for All Label Budgets",
 }

@@ -214,6 +214,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Initial],
     strategy: Usl,
+    criterion: REPRESENTATION,
     needs: [REPRESENT_1, NORMALIZE_1, KMEANS_1, GATHER_1, NEAREST_1, KERNEL_SUMS_1],
     cite: "Wang, Lian and Yu 2022, Unsupervised Selective Labeling for More Effective Semi-Supervised Learning",
 }

@@ -63,6 +63,7 @@ export_plugin! {
     publisher: "coldstart",
     roles: [Query],
     strategy: VarRatio,
+    criterion: DISAGREEMENT,
     needs: [PREDICT_3, REDUCE_1],
     asks: [Dropout],
     cite: "Gal, Islam and Ghahramani 2017, Deep Bayesian Active Learning with Image Data",
