@@ -1,0 +1,245 @@
+"""What each sizer and each fixed size costs, over the data sets of several studies: tables and a chart.
+
+    python3 configs/regret.py STUDY... --out FOLDER
+
+Needs numpy and scipy. Each study crosses `initial.size` with arms, one of which is called `random` and is asked for advice, and with seeds;
+sizes are written by class, so that sets of 10 and of 20 classes are told together.
+
+For a query strategy, a total, a data set and a seed:
+
+* the accuracy of a size below the total is that of its run, between two sizes by interpolation over the logarithm;
+* that of a size from the total on is that of random images alone: the mean over the seed's random runs;
+* the best size of a data set is the one with the highest mean over the other seeds;
+* regret is the accuracy of that size minus the accuracy of what was said.
+
+A seed's number is the mean over the data sets (and totals); means and 95 % intervals (Student's t) are over seeds.
+"""
+
+import argparse
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+#: Totals, in images a class.
+TOTALS = (5, 10, 20)
+RANDOM = "random"
+
+
+def rows(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+class Run:
+    """A finished run: accuracy in percent by number of labels, and what sizers said."""
+
+    def __init__(self, folder, plan, n_classes):
+        self.set = plan.get("dataset") or folder.parent.parent.name
+        self.arm = plan["arm"]
+        self.seed = int(plan["seed"])
+        self.size = int(plan["initial.size"]) / n_classes
+        table = rows(folder / "results.csv")
+        self.accuracy = {int(row["labels"]) / n_classes: 100 * float(row["accuracy"]) for row in table}
+        self.advice = advice(folder, n_classes)
+
+
+def advice(folder, n_classes):
+    """(sizer, query strategy that it was told of) -> images a class: what it wanted first, or had when it was content."""
+    first, content, last = {}, {}, 0
+    for file in sorted(folder.glob("rounds/*/sizing.json")):
+        sizings = json.loads(file.read_text())
+        last = sizings["labels"]
+        for said in sizings["said"]:
+            key = said["sizer"], said.get("query")
+            first.setdefault(key, said["size"])
+            if said["content"]:
+                content.setdefault(key, sizings["labels"])
+    return {key: max(content.get(key, last), size) / n_classes for key, size in first.items()}
+
+
+def read(studies):
+    runs = []
+    for study in map(Path, studies):
+        for plan in rows(study / "plan.csv"):
+            folder = study / "runs" / plan["run"]
+            if not (folder / "results.csv").exists():
+                continue
+            environment = json.loads((folder / "environment.json").read_text())
+            runs.append(Run(folder, plan, len(environment["dataset"]["classes"])))
+    return runs
+
+
+class World:
+    """The runs of one data set, by arm, size and seed."""
+
+    def __init__(self, runs):
+        self.runs = {(run.arm, run.size, run.seed): run for run in runs}
+        self.seeds = sorted({run.seed for run in runs})
+        self.sizes = sorted({run.size for run in runs})
+        self.advice = {run.seed: run.advice for run in runs if run.advice}
+
+    def random(self, seed, total):
+        """The accuracy of random images alone: the mean over the seed's random runs, which differ by chance."""
+        of_seed = [self.runs.get((RANDOM, size, seed)) for size in self.sizes]
+        return np.mean([run.accuracy[total] for run in of_seed if run and total in run.accuracy])
+
+    def studied(self, query, seed, total):
+        """Sizes up to the total and their accuracies; that of the total itself is `random`."""
+        below = [size for size in self.sizes if size < total]
+        values = [self.runs[query, size, seed].accuracy[total] for size in below]
+        return below + [total], values + [self.random(seed, total)]
+
+    def at(self, query, seed, total, size):
+        sizes, values = self.studied(query, seed, total)
+        return float(np.interp(np.log(size), np.log(sizes), values))
+
+    def best_without(self, query, seed, total):
+        """The size with the highest mean over the other seeds."""
+        others = [self.studied(query, other, total)[1] for other in self.seeds if other != seed]
+        sizes, _ = self.studied(query, seed, total)
+        return sizes[int(np.argmax(np.mean(others, axis=0)))]
+
+    def said(self, sizer, query, seed):
+        told = self.advice[seed]
+        return told.get((sizer, query), told.get((sizer, None)))
+
+
+def interval(values):
+    """The mean and half of its 95 % t-interval."""
+    values = np.asarray(values)
+    return values.mean(), stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+
+
+def sizers_of(worlds):
+    names = {}
+    for world in worlds.values():
+        for told in world.advice.values():
+            names.update(dict.fromkeys(sizer for sizer, _ in told))
+    return list(names)
+
+
+def options(worlds):
+    """Every sizer and every fixed size: a name, and what it says to a query strategy with a seed of a world."""
+    sizes = sorted({size for world in worlds.values() for size in world.sizes})
+    found = {sizer: (lambda world, query, seed, sizer=sizer: world.said(sizer, query, seed)) for sizer in sizers_of(worlds)}
+    found.update({f"always {size:g} a class": (lambda world, query, seed, size=size: size) for size in sizes})
+    return found
+
+
+def by_seed(worlds, query, totals, says, quantity):
+    """A number for each seed: the mean of a quantity over data sets and totals."""
+    seeds = sorted(set.intersection(*(set(world.seeds) for world in worlds.values())))
+    of_seed = lambda seed: [quantity(world, query, seed, total, says(world, query, seed)) for world in worlds.values() for total in totals]
+    return np.array([np.mean(of_seed(seed)) for seed in seeds])
+
+
+def accuracy(world, query, seed, total, size):
+    return world.at(query, seed, total, size)
+
+
+def regret(world, query, seed, total, size):
+    best = world.best_without(query, seed, total)
+    return world.at(query, seed, total, best) - world.at(query, seed, total, size)
+
+
+def write(file, header, table):
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(table)
+
+
+def number(value):
+    return f"{value:.4f}"
+
+
+def regrets(worlds, queries, named):
+    """Regret and gain over the best fixed size in hindsight, for each query strategy, each total and all totals."""
+    table = []
+    for query in queries:
+        for totals in [*((total,) for total in TOTALS), TOTALS]:
+            accuracies = {name: by_seed(worlds, query, totals, says, accuracy) for name, says in named.items()}
+            fixed = [name for name in named if name.startswith("always")]
+            best = max(fixed, key=lambda name: accuracies[name].mean())
+            for name, says in named.items():
+                cost = interval(by_seed(worlds, query, totals, says, regret))
+                gain = interval(accuracies[name] - accuracies[best]) if name != best else (0.0, 0.0)
+                label = "all" if totals == TOTALS else str(totals[0])
+                cells = [accuracies[name].mean(), *cost, *gain]
+                table.append([query, label, name, len(accuracies[name]), *map(number, cells), best])
+    header = ["query", "total a class", "sizer", "seeds", "accuracy", "regret", "regret ±", "above the best fixed size", "above ±", "best fixed size"]
+    return header, table
+
+
+def by_set(worlds, queries, named):
+    """What each sizer says for each data set, and the mean accuracies at the totals."""
+    table = []
+    for name_of_set, world in worlds.items():
+        for query in queries:
+            for name, says in named.items():
+                sizes = [says(world, query, seed) for seed in world.seeds]
+                at = [np.mean([world.at(query, seed, total, size) for seed, size in zip(world.seeds, sizes)]) for total in TOTALS]
+                table.append([name_of_set, query, name, number(np.mean(sizes)), number(min(sizes)), number(max(sizes)), *map(number, at)])
+    header = ["data set", "query", "sizer", "says, a class", "from", "to", *(f"accuracy at {total} a class" for total in TOTALS)]
+    return header, table
+
+
+#: Of the chart: pixels of a row, of the names' column, of a panel, between panels.
+ROW, NAMES, PANEL, GAP = 20, 150, 170, 24
+#: Regret in points at the ends of a panel.
+LOW, HIGH = -1.0, 6.0
+
+
+def chart(table, queries, names):
+    """An SVG: a panel for each query strategy, a row for each sizer; the regret over all totals with its interval."""
+    found = {(row[0], row[2]): (float(row[5]), float(row[6])) for row in table if row[1] == "all"}
+    width = NAMES + len(queries) * (PANEL + GAP)
+    height = 60 + ROW * len(names)
+    place = lambda points: (min(max(points, LOW), HIGH) - LOW) / (HIGH - LOW) * PANEL
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for i, name in enumerate(names):
+        parts.append(f'<text x="{NAMES - 10}" y="{44 + ROW * i}" text-anchor="end">{name}</text>')
+    for panel, query in enumerate(queries):
+        left = NAMES + panel * (PANEL + GAP)
+        zero = left + place(0.0)
+        parts.append(f'<text x="{left + PANEL / 2}" y="16" text-anchor="middle" font-weight="bold">then {query}</text>')
+        parts.append(f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="26" y2="{height - 24}" stroke="#999" stroke-dasharray="3 3"/>')
+        for points in range(int(LOW), int(HIGH) + 1):
+            parts.append(f'<text x="{left + place(points):.1f}" y="{height - 8}" text-anchor="middle" fill="#666">{points}</text>')
+        for i, name in enumerate(names):
+            mean, half = found[query, name]
+            y, colour = 40 + ROW * i, "#888888" if name.startswith("always") else "#0072b2"
+            x, low, high = (left + place(value) for value in (mean, mean - half, mean + half))
+            parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>')
+            parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{colour}"/>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="+", metavar="STUDY")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    runs = read(args.studies)
+    of_set = defaultdict(list)
+    for run in runs:
+        of_set[run.set].append(run)
+    worlds = {name: World(found) for name, found in of_set.items()}
+    queries = list(dict.fromkeys(run.arm for run in runs if run.arm != RANDOM))
+    named = options(worlds)
+    args.out.mkdir(parents=True, exist_ok=True)
+    header, table = regrets(worlds, queries, named)
+    write(args.out / "regrets.csv", header, table)
+    (args.out / "regrets.svg").write_text(chart(table, queries, list(named)))
+    write(args.out / "by-set.csv", *by_set(worlds, queries, named))
+
+
+if __name__ == "__main__":
+    main()
