@@ -80,7 +80,9 @@ class World:
         self.runs = {(run.arm, run.size, run.seed): run for run in runs}
         self.seeds = sorted({run.seed for run in runs})
         self.sizes = sorted({run.size for run in runs})
-        self.advice = {run.seed: run.advice for run in runs if run.advice}
+        # What a sizer says as images come one round after the other: in the run that begins with the fewest.
+        advised = sorted((run for run in runs if run.advice), key=lambda run: -run.size)
+        self.advice = {run.seed: run.advice for run in advised}
 
     def random(self, seed, total):
         """The accuracy of random images alone: the mean over the seed's random runs, which differ by chance."""

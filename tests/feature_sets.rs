@@ -294,6 +294,12 @@ fn a_run_on_features_is_resumed_and_its_files_are_watched() {
     fs::remove_file(lab.path("whole/results.csv")).unwrap();
     lab.coldstart(&["--data", ".", "resume", "whole"]).exits(0);
     assert_eq!(results(&lab, "whole"), expected);
+    // A strategy that asks the model asks it before it is trained again.
+    let asks = ["query.strategy=margin", "query.rounds=1"];
+    run(&lab, "more", &asks).exits(0);
+    lab.coldstart(&["--data", ".", "resume", "more", "--rounds", "2"]).exits(0);
+    run(&lab, "at-once", &[asks[0], "query.rounds=2"]).exits(0);
+    assert_eq!(results(&lab, "more"), results(&lab, "at-once"));
     lab.write("set.npz", npz(&[("x_train", matrix(1..N_TRAIN)), ("y_train", labels(1..N_TRAIN))]));
     lab.coldstart(&["--data", ".", "resume", "part"]).exits(1).says_one_problem();
 }

@@ -160,6 +160,16 @@ impl EngineLearner {
         Ok(())
     }
 
+    /// Has the images keep the features that the probe stands on, if no network makes them.
+    fn give(&mut self, pool: &mut Images) -> Result<(), Failure> {
+        let Some(Given { name, pool: of_pool, test: of_test }) = &self.given else { return Ok(()) };
+        engine::give(pool, name, of_pool)?;
+        if let (Some(test), Some(of_test)) = (&mut self.test, of_test) {
+            engine::give(test, name, of_test)?;
+        }
+        Ok(())
+    }
+
     /// Trains `model` by steps.
     fn descend(
         &self,
@@ -219,12 +229,7 @@ impl EngineLearner {
             if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let start = Instant::now();
-        if let Some(Given { name, pool: of_pool, test: of_test }) = &self.given {
-            engine::give(pool, name, of_pool)?;
-            if let (Some(test), Some(of_test)) = (&mut self.test, of_test) {
-                engine::give(test, name, of_test)?;
-            }
-        }
+        self.give(pool)?;
         if self.given.is_none() {
             let (name, identity) = self.frozen();
             let frozen = Frozen { model: &model, name: &name, identity: &identity };
@@ -308,7 +313,11 @@ impl Learner for EngineLearner {
         self.have_given()?;
         let mut model = self.random_model(0)?;
         model.load(file)?;
-        self.services.task.lock().model = Some(model);
+        let services = self.services.clone();
+        let mut task = services.task.lock();
+        // A strategy may ask the model before it is trained again.
+        self.give(&mut task.pool)?;
+        task.model = Some(model);
         Ok(())
     }
 }
