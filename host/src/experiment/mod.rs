@@ -25,7 +25,7 @@ pub use metrics::{Metrics, TestMetrics, metrics, most_probable};
 pub use rounds::{Experiment, Outcome};
 pub use run_dir::{MODELS, Record, RunDir};
 pub use seeds::seed;
-pub use sizing::{Asked, Said, Sizer, Sizers, Sizings};
+pub use sizing::{Said, Sizer, SizerTerms, Sizers, Sizings};
 
 use coldstart_plugin_api::{Prequential, Selection};
 use serde::{Deserialize, Serialize};

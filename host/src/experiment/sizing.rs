@@ -34,13 +34,13 @@ struct Seat<'a> {
     /// Its name; with a number if others bear it too and are told of the same query strategy.
     label: String,
     sizer: &'a mut dyn Sizer,
-    asked: Asked,
+    terms: SizerTerms,
     content: bool,
 }
 
-/// How a sizer is asked.
+/// On what terms a sizer is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct SizerTerms {
     /// The sizes that it may say.
     pub bounds: Bounds,
     /// Whether the run acts on what it says; the others are advisers.
@@ -86,13 +86,13 @@ pub struct Said {
 
 impl<'a> Sizers<'a> {
     /// Add one; the first that is followed decides.
-    pub fn push(&mut self, sizer: &'a mut dyn Sizer, asked: Asked) {
-        let is_alike = |seat: &&Seat<'_>| seat.sizer.name() == sizer.name() && seat.asked.query == asked.query;
+    pub fn push(&mut self, sizer: &'a mut dyn Sizer, terms: SizerTerms) {
+        let is_alike = |seat: &&Seat<'_>| seat.sizer.name() == sizer.name() && seat.terms.query == terms.query;
         let label = match self.seats.iter().filter(is_alike).count() {
             0 => sizer.name().to_owned(),
             others => format!("{} {}", sizer.name(), others + 1),
         };
-        self.seats.push(Seat { label, sizer, asked, content: false });
+        self.seats.push(Seat { label, sizer, terms, content: false });
     }
 
     /// Whether there are none.
@@ -102,7 +102,7 @@ impl<'a> Sizers<'a> {
 
     /// Whether the initial strategy chooses in this round, after what was said last.
     pub fn initial_chooses(&self, round: u32) -> bool {
-        round == 0 || self.seats.iter().any(|seat| seat.asked.followed && !seat.content)
+        round == 0 || self.seats.iter().any(|seat| seat.terms.followed && !seat.content)
     }
 
     /// Whether somebody will be asked again.
@@ -115,7 +115,7 @@ impl<'a> Sizers<'a> {
         let (mut said, mut initial, mut effort) = (Vec::new(), None, Effort::default());
         let labels = ask.labelled.len();
         for seat in self.seats.iter_mut().filter(|seat| !seat.content) {
-            let Asked { bounds, followed, query } = seat.asked.clone();
+            let SizerTerms { bounds, followed, query } = seat.terms.clone();
             let most = bounds.most.min(most).max(1);
             let bounds = Bounds { least: bounds.least.min(most), most };
             let (Sizing { wanted, reason, measures }, more) = seat.sizer.size(ask, bounds)?;
@@ -184,8 +184,8 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { least: 5, most: 40 };
 
-    fn asked(followed: bool, query: Option<&str>) -> Asked {
-        Asked { bounds: BOUNDS, followed, query: query.map(str::to_owned) }
+    fn terms(followed: bool, query: Option<&str>) -> SizerTerms {
+        SizerTerms { bounds: BOUNDS, followed, query: query.map(str::to_owned) }
     }
 
     /// Rounds of 10 after an initial set of what the first said; who chose them, and who spoke.
@@ -213,7 +213,7 @@ mod tests {
         ] {
             let mut script = Script(wants, 0);
             let mut sizers = Sizers::default();
-            sizers.push(&mut script, asked(true, None));
+            sizers.push(&mut script, terms(true, None));
             assert_eq!(walk(&mut sizers, 3), expected, "{wants:?}");
         }
     }
@@ -223,7 +223,7 @@ mod tests {
         let mut scripts: Vec<Script> = (0..4).map(|_| Script(&[9], 0)).collect();
         let mut sizers = Sizers::default();
         for (script, query) in scripts.iter_mut().zip([None, Some("a"), Some("a"), Some("b")]) {
-            sizers.push(script, asked(false, query));
+            sizers.push(script, terms(false, query));
         }
         let labels: Vec<&str> = sizers.seats.iter().map(|seat| seat.label.as_str()).collect();
         assert_eq!(labels, ["script", "script", "script 2", "script"]);
@@ -233,8 +233,8 @@ mod tests {
     fn advisers_decide_nothing_and_all_is_remembered() {
         let (mut first, mut second) = (Script(&[9, 9], 0), Script(&[30, 30, 30], 0));
         let mut sizers = Sizers::default();
-        sizers.push(&mut first, asked(false, None));
-        sizers.push(&mut second, asked(false, None));
+        sizers.push(&mut first, terms(false, None));
+        sizers.push(&mut second, terms(false, None));
         let walked = walk(&mut sizers, 3);
         assert_eq!(walked, [(10, true, vec![9, 30]), (10, false, vec![9, 30]), (10, false, vec![30])]);
         assert_eq!([&sizers.seats[0].label, &sizers.seats[1].label], ["script", "script 2"]);
@@ -242,8 +242,8 @@ mod tests {
 
         let (mut first, mut second) = (Script(&[], 0), Script(&[], 0));
         let mut resumed = Sizers::default();
-        resumed.push(&mut first, asked(false, None));
-        resumed.push(&mut second, asked(false, None));
+        resumed.push(&mut first, terms(false, None));
+        resumed.push(&mut second, terms(false, None));
         resumed.load(&state).unwrap();
         assert!(resumed.load(&wire::encode(&Vec::<ByteBuf>::new())).is_err());
         assert_eq!((first.1, second.1), (2, 3));

@@ -36,7 +36,7 @@ use crate::config::{self, Config, Sandbox};
 use crate::data::{Dataset, FeatureFile, Pins, Shape};
 use crate::engine::{self, Device, EngineError, Images, Restart};
 use crate::experiment::{
-    Asked, Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, Sizers, Watcher,
+    Budget, End, Experiment, Failure, Metrics, Outcome, RunDir, RunError, Selector, SizerTerms, Sizers, Watcher,
 };
 use crate::limits;
 use crate::operations::{self, Cache, Meter, Representation, Services, Task};
@@ -47,7 +47,7 @@ use coldstart_plugin_api::{Bounds, Role};
 use mixed::Mixed;
 use record::Environment;
 use run_info::{as_if, bare_name, run_info};
-use selector::{Player, PluginSelector, PluginSizer, Stand};
+use selector::{Player, PluginSelector, PluginSizer, RunView};
 use shelf::Parts;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -284,7 +284,7 @@ impl Session {
             let least = settings.least.unwrap_or(config.query.size);
             let bounds = Bounds { least, most: settings.most };
             let query = settings.query.as_deref().map(bare_name);
-            seats.push(sizer, Asked { bounds, followed: number == 0, query });
+            seats.push(sizer, SizerTerms { bounds, followed: number == 0, query });
         }
         let check_sources = || -> Result<(), Failure> {
             services.pins.check()?;
@@ -348,10 +348,10 @@ fn selector(
     };
     let own = representation(own.as_ref(), config, &services.data).map_err(SessionError::of_key)?;
     let features = own.or_else(|| services.representation.clone());
-    let stand = Stand { run_seed: seed, features, run: run_info(config, strategies) };
+    let view = RunView { run_seed: seed, features, run: run_info(config, strategies) };
     let mut of_role = strategies.iter().filter(|strategy| strategy.seat.role == role).map(|strategy| {
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
-        let player = Player::create(strategy.clone(), services.clone(), stand.clone(), recorder);
+        let player = Player::create(strategy.clone(), services.clone(), view.clone(), recorder);
         player.map(|player| PluginSelector { player, around })
     });
     let mut next = || of_role.next().expect("each seat has its strategy");
@@ -379,8 +379,8 @@ fn sizers(
     let sizer = |(strategy, (_, settings)): (&Arc<Strategy>, (u32, &config::SizerSettings))| {
         let run = settings.query.as_ref().map_or_else(|| run.clone(), |query| as_if(&run, query));
         let recorder = recorded.then(|| Recorder::new(strategy.head()));
-        let stand = Stand { run_seed: seed, features: features.clone(), run };
-        Ok(PluginSizer { player: Player::create(strategy.clone(), services.clone(), stand, recorder)? })
+        let view = RunView { run_seed: seed, features: features.clone(), run };
+        Ok(PluginSizer { player: Player::create(strategy.clone(), services.clone(), view, recorder)? })
     };
     of_role.zip(config.initial.sizers()).map(sizer).collect()
 }

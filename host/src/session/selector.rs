@@ -29,7 +29,7 @@ pub struct Player {
     /// Whether the instance was made or asked since it gave that state.
     changed: bool,
     services: Arc<Services>,
-    stand: Stand,
+    view: RunView,
     dir: Option<RunDir>,
     /// What it had the host do when it was made; told with its first answer.
     asked_before: Asked,
@@ -37,7 +37,7 @@ pub struct Player {
 
 /// What a plugin sees of its run, whatever it is asked.
 #[derive(Clone)]
-pub struct Stand {
+pub struct RunView {
     /// The seed that its own are made from.
     pub run_seed: u64,
     /// Where features of the pool come from.
@@ -51,14 +51,14 @@ impl Player {
     pub fn create(
         strategy: Arc<Strategy>,
         services: Arc<Services>,
-        stand: Stand,
+        view: RunView,
         recorder: Option<Recorder>,
     ) -> Result<Player, SessionError> {
         let name = strategy.manifest.name.clone();
-        let made = instance(&strategy, &services, &stand, recorder);
+        let made = instance(&strategy, &services, &view, recorder);
         let (instance, asked_before) = made.map_err(SessionError::of_plugin)?;
         let (state, changed, dir) = (Vec::new(), true, None);
-        Ok(Player { name, strategy, instance, state, changed, services, stand, dir, asked_before })
+        Ok(Player { name, strategy, instance, state, changed, services, view, dir, asked_before })
     }
 
     /// Where artifacts go from now on, and the recording if there is one.
@@ -126,12 +126,12 @@ impl Player {
     ) -> Result<(T, Asked, Duration), PluginError> {
         let context = Context {
             plugin: &self.name,
-            seed: seed_of(self.stand.run_seed, ask.round, &self.name),
+            seed: seed_of(self.view.run_seed, ask.round, &self.name),
             round: ask.round,
             labelled: ask.labelled,
             prequential: ask.prequential,
-            features: self.stand.features.as_ref(),
-            run: &self.stand.run,
+            features: self.view.features.as_ref(),
+            run: &self.view.run,
             artifacts: self.dir.as_ref().map(|dir| dir.artifacts(ask.round)),
         };
         let call = Call::new(&self.services, context);
@@ -145,7 +145,7 @@ impl Player {
     fn begin_anew(&mut self) -> Result<(), PluginError> {
         // The recording goes on with the new instance: what the lost one did is the part worth having.
         let recorder = self.instance.take_recorder();
-        (self.instance, _) = instance(&self.strategy, &self.services, &self.stand, recorder)?;
+        (self.instance, _) = instance(&self.strategy, &self.services, &self.view, recorder)?;
         match self.state.is_empty() {
             true => Ok(()),
             false => self.instance.load(&self.state),
@@ -171,18 +171,18 @@ impl Player {
 fn instance(
     strategy: &Strategy,
     services: &Services,
-    stand: &Stand,
+    view: &RunView,
     recorder: Option<Recorder>,
 ) -> Result<(Instance, Asked), PluginError> {
     let name = &strategy.manifest.name;
     let context = Context {
         plugin: name,
-        seed: seed_of(stand.run_seed, 0, name),
+        seed: seed_of(view.run_seed, 0, name),
         round: 0,
         labelled: &[],
         prequential: &[],
-        features: stand.features.as_ref(),
-        run: &stand.run,
+        features: view.features.as_ref(),
+        run: &view.run,
         artifacts: None,
     };
     let call = Call::new(services, context);
@@ -229,7 +229,7 @@ impl PluginSelector {
 
 impl Selector for PluginSelector {
     fn select(&mut self, ask: &Ask<'_>) -> Result<Selected, Failure> {
-        let run_seed = self.player.stand.run_seed;
+        let run_seed = self.player.view.run_seed;
         let seed = |purpose: &str| Rng::from_seed(seed(run_seed, ask.round, purpose));
         let offered = around::offered(self.around, ask.unlabelled, &mut seed("subsample"));
         let budget = if self.around.wants_all() { offered.len() } else { ask.budget };
