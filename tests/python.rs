@@ -182,10 +182,6 @@ fn what_the_model_said_before_labels_came_is_kept() {
         let sizer = "initial.sizer={ strategy = \"listens.py\", least = 10, most = 100 }";
         run_with(&lab, &interpreter, out, &["initial.size=auto", sizer, rounds]).exits(0);
     };
-    let resume = |end: &[&str]| {
-        let mut command = lab.command(&[&["resume", "cut", "--allow-unsigned"], end].concat());
-        Ran::of(command.env("PATH", path_with(&interpreter)).output().unwrap())
-    };
     lab.write(
         "listens.py",
         "# /// coldstart\n# roles = [\"sizer\"]\n# needs = [\"prequential.get/1\", \"run.info/1\"]\n# ///\n\
@@ -224,20 +220,8 @@ fn what_the_model_said_before_labels_came_is_kept() {
         so_far.extend(rows("run", round));
     }
     run("cut", "query.rounds=2");
-    resume(&["--rounds", "5"]).exits(0);
-    assert_eq!(results(&lab.path("cut")), results(&lab.path("run")));
-
-    // Changed, it is refused; put there by somebody, too; gone, the round is done again.
-    let file = lab.path("cut/rounds/002/prequential.csv");
-    let whole = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, whole.replacen(",", ",1", 1)).unwrap();
-    resume(&["--rounds", "6"]).exits(1).says("rounds/002/prequential.csv");
-    std::fs::write(&file, &whole).unwrap();
-    std::fs::write(lab.path("cut/rounds/000/prequential.csv"), &whole).unwrap();
-    resume(&["--rounds", "6"]).exits(1).says("rounds/000/prequential.csv");
-    std::fs::remove_file(lab.path("cut/rounds/000/prequential.csv")).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    resume(&[]).exits(0).says("round 2 is done again");
+    let mut resume = lab.command(&["resume", "cut", "--allow-unsigned", "--rounds", "5"]);
+    Ran::of(resume.env("PATH", path_with(&interpreter)).output().unwrap()).exits(0);
     assert_eq!(results(&lab.path("cut")), results(&lab.path("run")));
 }
 

@@ -115,6 +115,55 @@ fn a_sizer_knows_who_queries() {
     }
 }
 
+/// No model is right about everything, so that `competence` waits to the end. Changed, what the model said is refused; put there by
+/// somebody, too; gone, the round is done again.
+#[test]
+fn what_the_model_said_before_labels_came_is_kept_and_watched() {
+    let lab = Lab::new();
+    let sizer = "initial.sizer={ strategy = \"competence\", least = 10, params = { accuracy = 1.0 } }";
+    let settings = ["initial.size=auto", sizer, "query.strategy=entropy"];
+    let run = |out: &str, rounds: &str| {
+        lab.run(out, &[&settings[..], &[rounds]].concat()).exits(0);
+    };
+    let resume = |end: &[&str]| lab.coldstart(&[&["resume", "cut"], end].concat());
+    run("whole", "query.rounds=4");
+    let waited: Vec<bool> = sizings(&lab.path("whole")).iter().map(|s| s["initial_chooses"] == true).collect();
+    assert_eq!(waited, [true; 5]);
+    let told = |round: u32| {
+        let table = std::fs::read_to_string(lab.path("whole").join(format!("rounds/{round:03}/prequential.csv")));
+        table.map(|table| table.lines().skip(1).filter(|row| right(row)).count())
+    };
+    assert!(told(0).is_err());
+    // Of a round what the last three before it told: five images each.
+    for (round, sizing) in sizings(&lab.path("whole")).iter().enumerate().skip(1) {
+        let rounds = (round.saturating_sub(3).max(1)..round).map(|round| told(round as u32).unwrap());
+        let (n, right) = rounds.fold((0, 0), |(n, all), right| (n + 5, all + right));
+        let said = format!("the model knew {right} of the {n} images labelled last");
+        assert_eq!(sizing["said"][0]["reason"], said, "round {round}");
+    }
+
+    run("cut", "query.rounds=2");
+    resume(&["--rounds", "4"]).exits(0);
+    assert_eq!(results(&lab.path("cut")), results(&lab.path("whole")));
+    let file = |round: u32| lab.path("cut").join(format!("rounds/{round:03}/prequential.csv"));
+    let table = std::fs::read_to_string(file(2)).unwrap();
+    std::fs::write(file(2), table.replacen(",", ",1", 1)).unwrap();
+    resume(&["--rounds", "5"]).exits(1).says("rounds/002/prequential.csv");
+    std::fs::write(file(2), &table).unwrap();
+    std::fs::write(file(0), &table).unwrap();
+    resume(&["--rounds", "5"]).exits(1).says("rounds/000/prequential.csv");
+    std::fs::remove_file(file(0)).unwrap();
+    std::fs::remove_file(file(2)).unwrap();
+    resume(&[]).exits(0).says("round 2 is done again");
+    assert_eq!(results(&lab.path("cut")), results(&lab.path("whole")));
+}
+
+/// Whether a row of the table says what its label says.
+fn right(row: &str) -> bool {
+    let cells: Vec<&str> = row.split(',').collect();
+    cells[1] == cells[2]
+}
+
 #[test]
 fn mistakes_are_told_where_they_are() {
     let lab = Lab::new();
