@@ -1,8 +1,8 @@
 """What each sizer and each fixed size costs, over the data sets of several studies: tables and a chart.
 
-    python3 configs/regret.py STUDY... --out FOLDER
+    python3 configs/regret.py [NAME=]STUDY... --out FOLDER
 
-Needs numpy and scipy. Each study crosses `initial.size` with arms, one of which is called `random` and is asked for advice, and with seeds;
+Needs numpy and scipy. A study of one data set may be given the name that it is to have in the tables. Each crosses `initial.size` with arms, one of which is called `random` and is asked for advice, and with seeds;
 sizes are written by class, so that sets of 10 and of 20 classes are told together.
 
 For a query strategy, a total, a data set and a seed:
@@ -37,8 +37,8 @@ def rows(file):
 class Run:
     """A finished run: accuracy in percent by number of labels, and what sizers said."""
 
-    def __init__(self, folder, plan, n_classes):
-        self.set = plan.get("dataset") or folder.parent.parent.name
+    def __init__(self, folder, plan, n_classes, name):
+        self.set = plan.get("dataset") or name
         self.arm = plan["arm"]
         self.seed = int(plan["seed"])
         self.size = int(plan["initial.size"]) / n_classes
@@ -63,13 +63,15 @@ def advice(folder, n_classes):
 
 def read(studies):
     runs = []
-    for study in map(Path, studies):
+    for given in studies:
+        name, _, path = given.rpartition("=")
+        study = Path(path)
         for plan in rows(study / "plan.csv"):
             folder = study / "runs" / plan["run"]
             if not (folder / "results.csv").exists():
                 continue
             environment = json.loads((folder / "environment.json").read_text())
-            runs.append(Run(folder, plan, len(environment["dataset"]["classes"])))
+            runs.append(Run(folder, plan, len(environment["dataset"]["classes"]), name or study.name))
     return runs
 
 
@@ -193,7 +195,7 @@ def by_set(worlds, queries, named):
 #: Of the chart: pixels of a row, of the names' column, of a panel, between panels.
 ROW, NAMES, PANEL, GAP = 20, 150, 170, 24
 #: Regret in points at the ends of a panel.
-LOW, HIGH = -1.0, 6.0
+LOW, HIGH = -3.0, 6.0
 
 
 def chart(table, queries, names):
@@ -221,12 +223,13 @@ def chart(table, queries, names):
             x, low, high = (left + place(value) for value in (mean, mean - half, mean + half))
             parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>')
             parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{colour}"/>')
+    parts.append(f'<text x="8" y="{height - 8}" fill="#666">regret, points ± 95 %</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="+", metavar="STUDY")
+    parser.add_argument("studies", nargs="+", metavar="[NAME=]STUDY")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
     args = parser.parse_args()
     runs = read(args.studies)

@@ -3,7 +3,7 @@
 //! In 352 simulated worlds (two learners, four query strategies, three totals) a table was as good as every rule that looks at the
 //! model, and better than every fixed number of images for all: 1 image a class for `badge`, 2 for `margin`, 5 for
 //! `least-confidence`, 6 for `entropy`. Features of a well-trained network need fewer, a convolutional network that learns from
-//! scratch more. `configs/initial-size.toml` measures what it costs with this program's own learners.
+//! scratch more. What it costs with this program's own learner is in `docs/results/initial-size.md`.
 //!
 //! The table is looked up by the name of the query strategy, then by what its manifest says it goes by (`criterion`).
 
