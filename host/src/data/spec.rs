@@ -90,7 +90,7 @@ const SYNTHETIC_TEST_SIZE: usize = 1000;
 
 // Every limit of the section.
 const MAX_IMBALANCE: f64 = 1e6;
-// With more, other classes than the true one may be the most frequent among its labels.
+// Of ten classes, each is as probable as any other with so much; of two classes that is so with a half.
 const MAX_LABEL_NOISE: f64 = 0.9;
 const MAX_SIDE: usize = 4096;
 const MAX_SYNTHETIC: usize = 1_000_000;
