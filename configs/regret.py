@@ -1,9 +1,14 @@
 """What each sizer and each fixed size costs, over the data sets of several studies: tables and a chart.
 
     python3 configs/regret.py [NAME=]STUDY... --out FOLDER
+    python3 configs/regret.py --out FOLDER
 
-Needs numpy and scipy. A study of one data set may be given the name that it is to have in the tables. Each crosses `initial.size` with arms, one of which is called `random` and is asked for advice, and with seeds;
-sizes are written by class, so that sets of 10 and of 20 classes are told together.
+Needs numpy and scipy. A study of one data set may be given the name that it is to have in the tables. Each crosses `initial.size`
+with arms, one of which is called `random` and is asked for advice, and with seeds; sizes are written by class, so that sets of 10
+and of 20 classes are told together.
+
+The first form reads studies and writes what they found to FOLDER: `accuracies.csv` and `advice.csv`. Both forms then write the
+tables and the chart that follow from these two files.
 
 For a query strategy, a total, a data set and a seed:
 
@@ -16,35 +21,55 @@ A seed's number is the mean over the data sets (and totals); means and 95 % inte
 """
 
 import argparse
-import csv
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+
+from studies import finished, interval, number, rows, write
 
 #: Totals, in images a class.
 TOTALS = (5, 10, 20)
 RANDOM = "random"
 
 
-def rows(file):
-    with open(file, newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
+@dataclass
 class Run:
-    """A finished run: accuracy in percent by number of labels, and what sizers said."""
+    """A finished run: its accuracies in percent by total, and what sizers said. Sizes and totals are images a class."""
 
-    def __init__(self, folder, plan, n_classes, name):
-        self.set = plan.get("dataset") or name
-        self.arm = plan["arm"]
-        self.seed = int(plan["seed"])
-        self.size = int(plan["initial.size"]) / n_classes
-        table = rows(folder / "results.csv")
-        self.accuracy = {int(row["labels"]) / n_classes: 100 * float(row["accuracy"]) for row in table}
-        self.advice = advice(folder, n_classes)
+    set: str
+    arm: str
+    seed: int
+    size: float
+    accuracy: dict
+    advice: dict
+
+
+#: The columns of `accuracies.csv` that are accuracies.
+AT = {total: f"accuracy at {total} a class" for total in TOTALS}
+
+
+def studied(studies):
+    """The rows of `accuracies.csv` and of `advice.csv` for some studies, in the order of their plans."""
+    accuracies, advices = [], []
+    for run in finished(studies):
+        key = [run.set, run.plan["arm"], run.plan["seed"], int(run.plan["initial.size"]) / run.n_classes]
+        reached = run.accuracies()
+        accuracies.append([*key, *(reached.get(total, "") for total in TOTALS)])
+        said = advice(run.folder, run.n_classes)
+        advices += [[*key, sizer, query or "", size] for (sizer, query), size in said.items()]
+    return accuracies, advices
+
+
+KEY = ["data set", "arm", "seed", "size a class"]
+
+
+def keep(studies, folder):
+    accuracies, advices = studied(studies)
+    write(folder / "accuracies.csv", [*KEY, *AT.values()], accuracies)
+    write(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices)
 
 
 def advice(folder, n_classes):
@@ -61,17 +86,16 @@ def advice(folder, n_classes):
     return {key: max(content.get(key, last), size) / n_classes for key, size in first.items()}
 
 
-def read(studies):
+def read(folder):
+    """The runs that `accuracies.csv` and `advice.csv` tell of."""
+    said = defaultdict(dict)
+    for row in rows(folder / "advice.csv"):
+        said[tuple(row[name] for name in KEY)][row["sizer"], row["told of"] or None] = float(row["says, a class"])
     runs = []
-    for given in studies:
-        name, _, path = given.rpartition("=")
-        study = Path(path)
-        for plan in rows(study / "plan.csv"):
-            folder = study / "runs" / plan["run"]
-            if not (folder / "results.csv").exists():
-                continue
-            environment = json.loads((folder / "environment.json").read_text())
-            runs.append(Run(folder, plan, len(environment["dataset"]["classes"]), name or study.name))
+    for row in rows(folder / "accuracies.csv"):
+        accuracy = {total: 100 * float(row[name]) for total, name in AT.items() if row[name]}
+        advice = said[tuple(row[name] for name in KEY)]
+        runs.append(Run(row["data set"], row["arm"], int(row["seed"]), float(row["size a class"]), accuracy, advice))
     return runs
 
 
@@ -112,12 +136,6 @@ class World:
         return told.get((sizer, query), told.get((sizer, None)))
 
 
-def interval(values):
-    """The mean and half of its 95 % t-interval."""
-    values = np.asarray(values)
-    return values.mean(), stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-
-
 def sizers_of(worlds):
     names = {}
     for world in worlds.values():
@@ -148,17 +166,6 @@ def accuracy(world, query, seed, total, size):
 def regret(world, query, seed, total, size):
     best = world.best_without(query, seed, total)
     return world.at(query, seed, total, best) - world.at(query, seed, total, size)
-
-
-def write(file, header, table):
-    with open(file, "w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(table)
-
-
-def number(value):
-    return f"{value:.4f}"
 
 
 def regrets(worlds, queries, named):
@@ -229,17 +236,19 @@ def chart(table, queries, names):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="+", metavar="[NAME=]STUDY")
+    parser.add_argument("studies", nargs="*", metavar="[NAME=]STUDY")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
     args = parser.parse_args()
-    runs = read(args.studies)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.studies:
+        keep(args.studies, args.out)
+    runs = read(args.out)
     of_set = defaultdict(list)
     for run in runs:
         of_set[run.set].append(run)
     worlds = {name: World(found) for name, found in of_set.items()}
     queries = list(dict.fromkeys(run.arm for run in runs if run.arm != RANDOM))
     named = options(worlds)
-    args.out.mkdir(parents=True, exist_ok=True)
     header, table = regrets(worlds, queries, named)
     write(args.out / "regrets.csv", header, table)
     (args.out / "regrets.svg").write_text(chart(table, queries, list(named)))

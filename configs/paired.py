@@ -1,0 +1,177 @@
+"""What each arm of some studies is above a baseline, paired by seed, with so many images a class: tables and a chart.
+
+    python3 configs/paired.py [NAME=]STUDY... --baseline ARM --at IMAGES... --out FOLDER [--arm COLUMN...]
+    python3 configs/paired.py --baseline ARM --at IMAGES... --out FOLDER
+
+Needs numpy, scipy and statsmodels. The first form reads studies and writes what they found to FOLDER: `accuracies.csv`. Both forms
+then write the table and the chart that follow from it.
+
+* An arm is the value of the columns `--arm` of a study's plan, joined by commas; every other column but the run and the seed sets
+  groups apart, which are compared within themselves.
+* A difference is that of two runs with the same seed; means and 95 % intervals (Student's t) are over seeds.
+* `all` in place of a data set: a seed's number is the mean over the data sets.
+* p is that of the paired t-test, corrected by Holm over the arms and numbers of images of a group and a data set.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from studies import finished, interval, number, rows, write
+
+ALL = "all"
+KEY = ["group", "data set", "arm", "seed"]
+#: Columns of a plan that set no groups apart; `round0` names the initial set that runs share.
+OTHER = {"run", "round0", "seed", "dataset"}
+
+
+def column(images):
+    return f"accuracy at {images:g} a class"
+
+
+def keep(studies, arm_columns, at, folder):
+    """Write `accuracies.csv` for some studies, in the order of their plans."""
+    table = []
+    for run in finished(studies):
+        arm = ", ".join(run.plan[name] for name in arm_columns if run.plan.get(name))
+        group = ", ".join(value for name, value in run.plan.items() if name not in OTHER.union(arm_columns))
+        reached = run.accuracies()
+        table.append([group, run.set, arm, run.plan["seed"], *(reached.get(images, "") for images in at)])
+    write(folder / "accuracies.csv", [*KEY, *map(column, at)], table)
+
+
+def read(folder, at):
+    """(group, data set, arm, images a class) -> seed -> accuracy in percent."""
+    found = defaultdict(dict)
+    for row in rows(folder / "accuracies.csv"):
+        for images in at:
+            if row[column(images)]:
+                key = row["group"], row["data set"], row["arm"], images
+                found[key][int(row["seed"])] = 100 * float(row[column(images)])
+    return found
+
+
+def with_all(found):
+    """The same, and for each group, arm and number of images the mean over the data sets of a seed."""
+    of_all = defaultdict(lambda: defaultdict(list))
+    sets = defaultdict(set)
+    for (group, set_name, arm, images), of_seed in found.items():
+        sets[group].add(set_name)
+        for seed, accuracy in of_seed.items():
+            of_all[group, ALL, arm, images][seed].append(accuracy)
+    means = dict(found)
+    for key, of_seed in of_all.items():
+        complete = {seed: float(np.mean(values)) for seed, values in of_seed.items() if len(values) == len(sets[key[0]])}
+        if complete and len(sets[key[0]]) > 1:
+            means[key] = complete
+    return means
+
+
+class Comparison:
+    """An arm beside the baseline, with so many images a class."""
+
+    def __init__(self, arm, images, of_arm, of_baseline):
+        self.arm, self.images = arm, images
+        self.accuracies = list(of_arm.values())
+        self.differences = [of_arm[seed] - of_baseline[seed] for seed in of_arm if seed in of_baseline]
+        self.p = 1.0
+        if any(self.differences):
+            self.p = float(stats.ttest_1samp(self.differences, 0.0).pvalue)
+
+
+def comparisons(means, group, set_name, baseline):
+    of = {key[2:]: value for key, value in means.items() if key[:2] == (group, set_name)}
+    return [Comparison(arm, images, of_seed, of[baseline, images]) for (arm, images), of_seed in of.items() if (baseline, images) in of]
+
+
+def differences(means, baseline):
+    table = []
+    for group, set_name in dict.fromkeys(key[:2] for key in means):
+        compared = comparisons(means, group, set_name, baseline)
+        others = [one for one in compared if one.arm != baseline]
+        corrected = multipletests([one.p for one in others], method="holm")[1] if others else []
+        holm = {(one.arm, one.images): p for one, p in zip(others, corrected)}
+        for one in compared:
+            cells = [*interval(one.accuracies)]
+            tested = [*interval(one.differences), one.p, holm[one.arm, one.images]] if one.arm != baseline else []
+            table.append([group, set_name, one.arm, f"{one.images:g}", len(one.accuracies), *map(number, cells + tested)])
+            table[-1] += [""] * (11 - len(table[-1]))
+    header = ["group", "data set", "arm", "images a class", "seeds", "accuracy", "±", "above the baseline", "above ±", "p", "p, Holm"]
+    return header, table
+
+
+#: Of the chart: pixels of a panel, of its margins.
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 220, 44, 28, 36
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+
+
+def chart(table, baseline):
+    """An SVG: a panel for each group, a line for each arm; points above the baseline over images a class, over all data sets."""
+    names = {row[1] for row in table}
+    shown = [row for row in table if row[1] == (ALL if ALL in names else row[1]) and row[2] != baseline]
+    groups = list(dict.fromkeys(row[0] for row in shown))
+    arms = list(dict.fromkeys(row[2] for row in shown))
+    images = sorted({float(row[3]) for row in shown})
+    low = min(0.0, min(float(row[7]) - float(row[8]) for row in shown))
+    high = max(0.0, max(float(row[7]) + float(row[8]) for row in shown))
+    width, height = len(groups) * (LEFT + WIDTH), TOP + HEIGHT + BOTTOM + 16 * len(arms)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for place, group in enumerate(groups):
+        left = LEFT + place * (LEFT + WIDTH)
+        parts += panel([row for row in shown if row[0] == group], group, arms, images, (low, high), left)
+    for i, arm in enumerate(arms):
+        y = TOP + HEIGHT + BOTTOM + 16 * i
+        parts.append(f'<rect x="{LEFT}" y="{y - 9}" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
+        parts.append(f'<text x="{LEFT + 16}" y="{y}">{arm}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def panel(shown, group, arms, images, reach, left):
+    low, high = reach
+    across = lambda value: left + 16 + (WIDTH - 48) * images.index(value) / max(1, len(images) - 1)
+    up = lambda points: TOP + HEIGHT * (high - points) / (high - low)
+    parts = [f'<text x="{left + WIDTH / 2:.0f}" y="16" text-anchor="middle" font-weight="bold">{group}</text>']
+    for points in range(int(np.ceil(low)), int(high) + 1, max(1, round((high - low) / 8))):
+        parts.append(f'<text x="{left - 6}" y="{up(points) + 4:.1f}" text-anchor="end" fill="#666">{points}</text>')
+    parts.append(f'<line x1="{left}" x2="{left + WIDTH - 16}" y1="{up(0):.1f}" y2="{up(0):.1f}" stroke="#999" stroke-dasharray="3 3"/>')
+    for value in images:
+        parts.append(f'<text x="{across(value):.1f}" y="{TOP + HEIGHT + 16}" text-anchor="middle" fill="#666">{value:g}</text>')
+    for i, arm in enumerate(arms):
+        of_arm = [row for row in shown if row[2] == arm]
+        colour = COLOURS[i % len(COLOURS)]
+        # A little to the side of each other, so that intervals can be told apart.
+        points = [(across(float(row[3])) + 3 * i, float(row[7]), float(row[8])) for row in of_arm]
+        line = " ".join(f"{x:.1f},{up(mean):.1f}" for x, mean, _ in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for x, mean, half in points:
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(mean - half):.1f}" y2="{up(mean + half):.1f}" stroke="{colour}"/>')
+            parts.append(f'<circle cx="{x:.1f}" cy="{up(mean):.1f}" r="3" fill="{colour}"/>')
+    return parts
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", metavar="[NAME=]STUDY")
+    parser.add_argument("--arm", nargs="+", default=["arm"], metavar="COLUMN")
+    parser.add_argument("--baseline", required=True, metavar="ARM")
+    parser.add_argument("--at", nargs="+", required=True, type=float, metavar="IMAGES")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.studies:
+        keep(args.studies, args.arm, args.at, args.out)
+    means = with_all(read(args.out, args.at))
+    header, table = differences(means, args.baseline)
+    write(args.out / "differences.csv", header, table)
+    (args.out / "differences.svg").write_text(chart(table, args.baseline))
+
+
+if __name__ == "__main__":
+    main()
