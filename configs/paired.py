@@ -1,13 +1,13 @@
 """What each arm of some studies is above a baseline, paired by seed, with so many images a class: tables and a chart.
 
-    python3 configs/paired.py [NAME=]STUDY... --baseline ARM --at IMAGES... --out FOLDER [--arm COLUMN...]
+    python3 configs/paired.py [NAME=]STUDY... --baseline ARM --at IMAGES... --out FOLDER [--arm COLUMN...] [--across COLUMN...]
     python3 configs/paired.py --baseline ARM --at IMAGES... --out FOLDER
 
 Needs numpy, scipy and statsmodels. The first form reads studies and writes what they found to FOLDER: `accuracies.csv`. Both forms
 then write the table and the chart that follow from it.
 
-* An arm is the value of the columns `--arm` of a study's plan, joined by commas; every other column but the run and the seed sets
-  groups apart, which are compared within themselves.
+* An arm is the value of the columns `--arm` of a study's plan, joined by commas; every other column but those of `--across` sets
+  groups apart, which are compared within themselves. Where the runs of a study end with the initial set, `initial.size` goes across.
 * A difference is that of two runs with the same seed; means and 95 % intervals (Student's t) are over seeds.
 * `all` in place of a data set: a seed's number is the mean over the data sets.
 * p is that of the paired t-test, corrected by Holm over the arms and numbers of images of a group and a data set.
@@ -33,12 +33,13 @@ def column(images):
     return f"accuracy at {images:g} a class"
 
 
-def keep(studies, arm_columns, at, folder):
+def keep(studies, arm_columns, across, at, folder):
     """Write `accuracies.csv` for some studies, in the order of their plans."""
     table = []
+    aside = OTHER.union(arm_columns, across)
     for run in finished(studies):
         arm = ", ".join(run.plan[name] for name in arm_columns if run.plan.get(name))
-        group = ", ".join(value for name, value in run.plan.items() if name not in OTHER.union(arm_columns))
+        group = ", ".join(value for name, value in run.plan.items() if name not in aside)
         reached = run.accuracies()
         table.append([group, run.set, arm, run.plan["seed"], *(reached.get(images, "") for images in at)])
     write(folder / "accuracies.csv", [*KEY, *map(column, at)], table)
@@ -130,6 +131,7 @@ def chart(table, baseline):
         y = TOP + HEIGHT + BOTTOM + 16 * i
         parts.append(f'<rect x="{LEFT}" y="{y - 9}" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
         parts.append(f'<text x="{LEFT + 16}" y="{y}">{arm}</text>')
+    parts.append(f'<text x="{LEFT + 160}" y="{TOP + HEIGHT + BOTTOM}" fill="#666">points above {baseline} ± 95 %, over images a class</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -160,13 +162,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", metavar="[NAME=]STUDY")
     parser.add_argument("--arm", nargs="+", default=["arm"], metavar="COLUMN")
+    parser.add_argument("--across", nargs="+", default=[], metavar="COLUMN")
     parser.add_argument("--baseline", required=True, metavar="ARM")
     parser.add_argument("--at", nargs="+", required=True, type=float, metavar="IMAGES")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.studies:
-        keep(args.studies, args.arm, args.at, args.out)
+        keep(args.studies, args.arm, args.across, args.at, args.out)
     means = with_all(read(args.out, args.at))
     header, table = differences(means, args.baseline)
     write(args.out / "differences.csv", header, table)
