@@ -1,14 +1,14 @@
 """What each sizer and each fixed size costs, over the data sets of several studies: tables and a chart.
 
-    python3 configs/regret.py [NAME=]STUDY... --out FOLDER
-    python3 configs/regret.py --out FOLDER
+    python3 configs/regret.py [NAME=]STUDY... --out FOLDER [--totals IMAGES...]
+    python3 configs/regret.py --out FOLDER [--totals IMAGES...]
 
 Needs numpy and scipy. A study of one data set may be given the name that it is to have in the tables. Each crosses `initial.size`
 with arms, one of which is called `random` and is asked for advice, and with seeds; sizes are written by class, so that sets of 10
 and of 20 classes are told together.
 
 The first form reads studies and writes what they found to FOLDER: `accuracies.csv` and `advice.csv`. Both forms then write the
-tables and the chart that follow from these two files.
+tables and the chart that follow from these two files. Totals are images a class at which accuracies are read off a run.
 
 For a query strategy, a total, a data set and a seed:
 
@@ -30,8 +30,6 @@ import numpy as np
 
 from studies import finished, interval, number, rows, write
 
-#: Totals, in images a class.
-TOTALS = (5, 10, 20)
 RANDOM = "random"
 
 
@@ -47,17 +45,18 @@ class Run:
     advice: dict
 
 
-#: The columns of `accuracies.csv` that are accuracies.
-AT = {total: f"accuracy at {total} a class" for total in TOTALS}
+def column(total):
+    """The column of `accuracies.csv` with the accuracies at a total."""
+    return f"accuracy at {total:g} a class"
 
 
-def studied(studies):
+def studied(studies, totals):
     """The rows of `accuracies.csv` and of `advice.csv` for some studies, in the order of their plans."""
     accuracies, advices = [], []
     for run in finished(studies):
         key = [run.set, run.plan["arm"], run.plan["seed"], int(run.plan["initial.size"]) / run.n_classes]
         reached = run.accuracies()
-        accuracies.append([*key, *(reached.get(total, "") for total in TOTALS)])
+        accuracies.append([*key, *(reached.get(total, "") for total in totals)])
         said = advice(run.folder, run.n_classes)
         advices += [[*key, sizer, query or "", size] for (sizer, query), size in said.items()]
     return accuracies, advices
@@ -66,9 +65,9 @@ def studied(studies):
 KEY = ["data set", "arm", "seed", "size a class"]
 
 
-def keep(studies, folder):
-    accuracies, advices = studied(studies)
-    write(folder / "accuracies.csv", [*KEY, *AT.values()], accuracies)
+def keep(studies, totals, folder):
+    accuracies, advices = studied(studies, totals)
+    write(folder / "accuracies.csv", [*KEY, *map(column, totals)], accuracies)
     write(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices)
 
 
@@ -86,14 +85,14 @@ def advice(folder, n_classes):
     return {key: max(content.get(key, last), size) / n_classes for key, size in first.items()}
 
 
-def read(folder):
+def read(folder, totals):
     """The runs that `accuracies.csv` and `advice.csv` tell of."""
     said = defaultdict(dict)
     for row in rows(folder / "advice.csv"):
         said[tuple(row[name] for name in KEY)][row["sizer"], row["told of"] or None] = float(row["says, a class"])
     runs = []
     for row in rows(folder / "accuracies.csv"):
-        accuracy = {total: 100 * float(row[name]) for total, name in AT.items() if row[name]}
+        accuracy = {total: 100 * float(row[column(total)]) for total in totals if row[column(total)]}
         advice = said[tuple(row[name] for name in KEY)]
         runs.append(Run(row["data set"], row["arm"], int(row["seed"]), float(row["size a class"]), accuracy, advice))
     return runs
@@ -168,34 +167,34 @@ def regret(world, query, seed, total, size):
     return world.at(query, seed, total, best) - world.at(query, seed, total, size)
 
 
-def regrets(worlds, queries, named):
+def regrets(worlds, queries, named, all_totals):
     """Regret and gain over the best fixed size in hindsight, for each query strategy, each total and all totals."""
     table = []
     for query in queries:
-        for totals in [*((total,) for total in TOTALS), TOTALS]:
+        for totals in dict.fromkeys([*((total,) for total in all_totals), tuple(all_totals)]):
             accuracies = {name: by_seed(worlds, query, totals, says, accuracy) for name, says in named.items()}
             fixed = [name for name in named if name.startswith("always")]
             best = max(fixed, key=lambda name: accuracies[name].mean())
             for name, says in named.items():
                 cost = interval(by_seed(worlds, query, totals, says, regret))
                 gain = interval(accuracies[name] - accuracies[best]) if name != best else (0.0, 0.0)
-                label = "all" if totals == TOTALS else str(totals[0])
+                label = "all" if len(totals) == len(all_totals) else f"{totals[0]:g}"
                 cells = [accuracies[name].mean(), *cost, *gain]
                 table.append([query, label, name, len(accuracies[name]), *map(number, cells), best])
     header = ["query", "total a class", "sizer", "seeds", "accuracy", "regret", "regret ±", "above the best fixed size", "above ±", "best fixed size"]
     return header, table
 
 
-def by_set(worlds, queries, named):
+def by_set(worlds, queries, named, totals):
     """What each sizer says for each data set, and the mean accuracies at the totals."""
     table = []
     for name_of_set, world in worlds.items():
         for query in queries:
             for name, says in named.items():
                 sizes = [says(world, query, seed) for seed in world.seeds]
-                at = [np.mean([world.at(query, seed, total, size) for seed, size in zip(world.seeds, sizes)]) for total in TOTALS]
+                at = [np.mean([world.at(query, seed, total, size) for seed, size in zip(world.seeds, sizes)]) for total in totals]
                 table.append([name_of_set, query, name, number(np.mean(sizes)), number(min(sizes)), number(max(sizes)), *map(number, at)])
-    header = ["data set", "query", "sizer", "says, a class", "from", "to", *(f"accuracy at {total} a class" for total in TOTALS)]
+    header = ["data set", "query", "sizer", "says, a class", "from", "to", *map(column, totals)]
     return header, table
 
 
@@ -237,22 +236,23 @@ def chart(table, queries, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", metavar="[NAME=]STUDY")
+    parser.add_argument("--totals", nargs="+", type=float, default=[5, 10, 20], metavar="IMAGES")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.studies:
-        keep(args.studies, args.out)
-    runs = read(args.out)
+        keep(args.studies, args.totals, args.out)
+    runs = read(args.out, args.totals)
     of_set = defaultdict(list)
     for run in runs:
         of_set[run.set].append(run)
     worlds = {name: World(found) for name, found in of_set.items()}
     queries = list(dict.fromkeys(run.arm for run in runs if run.arm != RANDOM))
     named = options(worlds)
-    header, table = regrets(worlds, queries, named)
+    header, table = regrets(worlds, queries, named, args.totals)
     write(args.out / "regrets.csv", header, table)
     (args.out / "regrets.svg").write_text(chart(table, queries, list(named)))
-    write(args.out / "by-set.csv", *by_set(worlds, queries, named))
+    write(args.out / "by-set.csv", *by_set(worlds, queries, named, args.totals))
 
 
 if __name__ == "__main__":

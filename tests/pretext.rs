@@ -145,7 +145,9 @@ fn a_representation_is_judged_and_its_features_stored() {
     represent("method = \"mocov2\"", &[]).exits(2).says("representation.method").says("did you mean `moco-v2`?");
     represent("method = \"rotation\", backbone = \"resnet19\"", &[]).exits(2).says("resnet18");
     represent("method = \"rotation\", epoch = 3", &[]).exits(2).says("did you mean `epochs`?");
-    represent("method = \"rotation\", head = \"mlp\"", &[]).exits(2).says("belongs to `moco-v1`, `moco-v2` and `simclr`");
+    represent("method = \"rotation\", head = \"mlp\"", &[])
+        .exits(2)
+        .says("belongs to `moco-v1`, `moco-v2` and `simclr`");
     represent("method = \"pixels\", schedule = \"step\"", &[]).exits(2).says("does not belong to `pixels`");
     lab.coldstart(&["represent", "tiny.toml"]).exits(2).says("`representation` is missing");
 }

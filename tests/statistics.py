@@ -22,7 +22,6 @@ from statsmodels.stats.multitest import multipletests
 DIGITS, DECIMALS = 1e-9, 6e-5
 #: Differences below it are 0 but for rounding, as reports have it.
 ROUNDING = 1e-12
-TOTALS = (5, 10, 20)
 
 
 def rows(file):
@@ -194,9 +193,9 @@ class Sizes:
         self.accuracy, self.advice = {}, {}
         for row in rows(folder / "accuracies.csv"):
             if row["data set"] == name:
-                for total in TOTALS:
-                    value = row[f"accuracy at {total} a class"]
-                    if value:
+                for column, value in row.items():
+                    if column.startswith("accuracy at ") and value:
+                        total = float(column.split()[2])
                         self.accuracy[row["arm"], float(row["size a class"]), int(row["seed"]), total] = 100 * float(value)
         self.sizes = sorted({size for _, size, _, _ in self.accuracy})
         self.seeds = sorted({seed for _, _, seed, _ in self.accuracy})
@@ -238,9 +237,10 @@ def check_regrets(folder):
     table = Table(folder / "regrets.csv", DECIMALS)
     worlds = [Sizes(folder, name) for name in dict.fromkeys(row["data set"] for row in rows(folder / "accuracies.csv"))]
     seeds = sorted(set.intersection(*(set(world.seeds) for world in worlds)))
+    every_total = sorted({total for world in worlds for _, _, _, total in world.accuracy})
 
     def per_seed(row, sizer, quantity):
-        totals = TOTALS if row["total a class"] == "all" else [int(row["total a class"])]
+        totals = every_total if row["total a class"] == "all" else [float(row["total a class"])]
         of_seed = lambda seed: [
             quantity(world)(row["query"], seed, total, world.said(sizer, row["query"], seed)) for world in worlds for total in totals
         ]

@@ -192,7 +192,8 @@ impl Representation {
             let hint = hint.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             at("method", format!("must be one of {}{hint}", known.join(", ")))
         })?;
-        self.set_parts(&mut spec).map_err(|key| at(key, format!("belongs to {CONTRASTIVE}, not to `{}`", self.method)))?;
+        self.set_parts(&mut spec)
+            .map_err(|key| at(key, format!("belongs to {CONTRASTIVE}, not to `{}`", self.method)))?;
         if let Some(batch_size) = self.batch_size {
             spec = spec.with_batch_size(batch_size);
         }

@@ -208,7 +208,7 @@ struct Parts {
 /// Reads the data set that `spec` describes.
 ///
 /// `spec.path` is taken relative to `root`, or to the working directory without one. `seed` draws the members of a
-/// long tail, wrong labels and the validation images; nothing else depends on it.
+/// long tail, wrong labels and the validation images; nothing else depends on it ([`Spec::is_drawn_by_seed`]).
 ///
 /// # Errors
 /// The first thing wrong with the section ([`DataError::Key`]) or with the files.

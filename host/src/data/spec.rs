@@ -265,6 +265,11 @@ impl Spec {
         }
     }
 
+    /// Whether a run's seed draws any of the set: the members of a long tail, wrong labels or validation images.
+    pub fn is_drawn_by_seed(&self) -> bool {
+        self.imbalance > IMBALANCE || self.label_noise > 0.0 || self.validation > 0
+    }
+
     /// The columns that the section names.
     pub(super) fn column_keys(&self) -> Keys<'_> {
         Keys { image: self.image.as_deref(), label: self.label.as_deref(), split: self.split.as_deref() }

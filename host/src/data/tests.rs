@@ -97,7 +97,11 @@ fn a_long_tail_of_cifar10_keeps_ids() {
 fn the_drawn_set_depends_on_the_seed_only_where_it_says() {
     let loaded = |text: &str, seed| load(&spec(text), None, seed).unwrap();
     let plain = "kind = 'synthetic'\nsize = 300\ntest_size = 50";
-    assert_eq!(loaded(plain, 1).fingerprint, loaded(plain, 2).fingerprint);
+    for more in ["", "\nimbalance = 10", "\nlabel_noise = 0.2", "\nvalidation = 20", "\ntuning = 20"] {
+        let text = format!("{plain}{more}");
+        let is_drawn = loaded(&text, 1).fingerprint != loaded(&text, 2).fingerprint;
+        assert_eq!(is_drawn, spec(&text).is_drawn_by_seed(), "{text}");
+    }
     let drawn = "kind = 'synthetic'\nsize = 300\ntest_size = 50\nimbalance = 10\nvalidation = 20";
     let (one, two) = (loaded(drawn, 1), loaded(drawn, 2));
     assert_eq!(one.fingerprint, loaded(drawn, 1).fingerprint);

@@ -1,6 +1,7 @@
 //! What can be known of a config before anything is trained, or a run has a folder: what the config says, what the manifests of its
 //! strategies say, and what the images say.
 
+use super::shelf::set_of;
 use super::{Finder, Options, SessionError, Strategy, budget, learner, outside, representation};
 use crate::config::{self, Config, ConfigError, Seat};
 use crate::data::{DataError, Dataset, Kind, Part, read_features};
@@ -32,6 +33,8 @@ pub struct Preflight {
     found: BTreeMap<String, Arc<Vec<Strategy>>>,
     /// Models that were made for the images of a set, without a mistake.
     made: BTreeSet<String>,
+    /// Features that were read for the images of a set, without a mistake.
+    fitting: BTreeSet<String>,
     /// Learners in Python that were begun beside these strategies, without a mistake.
     begun: BTreeSet<String>,
     /// The fingerprints of data sets that were read, by what the config says of them.
@@ -47,6 +50,7 @@ impl Preflight {
             is_here,
             found: BTreeMap::new(),
             made: BTreeSet::new(),
+            fitting: BTreeSet::new(),
             begun: BTreeSet::new(),
             fingerprints: BTreeMap::new(),
         }
@@ -94,22 +98,39 @@ impl Preflight {
             Err(error) => return vec![of_session(error, config, at_key)],
         };
         self.fingerprints.insert(set_of(config), data.fingerprint.clone());
-        let mut mistakes = of_images(config, &data, at_key);
-        let key = format!("{} {:?} {:?}", data.fingerprint, config.model, config.representation);
-        if self.made.contains(&key) {
-            return mistakes;
+        let mut mistakes = of_set(config, &data, at_key);
+        mistakes.extend(self.features(config, &data, at_key));
+        mistakes.extend(self.model(config, &data, at_key));
+        mistakes
+    }
+
+    fn features(&mut self, config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
+        let sections: Vec<_> = sections(config).collect();
+        let key = format!("{} {:?} {:?} {sections:?}", data.fingerprint, config.model, config.training.learner);
+        if self.fitting.contains(&key) {
+            return Vec::new();
         }
-        match engine::open("cpu", 1) {
-            Ok(device) => {
-                let wrong = of_model(config, &data, &device, at_key);
-                if wrong.is_none() {
-                    self.made.insert(key);
-                }
-                mistakes.extend(wrong);
-            }
-            Err(error) => mistakes.push(error.into()),
+        let mistakes = of_features(config, data, at_key);
+        if mistakes.is_empty() {
+            self.fitting.insert(key);
         }
         mistakes
+    }
+
+    fn model(&mut self, config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Option<SessionError> {
+        let key = format!("{} {:?} {:?}", data.fingerprint, config.model, config.representation);
+        if self.made.contains(&key) {
+            return None;
+        }
+        let device = match engine::open("cpu", 1) {
+            Ok(device) => device,
+            Err(error) => return Some(error.into()),
+        };
+        let mistake = of_model(config, data, &device, at_key);
+        if mistake.is_none() {
+            self.made.insert(key);
+        }
+        mistake
     }
 
     /// What is wrong with a learner in Python, which is begun for it; one that is not there is told with the other files.
@@ -139,11 +160,6 @@ impl Preflight {
         self.found.insert(key, found.clone());
         Ok(found)
     }
-}
-
-/// What tells data sets apart: what the config says of them, and the seed that they are divided by.
-fn set_of(config: &Config) -> String {
-    format!("{:?} {}", config.dataset, config.seed)
 }
 
 /// Finds and loads the strategies of a config, those of one role or all, in the order of its seats; errs with every one that cannot be
@@ -215,6 +231,13 @@ pub fn of_settings(config: &Config, strategies: &[Strategy], at_key: AtKey<'_>) 
 
 /// What is wrong with a config for these images, beside its model.
 pub fn of_images(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
+    let mut mistakes = of_set(config, data, at_key);
+    mistakes.extend(of_features(config, data, at_key));
+    mistakes
+}
+
+/// What is wrong with a config for so many images and these classes.
+fn of_set(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<SessionError> {
     let mut mistakes: Vec<ConfigError> = Vec::new();
     if let [class] = &data.classes[..] {
         mistakes.push(at_key(
@@ -223,9 +246,7 @@ pub fn of_images(config: &Config, data: &Dataset, at_key: AtKey<'_>) -> Vec<Sess
         ));
     }
     mistakes.extend(too_many(config, data.pool.len(), at_key));
-    let mut mistakes: Vec<SessionError> = mistakes.into_iter().map(SessionError::Config).collect();
-    mistakes.extend(of_features(config, data, at_key));
-    mistakes
+    mistakes.into_iter().map(SessionError::Config).collect()
 }
 
 /// What is wrong with the sections that say where features come from, for these images.

@@ -10,9 +10,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What tells data sets apart: what the config says of them, and the seed where it draws something.
+pub fn set_of(config: &Config) -> String {
+    format!("{:?} {:?}", config.dataset, config.dataset.is_drawn_by_seed().then_some(config.seed))
+}
+
 /// All that `data::load` depends on beside the files.
 fn key_of(config: &Config, root: Option<&Path>) -> String {
-    format!("{:?} {root:?} {}", config.dataset, config.seed)
+    format!("{} {root:?}", set_of(config))
 }
 
 /// What is kept between runs; empty when made.
