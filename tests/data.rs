@@ -95,15 +95,20 @@ fn a_damaged_file_is_refused_by_name() {
     let photograph = format!("train/bees/{}", photograph.file_name().unwrap().to_str().unwrap());
     let digits = "kind = \"csv\", path = \"set/optdigits.tra\", shape = [8, 8, 1], max_value = 16";
     let photographs = "kind = \"folder\", path = \"set\"";
-    let rows: [(&str, &str, &str, &str, Damage); 5] = [
+    let gzipped = "kind = \"fashion-mnist\", path = \"set\"";
+    let again = "copy or download the file again";
+    let rows: [(&str, &str, &str, &str, Damage); 6] = [
         ("hymenoptera-mini", &photograph, photographs, "", |b| b[..b.len() / 2].to_vec()),
         ("hymenoptera-mini", &photograph, photographs, "", |_| b"no picture".to_vec()),
         ("digits", "optdigits.tra", digits, "line 3", |b| {
             String::from_utf8(b).unwrap().replacen("\n0,0,8,15,", "\n0,0,eight,15,", 1).into_bytes()
         }),
         ("digits", "optdigits.tra", digits, "line", |b| b[..b.len() - 40].to_vec()),
-        ("fashion-mnist", "train-labels-idx1-ubyte.gz", "kind = \"fashion-mnist\", path = \"set\"", "", |b| {
-            b[..b.len() / 2].to_vec()
+        ("fashion-mnist", "train-labels-idx1-ubyte.gz", gzipped, again, |b| b[..b.len() / 2].to_vec()),
+        ("fashion-mnist", "train-labels-idx1-ubyte.gz", gzipped, again, |mut b| {
+            let middle = b.len() / 2;
+            b[middle..middle + 9].fill(0xff);
+            b
         }),
     ];
     for (set, victim, dataset, place, damage) in rows {

@@ -89,8 +89,11 @@ pub(super) fn read_declared(
 
 fn ends_early(path: &Path, offset: u64, got: usize, declared: u64) -> DataError {
     let why = format!("the file ends, but {declared} bytes from byte {offset} on were expected");
-    DataError::at_byte(path, offset + got as u64, why)
+    DataError::at_byte(path, offset + got as u64, why).with_hint(BRING_IT_WHOLE)
 }
+
+/// What to do about a file that is cut off or changed.
+const BRING_IT_WHOLE: &str = "copy or download the file again, as a whole";
 
 fn read_up_to(reader: &mut impl Read, limit: u64, offset: u64, path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
@@ -99,9 +102,13 @@ fn read_up_to(reader: &mut impl Read, limit: u64, offset: u64, path: &Path) -> R
         Err(error) => {
             let at = offset + bytes.len() as u64;
             Err(match error.kind() {
-                io::ErrorKind::UnexpectedEof => DataError::at_byte(path, at, "the file ends within its gzip data"),
+                io::ErrorKind::UnexpectedEof => {
+                    let why = format!("the file ends within its gzip data, of which {at} bytes can be unpacked");
+                    DataError::malformed(path, Place::Whole, why).with_hint(BRING_IT_WHOLE)
+                }
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                    DataError::at_byte(path, at, format!("corrupt compressed data ({error})"))
+                    let why = format!("corrupt compressed data after {at} bytes unpacked ({error})");
+                    DataError::malformed(path, Place::Whole, why).with_hint(BRING_IT_WHOLE)
                 }
                 io::ErrorKind::FileTooLarge => DataError::malformed(path, Place::Whole, error.to_string()),
                 _ => DataError::io(path, error),
