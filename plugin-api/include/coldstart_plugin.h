@@ -43,6 +43,9 @@
 // selection's `report` {"wanted", "reason", "measures": {name: number}}; examples/c/seen_twice_c.c is one. Since 1.3 it may ask
 // run.info/1, who queries and who learns, and prequential.get/1, what the model said of images before they were labelled.
 //
+// Since 1.3 a strategy may compose others: its manifest lists under "composes" the parameters that name them, and strategy.select/1
+// {"strategy", "count", "stream", "keep"} of candidates (COLDSTART_U64 [n]) answers with what one of them chooses of these.
+//
 // Those of later versions, such as train/1 and kmeans/1, are described in the documentation of coldstart-plugin-api,
 // module `ops`. A plugin that names one among its needs is refused, before it is loaded, by a host without it.
 

@@ -265,7 +265,8 @@ fn install_hook() {
 /// which the strategy cannot work: the host checks them before anything is trained. With `REPRESENT_1` among them a config without
 /// `[representation]` is refused; a strategy that may look at the model instead in later rounds has a parameter `space`, and is let in
 /// for these when it says something else than `representation`. `criterion` is a constant of [`criterion`](crate::manifest::criterion),
-/// and may be left out. `publisher: "lab"` may follow
+/// and may be left out. A strategy that asks other strategies says with `composes: ["parameter"],` before `cite` which of its parameters
+/// name them; see [`COMPOSES`](crate::manifest::COMPOSES). `publisher: "lab"` may follow
 /// `name`, so that a config can say `lab/entropy`. A [`Sizer`] has `sizer: Floor,` in place of `roles` and `strategy`. Use it once
 /// in a crate.
 #[macro_export]
@@ -278,11 +279,12 @@ macro_rules! export_plugin {
         $(criterion: $criterion:ident,)?
         needs: [$($need:ident $(, $more_needs:ident)* $(,)?)?],
         $(asks: [$asked:ident $(, $more_asked:ident)* $(,)?],)?
+        $(composes: [$composed:literal $(, $more_composed:literal)* $(,)?],)?
         cite: $cite:literal $(,)?
     ) => {
         $crate::export_plugin! {
             @ $name, [$($publisher)?], [$role $(, $more_roles)*], $crate::export::Selects<$strategy>, [$($criterion)?],
-            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], $cite
+            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], [$($composed $(, $more_composed)*)?], $cite
         }
     };
     (
@@ -295,13 +297,13 @@ macro_rules! export_plugin {
     ) => {
         $crate::export_plugin! {
             @ $name, [$($publisher)?], [Sizer], $crate::export::Sizes<$sizer>, [],
-            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], $cite
+            [$($need $(, $more_needs)*)?], [$($asked $(, $more_asked)*)?], [], $cite
         }
     };
     (
         @ $name:literal, [$($publisher:literal)?], [$role:ident $(, $more_roles:ident)*], $body:ty,
         [$($criterion:ident)?], [$($need:ident $(, $more_needs:ident)*)?],
-        [$($asked:ident $(, $more_asked:ident)*)?], $cite:literal
+        [$($asked:ident $(, $more_asked:ident)*)?], [$($composed:literal $(, $more_composed:literal)*)?], $cite:literal
     ) => {
         const _: () = {
             use $crate::manifest::{Piece, Piece::Json, Piece::Text, json, json_len, role, text};
@@ -324,6 +326,7 @@ macro_rules! export_plugin {
                 Json("],\"criterion\":"), Text({ const WORDS: &[&str] = &["" $(, $crate::manifest::criterion::$criterion)?]; WORDS[WORDS.len() - 1] }),
                 Json(",\"needs\":["), $(Text($need.0) $(, Json(","), Text($more_needs.0))*,)?
                 $(Json("],\"asks\":["), asked(Asked::$asked) $(, Json(","), asked(Asked::$more_asked))*,)?
+                $(Json("],\"composes\":["), Text($composed) $(, Json(","), Text($more_composed))*,)?
                 Json("],\"params\":"),
                 Json(<<$body as $crate::export::Body>::Params as $crate::Params>::SCHEMA),
                 Json("}"),

@@ -7,6 +7,7 @@ use crate::ops::{self, Dropout, Op, Output, TrainAnswer, Views};
 use crate::training::TrainSpec;
 use crate::{Code, Error, Result, log_bridge, wire};
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeSet;
 
 /// The host, for the length of one call.
 pub struct Host<'a> {
@@ -134,6 +135,24 @@ impl<'a> Host<'a> {
     pub fn put_map(&self, args: &ops::MapArgs, ids: &[u64], places: &Matrix, groups: &[u64]) -> Result<()> {
         let inputs = (self.put_ids(ids)?, self.put_matrix(places)?, self.put_ids(groups)?);
         self.invoke(ops::MAP_PUT_1, args, &[&inputs.0, &inputs.1, &inputs.2]).map(|(ops::Empty {}, _)| ())
+    }
+
+    /// What another strategy chooses of `candidates`, most wanted first; see [`ops::STRATEGY_SELECT_1`].
+    ///
+    /// Errs when the manifest names no such strategy, when a candidate is no unlabelled image or stands there twice, when there are fewer
+    /// of them than are to be chosen, and when the strategy fails: then the round ends with its error, whatever is answered.
+    pub fn choose_by(&self, args: &ops::SelectArgs, candidates: &[u64]) -> Result<Vec<u64>> {
+        let tensor = self.put_ids(candidates)?;
+        let chosen = self.tensor(ops::STRATEGY_SELECT_1, args, &[&tensor])?.read_u64()?;
+        let of_host = |message: String| Error::new(Code::HOST, format!("{}: {message}", ops::STRATEGY_SELECT_1.0));
+        if chosen.len() as u64 != args.count {
+            return Err(of_host(format!("{} images, not {}", chosen.len(), args.count)));
+        }
+        let mut left: BTreeSet<u64> = candidates.iter().copied().collect();
+        match chosen.iter().find(|id| !left.remove(id)) {
+            Some(id) => Err(of_host(format!("the image {id} is no candidate, or is chosen twice"))),
+            None => Ok(chosen),
+        }
     }
 
     /// The class of each labelled image in `ids`; errs if one of them is not labelled.

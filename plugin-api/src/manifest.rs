@@ -99,6 +99,15 @@ impl<const N: usize> Writer<N> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// The manifest's word for a strategy that composes others: the parameters that name them, each a name or a list of names. Since 1.3.
+///
+/// The host finds, trusts, locks and checks these strategies as if the config had named them itself, before anything is trained. Their own
+/// parameters stand in the parameter [`COMPONENTS`], if there is one. A strategy that composes is not composed itself.
+pub const COMPOSES: &str = "composes";
+
+/// The parameter, by custom, with the parameters of composed strategies: a table for each, under the name that it is composed by.
+pub const COMPONENTS: &str = "components";
+
 /// What a strategy goes by, in a word, in its manifest's `criterion`. Since 1.3.
 ///
 /// The word is for those who treat kinds of strategies differently, as sizers do. It is free; these are the words of the strategies

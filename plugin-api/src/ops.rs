@@ -113,6 +113,14 @@ pub const RUN_INFO_1: Op = Op("run.info/1");
 /// Images of round 0 are not among them, as no model had seen them. The record is kept over a resume. It is kept only in runs with a
 /// sizer, and only until every sizer is content; a host that keeps none answers with empty tensors.
 pub const PREQUENTIAL_1: Op = Op("prequential.get/1");
+/// What another strategy would choose of some unlabelled images. Input: candidates (u64 \[n\]), unlabelled images of the request, none
+/// twice. Args: [`SelectArgs`]. Output: the chosen images (u64 \[count\]), most wanted first. Answer: [`Empty`]. Since 1.3.
+///
+/// For strategies whose manifest says that they compose others (see [`composes`](crate::manifest::COMPOSES)); the host has found, checked
+/// and loaded these before anything is trained. To the other strategy the candidates are all the unlabelled images that there are; it
+/// begins each time as it was after the last answer that was kept, so that answers do not depend on each other. It composes nothing
+/// itself. Its choice is held to what every selection is held to.
+pub const STRATEGY_SELECT_1: Op = Op("strategy.select/1");
 
 /// The most that the arguments of an operation may ask for. A message that asks for more is refused before anything is done;
 /// what an answer takes together is bounded by the memory for tensors besides.
@@ -217,6 +225,23 @@ pub struct PrequentialArgs {
     /// Only images that were labelled in the last so many rounds before this one; absent, all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u32>,
+}
+
+/// What `strategy.select/1` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectArgs {
+    /// The strategy, as a parameter that the manifest lists under `composes` names it.
+    #[serde(deserialize_with = "bounded::name")]
+    pub strategy: String,
+    /// How many; at most as many as candidates.
+    pub count: u64,
+    /// The stream of the call's seed that the strategy's own seed is drawn from; the same stream is another one for each strategy.
+    #[serde(deserialize_with = "bounded::stream")]
+    pub stream: String,
+    /// Whether the answer counts: the strategy then goes on from here in the next round, and what it puts with the run is kept. Of any
+    /// other answer nothing is left.
+    pub keep: bool,
 }
 
 /// What `pool.info/1` answers.
@@ -666,7 +691,7 @@ mod bytes {
 }
 
 /// Every operation that this version of the contract describes.
-pub const ALL: [Op; 27] = [
+pub const ALL: [Op; 28] = [
     POOL_INFO_1,
     POOL_PIXELS_1,
     LABELS_GET_1,
@@ -694,6 +719,7 @@ pub const ALL: [Op; 27] = [
     MAP_PUT_1,
     RUN_INFO_1,
     PREQUENTIAL_1,
+    STRATEGY_SELECT_1,
 ];
 
 impl Output {

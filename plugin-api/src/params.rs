@@ -26,6 +26,9 @@ pub use coldstart_plugin_api_derive::Params;
 ///     /// Images a class, by strategy.
 ///     #[param(default = [("entropy", 6), ("margin", 2)], min = 1)]
 ///     sizes: std::collections::BTreeMap<String, u32>,
+///     /// Which shares are tried, without unit.
+///     #[param(default = [0.1, 0.5], max = 1.0)]
+///     shares: Vec<f64>,
 /// }
 ///
 /// #[derive(Params, Debug, PartialEq)]
@@ -33,9 +36,10 @@ pub use coldstart_plugin_api_derive::Params;
 ///
 /// let params = <Mixed as Params>::from_json(r#"{"weight": 0.25}"#).unwrap();
 /// assert_eq!((params.weight, params.metric), (0.25, Metric::Cosine));
-/// assert_eq!(params.sizes["entropy"], 6);
+/// assert_eq!((params.sizes["entropy"], params.shares), (6, vec![0.1, 0.5]));
 /// assert!(<Mixed as Params>::from_json(r#"{"wieght": 0.25}"#).is_err());
 /// assert!(<Mixed as Params>::from_json(r#"{"sizes": {"margin": 0}}"#).is_err());
+/// assert!(<Mixed as Params>::from_json(r#"{"shares": [0.5, 1.5]}"#).is_err());
 /// assert!(<Mixed as Params>::from_json(r#"[0.25, "cosine"]"#).is_err());
 /// ```
 pub trait Params: DeserializeOwned {
@@ -63,9 +67,9 @@ pub trait Params: DeserializeOwned {
 }
 
 /// A type that a field of a parameter struct can have: numbers, `bool`, `String`, enums without data that derive [`Params`],
-/// `Option` of them, and tables of them (`BTreeMap<String, T>`, since 1.3).
+/// `Option` of them, tables of them (`BTreeMap<String, T>`) and lists of them (`Vec<T>`), both since 1.3.
 pub trait ParamType {
-    /// The inside of the type's JSON Schema object, without braces; of a table that of its values.
+    /// The inside of the type's JSON Schema object, without braces; of a table or a list that of its values.
     const SCHEMA: &'static str;
     /// What stands before it.
     const OPENING: &'static str = "";
@@ -101,6 +105,22 @@ impl<T: ParamType> ParamType for BTreeMap<String, T> {
     const OPENING: &'static str = r#""type":"object","additionalProperties":{"#;
     const CLOSING: &'static str = "}";
     const MINIMUM: &'static str = T::MINIMUM;
+}
+
+impl<T: ParamType> ParamType for Vec<T> {
+    const SCHEMA: &'static str = T::SCHEMA;
+    const OPENING: &'static str = r#""type":"array","items":{"#;
+    const CLOSING: &'static str = "}";
+    const MINIMUM: &'static str = T::MINIMUM;
+}
+
+/// The parameters of another strategy, which only that one understands. Since 1.3.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Settings(pub serde_json::Map<String, serde_json::Value>);
+
+impl ParamType for Settings {
+    const SCHEMA: &'static str = r#""type":"object""#;
 }
 
 /// The parameters of a strategy that has none.

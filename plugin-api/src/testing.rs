@@ -54,6 +54,8 @@ pub struct TestHost {
     representation: Option<Rows>,
     run: ops::RunInfo,
     prequential: Vec<Prequential>,
+    /// What each pretended strategy prefers: images, most wanted first.
+    rankings: BTreeMap<String, Vec<u64>>,
     plausible: Option<plausible::Plausible>,
     missing: Vec<&'static str>,
     faults: faults::Faults,
@@ -67,6 +69,7 @@ pub struct TestHost {
     artifacts: Mutex<BTreeMap<String, Vec<u8>>>,
     specs: Mutex<Vec<TrainSpec>>,
     maps: Mutex<Vec<TestMap>>,
+    choices: Mutex<Vec<TestChoice>>,
 }
 
 /// One row for each pool image, and how long a row is.
@@ -110,6 +113,17 @@ pub struct TestMap {
     pub groups: Vec<u64>,
 }
 
+/// What a strategy had another strategy choose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestChoice {
+    /// Who was asked for what.
+    pub args: ops::SelectArgs,
+    /// The images to choose from, in the order in which they came.
+    pub candidates: Vec<u64>,
+    /// The answer.
+    pub chosen: Vec<u64>,
+}
+
 impl TestHost {
     /// A pool of `n` one-pixel images with the ids 0..n, none labelled, and no model.
     pub fn new(n: u64) -> TestHost {
@@ -129,6 +143,7 @@ impl TestHost {
             representation: None,
             run: ordinary_run(),
             prequential: Vec::new(),
+            rankings: BTreeMap::new(),
             plausible: None,
             missing: Vec::new(),
             faults: faults::Faults::default(),
@@ -142,6 +157,7 @@ impl TestHost {
             artifacts: Mutex::default(),
             specs: Mutex::default(),
             maps: Mutex::default(),
+            choices: Mutex::default(),
         }
     }
 
@@ -264,6 +280,12 @@ impl TestHost {
         self
     }
 
+    /// Pretend another strategy that can be composed, and prefers the images in this order; images that are not in it come last.
+    pub fn choosing(mut self, strategy: &str, ranking: &[u64]) -> TestHost {
+        self.rankings.insert(strategy.to_owned(), ranking.to_owned());
+        self
+    }
+
     /// Stop offering an operation.
     pub fn without(mut self, op: Op) -> TestHost {
         self.missing.push(op.0);
@@ -365,6 +387,11 @@ impl TestHost {
     /// The maps that the strategy put, in order.
     pub fn maps(&self) -> Vec<TestMap> {
         lock(&self.maps).clone()
+    }
+
+    /// What the strategy had other strategies choose, in order.
+    pub fn choices(&self) -> Vec<TestChoice> {
+        lock(&self.choices).clone()
     }
 
     /// Tensors that were not released: 0 after a well-behaved call.

@@ -3,7 +3,8 @@
 use super::maths::Maths;
 use super::task::{Question, TaskModel, found};
 use super::train::{self, About, Items, Training};
-use super::{Context, Entry, Services, draw_map, features, put, refused};
+use super::components::{self, ComponentAsk, Part};
+use super::{Artifacts, Context, Entry, Remembered, Services, draw_map, features, put, refused};
 use crate::engine;
 use crate::foreign;
 use crate::limits::{self, shortened};
@@ -32,6 +33,8 @@ pub struct Call<'a> {
     /// Bytes of the run's artifacts in other rounds.
     in_other_rounds: OnceLock<u64>,
     logged: Mutex<Logged>,
+    /// What the task model said during this call, for those that are a part of it.
+    remembered: Remembered,
 }
 
 /// What a call has written into the log.
@@ -68,6 +71,15 @@ pub struct Asked {
     pub trainings: Vec<Training>,
 }
 
+impl Asked {
+    /// What a part of the call asked for comes on top.
+    pub fn add(&mut self, more: Asked) {
+        self.predicting += more.predicting;
+        self.training += more.training;
+        self.trainings.extend(more.trainings);
+    }
+}
+
 impl<'a> Call<'a> {
     /// A call with no tensors yet.
     pub fn new(services: &'a Services, context: Context<'a>) -> Call<'a> {
@@ -79,6 +91,7 @@ impl<'a> Call<'a> {
             worked: Mutex::default(),
             in_other_rounds: OnceLock::new(),
             logged: Mutex::default(),
+            remembered: Remembered::default(),
         }
     }
 
@@ -116,9 +129,11 @@ impl<'a> Call<'a> {
         let worked = || self.worked.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.services.host_time.saturating_sub(*worked());
         let start = Instant::now();
-        self.services.set_until(start.checked_add(left));
+        // A component's time is a part of that of the call which it belongs to.
+        let outer = self.context.part.and_then(|part| part.until);
+        self.services.set_until(start.checked_add(left).into_iter().chain(outer).min());
         let done = work();
-        self.services.set_until(None);
+        self.services.set_until(outer);
         *worked() += start.elapsed();
         match done {
             Err(error) if error.code == Code::CANCELLED && !self.services.is_cancelled() => Err(self.too_long()),
@@ -160,6 +175,7 @@ impl<'a> Call<'a> {
             }
             op if op == ops::RUN_INFO_1.0 => Ok((wire::encode(self.context.run), vec![])),
             op if op == ops::PREQUENTIAL_1.0 => Ok((empty, self.prequential(wire::decode(args)?))),
+            op if op == ops::STRATEGY_SELECT_1.0 => Ok((empty, vec![self.choose(&wire::decode(args)?, inputs)?])),
             op if op == ops::ORACLE_LABELS_1.0 => Ok((empty, vec![self.oracle_labels(inputs)?])),
             op if op == ops::MAP_PUT_1.0 => {
                 self.put_map(&wire::decode(args)?, inputs)?;
@@ -179,7 +195,7 @@ impl<'a> Call<'a> {
     fn pool_info(&self) -> ops::PoolInfo {
         let data = &self.services.data;
         ops::PoolInfo {
-            images: data.pool.len() as u64,
+            images: self.pool().len() as u64,
             height: data.shape.height as u32,
             width: data.shape.width as u32,
             channels: data.shape.channels as u32,
@@ -244,6 +260,11 @@ impl<'a> Call<'a> {
         }
         let start = Instant::now();
         let PredictArgs3 { model, outputs, views, dropout } = args;
+        if let (Some(remembered), None, None, None) = (self.remembered(), model, views, dropout) {
+            let answers = self.predict_once(remembered, &rows, outputs)?;
+            self.note(|asked| asked.predicting += start.elapsed());
+            return Ok(answers.into_iter().map(of_matrix).collect());
+        }
         let (views, dropout, seed) = (views.as_ref(), *dropout, self.context.seed);
         let question = Question { rows: &rows, ids: &ids, outputs, views, dropout, seed };
         let (n, n_passes) = (rows.len(), dropout.map_or(1, |d| d.passes as usize));
@@ -258,19 +279,69 @@ impl<'a> Call<'a> {
             model.answer(images, &question, self.services)
         })?;
         self.note(|asked| asked.predicting += start.elapsed());
-        let mut taken = |output: Output| {
-            found(match output {
-                Output::Probabilities => answers.probabilities.take(),
-                Output::Logits => answers.logits.take(),
-                Output::Embeddings => answers.embeddings.take(),
-                Output::Residuals => answers.residuals.take(),
-            })
-        };
+        let mut taken = |output: Output| found(answers.take(output));
         let tensor = |output: &Output| match dropout {
             Some(_) if is_in_passes(*output) => Ok(in_passes(taken(*output)?, n_passes)),
             _ => taken(*output).map(of_matrix),
         };
         outputs.iter().map(tensor).collect()
+    }
+
+    /// Where the task model's answers are remembered: in a call of a composing strategy, and in all that are a part of it.
+    fn remembered(&self) -> Option<&Remembered> {
+        let own = self.context.components.map(|_| &self.remembered);
+        self.context.part.map(|part| part.remembered).or(own)
+    }
+
+    /// The task model on these rows of the pool as they are; rows that it was asked about before are not asked about again.
+    fn predict_once(&self, remembered: &Remembered, rows: &[usize], outputs: &[Output]) -> Result<Vec<engine::Matrix>> {
+        let ids = &self.services.data.pool.ids;
+        self.with_model(None, |model, images| {
+            let n_each = outputs.iter().map(|output| model.width(*output).unwrap_or(0)).fold(0, usize::saturating_add);
+            let what = || format!("{n_each} numbers for each of {} images", rows.len());
+            self.services.check_size(rows.len(), n_each.saturating_mul(4), what)?;
+            remembered.answer(rows, outputs, self.services.tensor_bytes, |unknown| {
+                let ids: Vec<u64> = unknown.iter().map(|row| ids[*row]).collect();
+                model.answer(images, &Question::plain(unknown, &ids, outputs), self.services)
+            })
+        })
+    }
+
+    /// What another strategy chooses of some images.
+    fn choose(&self, args: &ops::SelectArgs, inputs: &[TensorId]) -> Result<HostTensor> {
+        let Some(components) = self.context.components else {
+            let message = "this strategy names no others: its manifest says under `composes` which parameters do";
+            return Err(Error::new(Code::UNSUPPORTED, message));
+        };
+        if !self.services.goes_on() {
+            return Err(Error::new(Code::CANCELLED, "cancelled"));
+        }
+        let labelled = self.context.labelled;
+        let candidates = components::candidates(self.ids(inputs)?, args.count, self.pool(), labelled)?;
+        let pool = components::merged(&candidates, labelled);
+        let forgotten = Artifacts::Forgotten;
+        let ask = ComponentAsk {
+            name: &args.strategy,
+            count: args.count as usize,
+            candidates: &candidates,
+            keep: args.keep,
+            seed: self.seed_for(args),
+            round: self.context.round,
+            labelled,
+            prequential: self.context.prequential,
+            part: Part { pool: &pool, until: self.services.until(), remembered: &self.remembered },
+            artifacts: if args.keep { &self.context.artifacts } else { &forgotten },
+        };
+        let choice = components.choose(&ask)?;
+        self.note(|asked| asked.add(choice.asked));
+        Ok(HostTensor::of_u64(&choice.ids))
+    }
+
+    /// The seed of a component's call: drawn from this call's, for the component and the stream.
+    fn seed_for(&self, args: &ops::SelectArgs) -> [u8; 32] {
+        let mut seed = [0; 32];
+        Rng::for_stream(self.context.seed, &format!("{}/{}", args.strategy, args.stream)).fill(&mut seed);
+        seed
     }
 
     /// Ask the current task model, or the trained network of that name.
@@ -379,13 +450,12 @@ impl<'a> Call<'a> {
             let message = format!("map `{}`: a name has letters, digits, `_` and `-` only", args.name);
             return Err(Error::new(Code::BAD_PARAMS, message));
         }
-        let folder = self.context.artifacts.as_ref();
-        let folder = folder.ok_or_else(|| Error::new(Code::BAD_PARAMS, "the run has no folder yet"))?;
         let (positions, groups) = (self.positions(&[*ids])?, self.tensors.get(*groups)?.as_u64()?);
         let (places, n_cols) = self.tensors.get(*places)?.as_f32()?;
         if n_cols != 2 || places.len() != 2 * positions.len() || groups.len() != positions.len() {
             return Err(Error::new(Code::BAD_PARAMS, "a map needs two numbers and a group for each id"));
         }
+        let Some(folder) = self.folder()? else { return Ok(()) };
         let failed = |error| Error::new(Code::HOST, format!("map `{}`: {error}", args.name));
         let files = draw_map(args, &self.services.data, &positions, &places, &groups, false).map_err(failed)?;
         self.charge(folder, &files)?;
@@ -409,19 +479,33 @@ impl<'a> Call<'a> {
             return Err(bad("a name has letters, digits, `.`, `_` and `-` only, and does not begin with a dot"));
         }
         limits::ARTIFACT.check(args.bytes.len() as u64).map_err(refused)?;
-        let folder = self.context.artifacts.as_ref().ok_or_else(|| bad("the run has no folder yet"))?;
+        let Some(folder) = self.folder().map_err(|error| bad(&error.message))? else { return Ok(()) };
         let name = args.name.clone();
         let files = [(args.name, args.bytes)];
         self.charge(folder, &files)?;
         put(folder, &files).map_err(|error| Error::new(Code::HOST, format!("artifact `{name}`: {error}")))
     }
 
+    /// Where artifacts go; none where they are forgotten. Errs before the run has a folder.
+    fn folder(&self) -> Result<Option<&Path>> {
+        match &self.context.artifacts {
+            Artifacts::NoFolder => Err(Error::new(Code::BAD_PARAMS, "the run has no folder yet")),
+            Artifacts::Forgotten => Ok(None),
+            Artifacts::In(folder) => Ok(Some(folder)),
+        }
+    }
+
+    /// The images that the plugin sees, ascending: the pool, or to a component its part of it.
+    fn pool(&self) -> &[u64] {
+        self.context.part.map_or(&self.services.data.pool.ids, |part| part.pool)
+    }
+
     /// Pool positions of the ids in the one input tensor.
     fn positions(&self, inputs: &[TensorId]) -> Result<Vec<usize>> {
-        let pool = &self.services.data.pool.ids;
+        let (seen, pool) = (self.pool(), &self.services.data.pool.ids);
         let position = |id: &u64| {
-            pool.binary_search(id)
-                .map_err(|_| Error::new(Code::BAD_PARAMS, format!("the image {id} is not in the pool")))
+            let position = pool.binary_search(id).ok().filter(|_| seen.binary_search(id).is_ok());
+            position.ok_or_else(|| Error::new(Code::BAD_PARAMS, format!("the image {id} is not in the pool")))
         };
         self.ids(inputs)?.iter().map(position).collect()
     }
@@ -503,6 +587,7 @@ impl abi::Host for Call<'_> {
         let op = op.as_str();
         let lacking = match op {
             op if op == ops::REPRESENT_1.0 => self.context.features.is_none(),
+            op if op == ops::STRATEGY_SELECT_1.0 => self.context.components.is_none(),
             op if op == ops::ORACLE_LABELS_1.0 => !self.services.oracles,
             op if op == ops::POOL_PIXELS_1.0 || op == ops::TRAIN_1.0 => !self.services.data.shape.has_pixels(),
             _ => false,

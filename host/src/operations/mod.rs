@@ -5,17 +5,20 @@
 
 mod cache;
 mod call;
+mod components;
 mod features;
 mod frozen;
 mod map;
 mod maths;
 mod near;
+mod remembered;
 mod task;
 mod train;
 
 pub use crate::hash::{hex, sha256_of};
 pub use cache::{Cache, Entry, Listed};
 pub use call::{Asked, Call};
+pub use components::{Choice, ComponentAsk, Components, Part};
 pub use features::{
     Features, Made, Representation, key_of_features, name_of_features, of_pool, of_test_part, plane, untrained_network,
 };
@@ -23,6 +26,7 @@ pub use frozen::{Frozen, remember};
 pub use map::write_map;
 use map::{draw_map, put};
 pub use near::{NearPair, near_pairs};
+pub use remembered::Remembered;
 pub use task::{Answers, Question, TaskModel, residuals};
 pub use train::{About, Items, Training, load, records, train};
 
@@ -188,6 +192,21 @@ pub struct Context<'a> {
     pub run: &'a RunInfo,
     /// Where features of the pool come from, for this strategy.
     pub features: Option<&'a Representation>,
-    /// Where artifacts go; none before the run has a folder.
-    pub artifacts: Option<PathBuf>,
+    /// Where artifacts go.
+    pub artifacts: Artifacts,
+    /// The strategies that it may ask; none where its manifest names none.
+    pub components: Option<&'a dyn Components>,
+    /// The call that it is a part of, where it is a component's.
+    pub part: Option<Part<'a>>,
+}
+
+/// Where artifacts of a call go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Artifacts {
+    /// Nowhere: the run has no folder yet.
+    NoFolder,
+    /// Nowhere: the answer does not count. They are taken and forgotten.
+    Forgotten,
+    /// Into this folder.
+    In(PathBuf),
 }

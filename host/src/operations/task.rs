@@ -48,6 +48,18 @@ pub struct Answers {
     pub residuals: Option<Matrix>,
 }
 
+impl Answers {
+    /// Take an answer out.
+    pub fn take(&mut self, output: Output) -> Option<Matrix> {
+        match output {
+            Output::Probabilities => self.probabilities.take(),
+            Output::Logits => self.logits.take(),
+            Output::Embeddings => self.embeddings.take(),
+            Output::Residuals => self.residuals.take(),
+        }
+    }
+}
+
 /// A model that strategies may ask.
 pub trait TaskModel {
     /// How many numbers it says of an image for this output, passes apart; none where only its answer tells.

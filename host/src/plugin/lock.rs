@@ -51,6 +51,9 @@ pub struct LockedPlugin {
     /// In a run's lock: which one in its role; 0 is the first.
     #[serde(default, skip_serializing_if = "is_first")]
     pub number: u32,
+    /// In a run's lock: which one of the strategies that the one in this role and number composes; absent of that one itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<u32>,
     /// The version requirement in the config.
     #[serde(default)]
     pub requirement: String,
@@ -107,6 +110,7 @@ impl LockedPlugin {
             publisher: manifest.publisher.clone(),
             version: manifest.version.clone(),
             number: 0,
+            component: None,
             requirement: name.requirement().to_string(),
             api: manifest.api.clone(),
             signer: trust.signer(),
@@ -207,9 +211,12 @@ impl Lock {
         &self.plugin
     }
 
-    /// The plugin of a run's lock that played a role, the first or another.
-    pub fn of(&self, role: &str, number: u32) -> Result<&LockedPlugin, PluginError> {
-        let found = self.plugin.iter().find(|plugin| plugin.role == role && plugin.number == number);
+    /// The plugin of a run's lock that played a role, the first or another, or a component of that one.
+    pub fn of(&self, role: &str, number: u32, component: Option<u32>) -> Result<&LockedPlugin, PluginError> {
+        let is_it = |plugin: &&LockedPlugin| {
+            (plugin.role.as_str(), plugin.number, plugin.component) == (role, number, component)
+        };
+        let found = self.plugin.iter().find(is_it);
         found.ok_or_else(|| {
             let error = PluginError::new(PluginCode::LockMismatch, role, "the run's lock names no plugin for it");
             error.with_hint("bring back the run's `plugins.lock` as it was, or start a new run")
@@ -410,8 +417,9 @@ mod tests {
         let old = "[[plugin]]\nrole = \"query\"\nname = \"toy\"\npublisher = \"\"\nversion = \"0.1.0\"\napi = \"1.0.0\"\n\
                    mode = \"in-process\"\nsha256 = \"sha256:1\"\nfile = \"/x/libtoy.so\"\n";
         let lock = Lock::parse("plugins.lock", old.as_bytes()).unwrap();
-        assert_eq!(lock.of("query", 0).unwrap().sha256, "sha256:1");
-        assert!(lock.of("initial", 0).is_err() && lock.of("query", 1).is_err());
+        assert_eq!(lock.of("query", 0, None).unwrap().sha256, "sha256:1");
+        assert!(lock.of("initial", 0, None).is_err() && lock.of("query", 1, None).is_err());
+        assert!(lock.of("query", 0, Some(0)).is_err());
         for text in [&b"version = 2\n"[..], b"plugin = 3", b"[[plugin]]\nrole = \"query\"\n", b"\xff", b"=", b"\0"] {
             assert_eq!(Lock::parse("x.lock", text).unwrap_err().code, PluginCode::LockMismatch);
         }

@@ -2,7 +2,7 @@
 
 use super::elf;
 use super::error::{PluginCode, PluginError};
-use coldstart_plugin_api::{API_VERSION, ops};
+use coldstart_plugin_api::{API_VERSION, Role, ops};
 use serde::{Deserialize, Serialize};
 
 /// The manifest: the JSON of the ELF section `.coldstart_manifest`. Fields that this host does not know are ignored.
@@ -38,6 +38,9 @@ pub struct Manifest {
     /// What it asks of the task model that not every model can say: `embeddings`, `dropout`, `views`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<String>,
+    /// The parameters that name the strategies that it composes; empty if it composes none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub composes: Vec<String>,
     /// JSON Schema of its parameters.
     pub params: serde_json::Value,
     /// Of a script: the modules beside it that belong to it, as relative paths. A library has none.
@@ -83,11 +86,35 @@ impl Manifest {
             return Err(PluginError::new(PluginCode::Library, file, message)
                 .with_hint("build it with `panic = \"unwind\"` in its profile"));
         }
+        self.check_composes(file)?;
         match self.needs.iter().find(|need| ops::ALL.iter().all(|op| op.0 != need.as_str())) {
             Some(unknown) => {
                 let message = format!("needs the operation `{unknown}`, which this host does not offer");
                 Err(PluginError::new(PluginCode::Operation, file, message))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it asks other strategies.
+    pub fn is_composing(&self) -> bool {
+        !self.composes.is_empty()
+    }
+
+    /// Whoever asks other strategies says in which parameters they are named, and is a strategy itself.
+    fn check_composes(&self, file: &str) -> Result<(), PluginError> {
+        let lies = |message: String| Err(PluginError::new(PluginCode::Descriptor, file, message));
+        let asks_others = self.needs.iter().any(|need| need == ops::STRATEGY_SELECT_1.0);
+        if asks_others && !self.is_composing() {
+            return lies(format!("needs `{}`, and its `composes` names no parameter", ops::STRATEGY_SELECT_1.0));
+        }
+        if self.is_composing() && self.roles.iter().any(|role| role == Role::Sizer.name()) {
+            return lies("is a sizer, and a sizer composes no strategies".to_owned());
+        }
+        let properties = self.params.get("properties");
+        let is_param = |name: &String| properties.is_some_and(|properties| properties.get(name).is_some());
+        match self.composes.iter().find(|name| !is_param(name)) {
+            Some(unknown) => lies(format!("composes what `{unknown}` names, which is none of its parameters")),
             None => Ok(()),
         }
     }
@@ -112,6 +139,43 @@ pub fn is_kebab_case(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_composes_says_in_which_parameters() {
+        let manifest = |role: &str, needs: &str, composes: &[&str]| Manifest {
+            format: 1,
+            name: "toy".to_owned(),
+            publisher: String::new(),
+            version: semver::Version::new(1, 0, 0),
+            api: API_VERSION.parse().unwrap(),
+            panic: "unwind".to_owned(),
+            summary: String::new(),
+            license: String::new(),
+            authors: String::new(),
+            cite: String::new(),
+            roles: vec![role.to_owned()],
+            criterion: String::new(),
+            needs: vec![needs.to_owned()],
+            asks: Vec::new(),
+            composes: composes.iter().map(|name| (*name).to_owned()).collect(),
+            params: serde_json::json!({"type": "object", "properties": {"of": {"type": "string"}}}),
+            modules: Vec::new(),
+        };
+        let (select, predict) = (ops::STRATEGY_SELECT_1.0, ops::PREDICT_1.0);
+        for (role, needs, composes, expected) in [
+            ("query", predict, &[][..], None),
+            ("query", select, &["of"], None),
+            ("query", select, &[], Some("names no parameter")),
+            ("query", select, &["of", "more"], Some("`more` names")),
+            ("sizer", select, &["of"], Some("a sizer composes no strategies")),
+        ] {
+            let checked = manifest(role, needs, composes).check("toy.so").map_err(|error| error.message);
+            match expected {
+                None => assert_eq!(checked, Ok(())),
+                Some(expected) => assert!(checked.clone().unwrap_err().contains(expected), "{checked:?}"),
+            }
+        }
+    }
 
     #[test]
     fn names_are_kebab_case() {

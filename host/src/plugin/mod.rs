@@ -33,7 +33,7 @@ pub use instance::{Answer, Instance, Plugin, check_selection, check_sizing};
 pub use isolate::{Confinement, Limits, as_worker, confine, only_read};
 pub use load::{ENTRIES, Library, Verified, in_sealed_memory, is_script, read_manifest};
 pub use manifest::Manifest;
-pub use params::with_defaults;
+pub use params::{Composed, composed, with_defaults};
 pub use record::{Head, Recorder};
 pub use replay::{Finding, Recording};
 pub use search::{Candidate, Content, Found, SEARCHED, SearchPath, StrategyName, warn_once};

@@ -30,6 +30,40 @@ pub fn with_defaults(manifest: &Manifest, params: &Map<String, Value>) -> Result
     Ok(params)
 }
 
+/// A strategy that a composing one names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Composed {
+    /// The parameter that names it first.
+    pub param: String,
+    /// Its name, as it stands there.
+    pub name: String,
+}
+
+/// The strategies that a plugin composes with these parameters, which have every default: each once, in the order in which they are
+/// named.
+///
+/// Errs when a parameter holds neither a name nor a list of names.
+pub fn composed(manifest: &Manifest, params: &Map<String, Value>) -> Result<Vec<Composed>, PluginError> {
+    let mut all: Vec<Composed> = Vec::new();
+    for param in &manifest.composes {
+        let names = match params.get(param) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(values)) => values.iter().map(Value::as_str).collect(),
+            Some(value) => vec![value.as_str()],
+        };
+        for name in names {
+            let Some(name) = name else {
+                let message = format!("`{param}` must be the name of a strategy, or a list of names");
+                return Err(PluginError::new(PluginCode::Params, &manifest.name, message));
+            };
+            if all.iter().all(|known| known.name != name) {
+                all.push(Composed { param: param.clone(), name: name.to_owned() });
+            }
+        }
+    }
+    Ok(all)
+}
+
 /// A keyword of a schema that refers to another one. Nothing is fetched here; and a few that refer to each other can take for
 /// ever.
 fn refers(schema: &Value) -> Option<&'static str> {
@@ -150,6 +184,25 @@ mod tests {
             }
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_composing_plugin_names_each_strategy_once() {
+        let names = |given: Value| {
+            let manifest = Manifest { composes: vec!["several".to_owned(), "one".to_owned()], ..manifest() };
+            composed(&manifest, given.as_object().unwrap()).map_err(|error| error.message)
+        };
+        let named = |param: &str, name: &str| Composed { param: param.to_owned(), name: name.to_owned() };
+        for (given, expected) in [
+            (json!({}), Ok(vec![])),
+            (json!({"several": [], "one": null}), Ok(vec![])),
+            (json!({"one": "b", "several": ["a"]}), Ok(vec![named("several", "a"), named("one", "b")])),
+            (json!({"one": "a", "several": ["a", "b", "a"]}), Ok(vec![named("several", "a"), named("several", "b")])),
+            (json!({"one": 3}), Err("`one` must be the name of a strategy, or a list of names".to_owned())),
+            (json!({"several": ["a", 3]}), Err("`several` must be the name of a strategy, or a list of names".to_owned())),
+        ] {
+            assert_eq!(names(given), expected);
+        }
     }
 
     #[test]

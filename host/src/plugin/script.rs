@@ -27,7 +27,7 @@ use std::path::Path;
 
 const OPENING: &str = "# /// coldstart";
 const CLOSING: &str = "# ///";
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "name",
     "publisher",
     "version",
@@ -39,6 +39,7 @@ const KEYS: [&str; 13] = [
     "criterion",
     "needs",
     "asks",
+    "composes",
     "params",
     "modules",
 ];
@@ -85,6 +86,7 @@ fn described(file: &str, text: &str, keys: &[&str]) -> Result<Manifest, PluginEr
         criterion: block.criterion(fields.criterion)?,
         needs: fields.needs,
         asks: block.asks(fields.asks)?,
+        composes: fields.composes,
         params: block.schema(fields.params)?,
         modules: block.modules(fields.modules)?,
     })
@@ -105,6 +107,7 @@ struct Fields {
     criterion: String,
     needs: Vec<String>,
     asks: Vec<String>,
+    composes: Vec<String>,
     params: Option<BTreeMap<String, Param>>,
     modules: Vec<String>,
 }

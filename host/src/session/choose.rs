@@ -8,6 +8,7 @@ use super::{AtKey, Estimate, Options, SessionError, outside, pool_images, prefli
 use crate::config::{Config, Seat};
 use crate::data::Dataset;
 use crate::experiment::{Ask, Failure, RunDir, RunError, Selector, seed, write_atomically};
+use crate::hash::sha256;
 use crate::operations::{self, Representation, Services, write_map};
 use crate::plugin::lock::{Lock, LockedPlugin};
 use coldstart_plugin_api::ops::{MapArgs, TRAIN_1};
@@ -172,10 +173,9 @@ impl Chooser {
         &self.config
     }
 
-    /// Name and hash of each strategy that chooses.
+    /// Name and hash of each strategy that chooses; the hash of one that composes others is that of all their hashes.
     pub fn strategies(&self) -> Vec<(String, String)> {
-        let strategies = self.strategies.iter();
-        strategies.map(|strategy| (strategy.manifest.name.clone(), strategy.locked.sha256.clone())).collect()
+        self.strategies.iter().map(|strategy| (strategy.manifest.name.clone(), hash_of(strategy))).collect()
     }
 
     /// Has the images chosen, after a training of the task model where somebody asks it, and leaves in `folder` the lock of the
@@ -194,7 +194,8 @@ impl Chooser {
         let ask = Ask { round, budget: self.budget(), unlabelled, labelled, prequential: &[] };
         let selected = selector.select(&ask).map_err(failed)?;
         let state = selector.save().map_err(failed)?;
-        let strategies = self.strategies.iter().map(|strategy| strategy.locked.clone());
+        let strategies = self.strategies.iter().flat_map(|strategy| strategy.with_components());
+        let strategies = strategies.map(|strategy| strategy.locked.clone());
         let lock = Lock::new(strategies.chain(self.locked_learner.clone()).collect());
         write_atomically(&dir.path("plugins.lock"), lock.to_toml().as_bytes())?;
         self.draw_map(&dir, round, labelled)?;
@@ -323,13 +324,27 @@ fn of_operation(error: coldstart_plugin_api::Error) -> SessionError {
 
 /// Whether a strategy cannot do without predictions.
 fn asks_model(strategy: &Strategy) -> bool {
+    strategy.with_components().any(predicts)
+}
+
+fn predicts(strategy: &Strategy) -> bool {
     strategy.manifest.needs.iter().any(|need| need.starts_with(PREDICTIONS))
+}
+
+/// What tells a strategy from any other that could not go on from its state.
+fn hash_of(strategy: &Strategy) -> String {
+    if strategy.components.is_empty() {
+        return strategy.locked.sha256.clone();
+    }
+    let hashes: Vec<&str> = strategy.with_components().map(|part| part.locked.sha256.as_str()).collect();
+    sha256(hashes.join(" ").as_bytes())
 }
 
 /// A single class leaves a model nothing to learn. A strategy that has its own network trained may ask that one.
 fn check_classes(classes: &[String], strategies: &[Strategy]) -> Result<(), SessionError> {
     let trains = |strategy: &Strategy| strategy.manifest.needs.iter().any(|need| need == TRAIN_1.0);
-    let lost = strategies.iter().find(|strategy| asks_model(strategy) && !trains(strategy));
+    let all = || strategies.iter().flat_map(Strategy::with_components);
+    let lost = all().find(|strategy| predicts(strategy) && !trains(strategy));
     match (classes, lost.filter(|strategy| strategy.seat.role == Role::Query)) {
         ([class], Some(strategy)) => {
             Err(SessionError::OneClass { class: class.clone(), strategy: strategy.manifest.name.clone() })

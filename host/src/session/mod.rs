@@ -6,6 +6,7 @@
 mod around;
 mod choose;
 mod cross_validation;
+mod ensemble;
 mod error;
 mod estimate;
 mod extend;

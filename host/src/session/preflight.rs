@@ -58,7 +58,7 @@ impl Preflight {
 
     /// The hashes of the plugins that were found, by their names and versions.
     pub fn plugins(&self) -> BTreeMap<String, String> {
-        let plugins = self.found.values().flat_map(|found| found.iter());
+        let plugins = self.found.values().flat_map(|found| found.iter()).flat_map(Strategy::with_components);
         let hash = |Strategy { locked, .. }: &Strategy| {
             (format!("{} {}", locked.full_name(), locked.version), locked.sha256.clone())
         };
@@ -222,7 +222,7 @@ pub fn before_the_images(
 
 /// What is wrong with a config beside its strategies themselves, without a look at the images.
 pub fn of_settings(config: &Config, strategies: &[Strategy], at_key: AtKey<'_>) -> Vec<SessionError> {
-    let needs = strategies.iter().filter_map(|strategy| {
+    let needs = strategies.iter().flat_map(Strategy::with_components).filter_map(|strategy| {
         without_features(config, strategy, at_key).or_else(|| without_images(config, strategy, at_key))
     });
     let files = named_files(config).into_iter().filter_map(|named| named.missing(at_key));
@@ -397,14 +397,14 @@ fn without_features(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> 
     );
     let hint = "add `[representation]`: `method = \"handcrafted\"` needs no training, \"moco-v2\" trains a network, \"file\" takes \
                 features from elsewhere";
-    Some(at_key(&format!("{}.strategy", strategy.seat.section()), rule).with_hint(hint.to_owned()))
+    Some(at_key(&strategy.key, rule).with_hint(hint.to_owned()))
 }
 
 /// The error of a strategy that looks at images where there are none, or where no network looks at them.
 fn without_images(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Option<ConfigError> {
     let needs = |op: Op| strategy.manifest.needs.iter().any(|need| need == op.0);
     let name = &strategy.manifest.name;
-    let key = format!("{}.strategy", strategy.seat.section());
+    let key = &strategy.key;
     if config.dataset.kind == Kind::Features {
         let what = [
             (POOL_PIXELS_1, "looks at pixels"),
@@ -414,7 +414,7 @@ fn without_images(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Op
         let (_, what) = what.into_iter().find(|(op, _)| needs(*op))?;
         let rule = format!("is `{name}`, which {what}, and the data set has features alone");
         let hint = "`coldstart plugin info NAME` says what a strategy needs; those without pixels, trainings and views work here";
-        return Some(at_key(&key, rule).with_hint(hint.to_owned()));
+        return Some(at_key(key, rule).with_hint(hint.to_owned()));
     }
     let stands_on_features = config.training.learner.is_probe()
         && !config.model.is_script()
@@ -425,7 +425,7 @@ fn without_images(config: &Config, strategy: &Strategy, at_key: AtKey<'_>) -> Op
     }
     let rule = format!("is `{name}`, which looks at changed images, and the model stands on features from elsewhere");
     let hint = "a `[representation]` with a network can look at them: moco-v2, random-network and the like";
-    Some(at_key(&key, rule).with_hint(hint.to_owned()))
+    Some(at_key(key, rule).with_hint(hint.to_owned()))
 }
 
 /// A file that a config names.

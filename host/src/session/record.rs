@@ -178,7 +178,8 @@ pub fn write(
         features: features.iter().map(FileRecord::from).collect(),
         learner: ran.learner.clone(),
     };
-    let strategies = ran.strategies.iter().map(|strategy| strategy.locked.clone());
+    let strategies = ran.strategies.iter().flat_map(|strategy| strategy.with_components());
+    let strategies = strategies.map(|strategy| strategy.locked.clone());
     let lock = Lock::new(strategies.chain(ran.locked_learner.clone()).collect()).to_toml();
     let environment = serde_json::to_string_pretty(&environment).expect("plain data");
     write_atomically(&dir.path("plugins.lock"), lock.as_bytes())?;

@@ -1,17 +1,20 @@
 //! The loop's selectors and sizers, played by plugins.
 
 use super::around;
+use super::ensemble::Ensemble;
 use super::{SessionError, Strategy};
 use crate::config::Around;
 use crate::experiment::{
     Ask, Effort, Failure, Mishap, Pretext, RunDir, RunError, Selected, Selector, Sizer, most_probable, seed,
 };
-use crate::operations::{Asked, Call, Context, Question, Representation, Services, Training};
+use crate::operations::{Artifacts, Asked, Call, Components, Context, Question, Representation, Services, Training};
 use crate::plugin::{Instance, PluginCode, PluginError, Recorder, check_selection};
 use coldstart_plugin_api::abi::{self, HostRef};
 use coldstart_plugin_api::ops::{Output, RunInfo, SizeArgs};
 use coldstart_plugin_api::{Bounds, Error, Rng, Selection, Sizing, wire};
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +36,15 @@ pub struct Player {
     dir: Option<RunDir>,
     /// What it had the host do when it was made; told with its first answer.
     asked_before: Asked,
+    /// The strategies that it composes; none if it composes none.
+    ensemble: Option<Ensemble>,
+}
+
+/// The state of a strategy that composes others, with theirs.
+#[derive(Serialize, Deserialize)]
+struct ComposedState {
+    own: ByteBuf,
+    components: BTreeMap<String, ByteBuf>,
 }
 
 /// What a plugin sees of its run, whatever it is asked.
@@ -56,9 +68,16 @@ impl Player {
     ) -> Result<Player, SessionError> {
         let name = strategy.manifest.name.clone();
         let made = instance(&strategy, &services, &view, recorder);
-        let (instance, asked_before) = made.map_err(SessionError::of_plugin)?;
+        let (instance, mut asked_before) = made.map_err(SessionError::of_plugin)?;
+        let mut ensemble = None;
+        if !strategy.components.is_empty() {
+            let made = Ensemble::create(strategy.clone(), services.clone(), view.clone());
+            let (components, asked) = made.map_err(SessionError::of_plugin)?;
+            asked.into_iter().for_each(|asked| asked_before.add(asked));
+            ensemble = Some(components);
+        }
         let (state, changed, dir) = (Vec::new(), true, None);
-        Ok(Player { name, strategy, instance, state, changed, services, view, dir, asked_before })
+        Ok(Player { name, strategy, instance, state, changed, services, view, dir, asked_before, ensemble })
     }
 
     /// Where artifacts go from now on, and the recording if there is one.
@@ -85,7 +104,12 @@ impl Player {
         let before = self.artifacts(ask.round);
         let (answered, asked, took) = loop {
             match self.ask_once(ask, extra, &answer) {
-                Err(error) if error.code.lost_the_worker() && mishaps.len() < self.strategy.retries as usize => {
+                // A component has been asked again already.
+                Err(error)
+                    if error.code.lost_the_worker()
+                        && error.plugin == self.name
+                        && mishaps.len() < self.strategy.retries as usize =>
+                {
                     tracing::warn!("{error}; asking again with a new worker");
                     mishaps.push(Mishap { plugin: self.name.clone(), error: error.to_string() });
                     self.forget_artifacts(ask.round, &before)?;
@@ -97,6 +121,7 @@ impl Player {
         let Asked { predicting, training, trainings } = asked;
         let before = std::mem::take(&mut self.asked_before).trainings;
         let pretexts = before.into_iter().chain(trainings).map(|training| pretext(&self.name, training)).collect();
+        mishaps.extend(self.ensemble.iter().flat_map(Ensemble::take_mishaps));
         let deciding = took.saturating_sub(predicting + training);
         Ok((answered, Effort { deciding, predicting, training, pretexts, mishaps }))
     }
@@ -132,13 +157,19 @@ impl Player {
             prequential: ask.prequential,
             features: self.view.features.as_ref(),
             run: &self.view.run,
-            artifacts: self.dir.as_ref().map(|dir| dir.artifacts(ask.round)),
+            artifacts: self.dir.as_ref().map_or(Artifacts::NoFolder, |dir| Artifacts::In(dir.artifacts(ask.round))),
+            components: self.ensemble.as_ref().map(|ensemble| ensemble as &dyn Components),
+            part: None,
         };
         let call = Call::new(&self.services, context);
         let request = abi::Request { extra: extra.into(), ..call.request(ask.round, ask.budget, ask.unlabelled) };
         let start = Instant::now();
-        let answered = answer(&mut self.instance, &request, call.as_host())?;
-        Ok((answered, call.asked(), start.elapsed()))
+        let answered = answer(&mut self.instance, &request, call.as_host());
+        // A component's failure is told as its own, whatever is made of it.
+        match self.ensemble.as_ref().and_then(Ensemble::take_failure) {
+            Some(failure) => Err(failure),
+            None => Ok((answered?, call.asked(), start.elapsed())),
+        }
     }
 
     /// A new instance where the lost one was before the round.
@@ -147,28 +178,44 @@ impl Player {
         let recorder = self.instance.take_recorder();
         (self.instance, _) = instance(&self.strategy, &self.services, &self.view, recorder)?;
         match self.state.is_empty() {
-            true => Ok(()),
-            false => self.instance.load(&self.state),
+            true => self.ensemble.iter().try_for_each(|ensemble| ensemble.load(BTreeMap::new())),
+            false => self.take_up(&self.state.clone()),
         }
     }
 
     fn save(&mut self) -> Result<Vec<u8>, Failure> {
         if self.changed {
-            self.state = self.instance.save()?;
+            let own = self.instance.save()?;
+            self.state = match &self.ensemble {
+                None => own,
+                Some(ensemble) => wire::encode(&ComposedState { own: own.into(), components: ensemble.states() }),
+            };
             self.changed = false;
         }
         Ok(self.state.clone())
     }
 
     fn load(&mut self, state: &[u8]) -> Result<(), Failure> {
-        self.instance.load(state)?;
+        self.take_up(state)?;
         self.state = state.to_owned();
         self.changed = false;
         Ok(())
     }
+
+    /// Have the instance, and those of its components, go on from a stored state.
+    fn take_up(&mut self, state: &[u8]) -> Result<(), PluginError> {
+        let Some(ensemble) = &self.ensemble else { return self.instance.load(state) };
+        let stored = wire::decode::<ComposedState>(state).map_err(|error| {
+            let message = format!("its stored state, with that of its components, is damaged: {}", error.message);
+            PluginError::new(PluginCode::Create, &self.name, message)
+        })?;
+        self.instance.load(&stored.own)?;
+        ensemble.load(stored.components)
+    }
 }
 
-fn instance(
+/// A new instance of a strategy, and what it asked for while it was made; it does not ask other strategies meanwhile.
+pub fn instance(
     strategy: &Strategy,
     services: &Services,
     view: &RunView,
@@ -183,7 +230,9 @@ fn instance(
         prequential: &[],
         features: view.features.as_ref(),
         run: &view.run,
-        artifacts: None,
+        artifacts: Artifacts::NoFolder,
+        components: None,
+        part: None,
     };
     let call = Call::new(services, context);
     let instance = strategy.plugin.create(name, &strategy.params_json, call.as_host(), recorder)?;

@@ -6,13 +6,14 @@
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
+use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, Lit, Result, Type, UnOp};
 
 /// Derive `Params` for a struct with named fields, or make an enum without data usable as a field.
 ///
 /// Fields take `#[param(default = LITERAL, min = NUMBER, max = NUMBER)]`; without a default a field is required, unless
-/// its type is an `Option`. The default of a table is a list of pairs, `[("entropy", 6), ("margin", 2)]`, and its range holds for each
-/// of its values. The doc comments become the schema's descriptions.
+/// its type is an `Option`. The default of a table is a list of pairs, `[("entropy", 6), ("margin", 2)]`, that of a `Vec` a list of values;
+/// the range holds for each value. The doc comments become the schema's descriptions.
 #[proc_macro_derive(Params, attributes(param))]
 pub fn params(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
@@ -56,6 +57,11 @@ impl Param<'_> {
         Ok(param)
     }
 
+    /// Its name in a config: that of `r#final` is `final`.
+    fn text(&self) -> String {
+        self.name.unraw().to_string()
+    }
+
     fn is_option(&self) -> bool {
         self.is_a("Option")
     }
@@ -70,7 +76,7 @@ impl Param<'_> {
 
     /// The pieces of this field's schema.
     fn schema(&self) -> Result<Tokens> {
-        let (name, ty, doc) = (json_text(&self.name.to_string()), self.ty, json_text(&self.doc));
+        let (name, ty, doc) = (json_text(&self.text()), self.ty, json_text(&self.doc));
         let opening = format!("{name}:{{\"description\":{doc},");
         let minimum = match &self.min {
             Some(min) => {
@@ -88,7 +94,7 @@ impl Param<'_> {
         };
         let mut closing = String::new();
         if let Some(default) = &self.default {
-            closing.push_str(&format!(",\"default\":{}", json_literal(default)?));
+            closing.push_str(&format!(",\"default\":{}", self.json_default(default)?));
         }
         closing.push('}');
         Ok(quote! {
@@ -97,10 +103,18 @@ impl Param<'_> {
         })
     }
 
+    /// The default as JSON. An empty list is a table or a list by the field's type alone.
+    fn json_default(&self, default: &Expr) -> Result<String> {
+        match default {
+            Expr::Array(values) if self.is_a("Vec") => json_list(values),
+            default => json_literal(default),
+        }
+    }
+
     /// The check of this field's range; nothing for a field without one.
     fn check(&self) -> Tokens {
-        let (name, text) = (self.name, self.name.to_string());
-        let value = match (self.is_option(), self.is_a("BTreeMap")) {
+        let (name, text) = (self.name, self.text());
+        let value = match (self.is_option() || self.is_a("Vec"), self.is_a("BTreeMap")) {
             (true, _) => quote!(self.#name.iter()),
             (_, true) => quote!(self.#name.values()),
             _ => quote!(std::iter::once(&self.#name)),
@@ -128,9 +142,9 @@ impl Param<'_> {
         let Some(default) = &self.default else {
             return Ok((quote! { #name: #ty }, quote! {}));
         };
-        let function = format_ident!("default_{name}");
+        let function = format_ident!("default_{}", self.text());
         let path = format!("{function}");
-        let json = json_literal(default)?;
+        let json = self.json_default(default)?;
         let promise = format!("the default of `{owner}.{name}` does not fit its type");
         Ok((
             quote! { #[serde(default = #path)] #name: #ty },
@@ -158,7 +172,7 @@ fn for_struct(input: &DeriveInput, fields: Vec<&Field>) -> Result<Tokens> {
         let schema = param.schema()?;
         pieces.extend(quote! { , Piece::Json(#comma), #schema });
     }
-    let required: Vec<_> = params.iter().filter(|p| p.required()).map(|p| json_text(&p.name.to_string())).collect();
+    let required: Vec<_> = params.iter().filter(|p| p.required()).map(|p| json_text(&p.text())).collect();
     let closing = format!("}},\"required\":[{}],\"additionalProperties\":false}}", required.join(","));
 
     Ok(quote! {
@@ -248,6 +262,12 @@ fn json_table(pairs: &syn::ExprArray) -> Result<String> {
         _ => Err(Error::new_spanned(pair, "expected a pair: a name and a value")),
     };
     Ok(format!("{{{}}}", pairs.elems.iter().map(pair).collect::<Result<Vec<_>>>()?.join(",")))
+}
+
+/// A list of values as a JSON array.
+fn json_list(values: &syn::ExprArray) -> Result<String> {
+    let values = values.elems.iter().map(json_literal).collect::<Result<Vec<_>>>()?;
+    Ok(format!("[{}]", values.join(",")))
 }
 
 /// A Rust literal as JSON; a list of pairs is a table.

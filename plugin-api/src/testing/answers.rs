@@ -1,12 +1,13 @@
 //! The operations, answered from what a test pretends.
 
 use super::plausible::IMAGE;
-use super::{Rows, TestHost, TestMap, lock, maths};
+use super::{Rows, TestChoice, TestHost, TestMap, lock, maths};
 use crate::abi::{DType, TensorId};
 use crate::ops::{self, Output};
 use crate::tensors::HostTensor;
 use crate::training::{Pass, Record, Target, TrainSpec};
-use crate::{Code, Error, Prequential, Result, wire};
+use crate::{Code, Error, Prequential, Result, Rng, wire};
+use std::collections::BTreeSet;
 
 pub(super) type Answer = (Vec<u8>, Vec<HostTensor>);
 
@@ -38,6 +39,9 @@ impl TestHost {
             op if op == ops::RUN_INFO_1.0 => Ok((wire::encode(&self.run), vec![])),
             op if op == ops::PREQUENTIAL_1.0 => Ok((empty, self.prequential(wire::decode(args)?))),
             op if op == ops::MAP_PUT_1.0 => self.put_map(wire::decode(args)?, inputs).map(|()| (empty, vec![])),
+            op if op == ops::STRATEGY_SELECT_1.0 => {
+                Ok((empty, vec![HostTensor::of_u64(&self.choose(wire::decode(args)?, inputs)?)]))
+            }
             op if op == ops::ARTIFACT_PUT_1.0 => self.put_artifact(wire::decode(args)?).map(|()| (empty, vec![])),
             op => {
                 let tensors = inputs.iter().map(|id| self.tensors.get(*id)).collect::<Result<Vec<_>>>()?;
@@ -243,6 +247,35 @@ impl TestHost {
         Ok(())
     }
 
+    /// What a pretended strategy prefers, or what is plausible: an order drawn from the strategy, the stream and what an image shows.
+    fn choose(&self, args: ops::SelectArgs, inputs: &[TensorId]) -> Result<Vec<u64>> {
+        let bad = |message: String| Error::new(Code::BAD_PARAMS, message);
+        let candidates = self.input(inputs)?;
+        let positions = self.positions(inputs)?;
+        let mut seen = BTreeSet::new();
+        if let Some(id) = candidates.iter().find(|id| self.labelled.binary_search(id).is_ok() || !seen.insert(**id)) {
+            return Err(bad(format!("the candidate {id} is labelled, or stands there twice")));
+        }
+        if args.count > candidates.len() as u64 {
+            return Err(bad(format!("{} images are wanted of {} candidates", args.count, candidates.len())));
+        }
+        let mut rank_and_id: Vec<(u64, u64)> = match (self.rankings.get(&args.strategy), self.plausible.is_some()) {
+            (Some(ranking), _) => candidates.iter().map(|id| (rank_in(ranking, *id), *id)).collect(),
+            (None, true) => {
+                let stream = format!("{}/{}", args.strategy, args.stream);
+                let mut key = [0; 32];
+                Rng::for_stream(self.seed, &stream).fill(&mut key);
+                let ranks = self.shown(&positions).into_iter().map(|image| drawn_rank(key, image));
+                ranks.zip(candidates.iter().copied()).collect()
+            }
+            (None, false) => return Err(bad(format!("this test host pretends no strategy `{}`", args.strategy))),
+        };
+        rank_and_id.sort_unstable();
+        let chosen: Vec<u64> = rank_and_id.iter().take(args.count as usize).map(|(_, id)| *id).collect();
+        lock(&self.choices).push(TestChoice { args, candidates, chosen: chosen.clone() });
+        Ok(chosen)
+    }
+
     fn put_artifact(&self, args: ops::ArtifactArgs) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
@@ -252,6 +285,17 @@ impl TestHost {
         lock(&self.artifacts).insert(args.name, args.bytes);
         Ok(())
     }
+}
+
+/// Where an image stands in a ranking; behind all where it does not.
+fn rank_in(ranking: &[u64], id: u64) -> u64 {
+    ranking.iter().position(|ranked| *ranked == id).unwrap_or(ranking.len()) as u64
+}
+
+/// A number drawn for an image.
+fn drawn_rank(mut key: [u8; 32], image: u64) -> u64 {
+    key.iter_mut().zip(image.to_le_bytes()).for_each(|(byte, of_image)| *byte ^= of_image);
+    Rng::from_seed(key).next_u64()
 }
 
 /// Each row minus the one-hot vector of its largest element.

@@ -156,17 +156,16 @@ fn mistakes(
         let rule = "is `warm`, and the learner has no `save` and `load`: a run could not go on".to_owned();
         mistakes.push(at_key("training.restart", rule));
     }
-    for strategy in strategies.iter().map(Borrow::borrow) {
+    for strategy in strategies.iter().map(Borrow::borrow).flat_map(Strategy::with_components) {
         let lacking = asked(strategy, config).find(|asked| !can_answer(process, asked));
         if let Some(asked) = lacking {
             let name = &strategy.manifest.name;
             let rule = format!("is `{name}`, which asks the model for {asked}, and {}", lacks(process, &asked));
-            let key = format!("{}.strategy", strategy.seat.section());
             let hint = match asked == Asked::Views.name() {
                 true => "choose a strategy that looks at each image as it is",
                 false => LearnerCode::Lacks.hint(),
             };
-            mistakes.push(at_key(&key, rule).with_hint(hint.to_owned()));
+            mistakes.push(at_key(&strategy.key, rule).with_hint(hint.to_owned()));
         }
     }
     mistakes

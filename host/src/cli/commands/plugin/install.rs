@@ -7,7 +7,7 @@ use crate::plugin::install::{self, Installed};
 use crate::plugin::lock::{LOCK, Lock, LockedPlugin, Use};
 use crate::plugin::package::{Package, PackageError, native_triple};
 use crate::plugin::trust::{TrustStore, judge_package, look};
-use crate::plugin::{SearchPath, StrategyName};
+use crate::plugin::{Manifest, SearchPath, StrategyName, composed, with_defaults};
 use std::path::{Path, PathBuf};
 
 /// `coldstart plugin install FILE|URL|DIR`.
@@ -66,6 +66,22 @@ pub fn uninstall(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What a name means, and its row in a lock.
+fn entry_of(
+    name: &str,
+    role: &str,
+    search: &SearchPath,
+    store: &TrustStore,
+) -> Result<(Manifest, LockedPlugin), Problem> {
+    let found = search.resolve(name, role)?;
+    let looked = look(&found, store)?;
+    // Either mode gives the same answers, so that a lock need not demand one.
+    let used =
+        Use { role, manifest: &looked.manifest, sha256: &looked.sha256, trust: &looked.trust, mode: "" };
+    let entry = LockedPlugin::of(used, &StrategyName::parse(name)?);
+    Ok((looked.manifest, entry))
+}
+
 /// `coldstart plugin lock CONFIG...`.
 pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
     configs.iter().chain(packages).try_for_each(|file| existing(file, Wanted::File))?;
@@ -84,13 +100,16 @@ pub fn lock(configs: &[PathBuf], packages: &[PathBuf]) -> Result<(), Problem> {
     for mut config in all {
         let search = SearchPath::new(&config.plugins.path);
         for seat in config.seats() {
-            let (role, (name, _)) = (seat.role, config.strategy(seat));
-            let found = search.resolve(name, role.name())?;
-            let looked = look(&found, &store)?;
-            let (manifest, sha256, trust) = (&looked.manifest, &looked.sha256, &looked.trust);
-            // Either mode gives the same answers, so that a lock need not demand one.
-            let used = Use { role: role.name(), manifest, sha256, trust, mode: "" };
-            lock.put(LockedPlugin::of(used, &StrategyName::parse(name)?));
+            let (role, (name, params)) = (seat.role.name(), config.strategy(seat));
+            let (manifest, entry) = entry_of(name, role, &search, &store)?;
+            lock.put(entry);
+            if !manifest.is_composing() {
+                continue;
+            }
+            let params = with_defaults(&manifest, params)?;
+            for component in composed(&manifest, &params)? {
+                lock.put(entry_of(&component.name, role, &search, &store)?.1);
+            }
         }
     }
     for file in packages {
