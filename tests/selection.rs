@@ -33,6 +33,7 @@ fn chosen(run: &Path, round: u32) -> Vec<u64> {
 fn quickly(name: &str) -> &'static [&'static str] {
     match name {
         "pt4al" | "first-choice" => &["epochs = 1"],
+        "refine" => &["rounds = 2, batches = 14"],
         _ => &[],
     }
 }

@@ -113,7 +113,7 @@ pub const RUN_INFO_1: Op = Op("run.info/1");
 /// Images of round 0 are not among them, as no model had seen them. The record is kept over a resume. It is kept only in runs with a
 /// sizer, and only until every sizer is content; a host that keeps none answers with empty tensors.
 pub const PREQUENTIAL_1: Op = Op("prequential.get/1");
-/// What another strategy would choose of some unlabelled images. Input: candidates (u64 \[n\]), unlabelled images of the request, none
+/// What another strategy would choose of some unlabelled images. Input: candidates (u64 \[n\]), unlabelled images of the pool, none
 /// twice. Args: [`SelectArgs`]. Output: the chosen images (u64 \[count\]), most wanted first. Answer: [`Empty`]. Since 1.3.
 ///
 /// For strategies whose manifest says that they compose others (see [`composes`](crate::manifest::COMPOSES)); the host has found, checked

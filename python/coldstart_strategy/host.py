@@ -194,6 +194,18 @@ class Host:
         ids, of_round, predicted, labels = self._tensors("prequential.get/1", args, [], 4)
         return Prequential(ids, of_round.astype(np.int64), predicted.astype(np.int64), labels.astype(np.int64))
 
+    def choose_by(
+        self, strategy: str, candidates: Ids, count: int, stream: str, keep: bool = False
+    ) -> np.ndarray:
+        """What another strategy chooses of ``candidates``, most wanted first.
+
+        ``strategy`` stands in a parameter that the script's block lists under ``composes``. Its seed is drawn from the request's, by its
+        name and ``stream``. Only where ``keep`` is true does it remember its answer.
+        """
+        args = {"strategy": strategy, "count": int(count), "stream": stream, "keep": bool(keep)}
+        (chosen,) = self._tensors("strategy.select/1", args, [as_ids(candidates)], 1)
+        return chosen
+
     def predict(
         self,
         ids: Ids,

@@ -50,6 +50,17 @@ ROWS = [
         },
     ),
     (
+        "assert host.choose_by('margin', [9, 4, 6], 2, 'first').tolist() == [6, 9]",
+        {
+            "strategy.select/1": (
+                {"strategy": "margin", "count": 2, "stream": "first", "keep": False},
+                [[9, 4, 6]],
+                {},
+                [np.array([6, 9], "<u8")],
+            )
+        },
+    ),
+    (
         "assert len(host.prequential().labels) == 0",
         {"prequential.get/1": ({}, [], {}, [np.array([], "<u8")] * 4)},
     ),

@@ -1,9 +1,9 @@
 //! One call into a plugin: the host's side of the binary surface.
 
+use super::components::{self, ComponentAsk, Part};
 use super::maths::Maths;
 use super::task::{Question, TaskModel, found};
 use super::train::{self, About, Items, Training};
-use super::components::{self, ComponentAsk, Part};
 use super::{Artifacts, Context, Entry, Remembered, Services, draw_map, features, put, refused};
 use crate::engine;
 use crate::foreign;

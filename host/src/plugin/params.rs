@@ -199,7 +199,10 @@ mod tests {
             (json!({"one": "b", "several": ["a"]}), Ok(vec![named("several", "a"), named("one", "b")])),
             (json!({"one": "a", "several": ["a", "b", "a"]}), Ok(vec![named("several", "a"), named("several", "b")])),
             (json!({"one": 3}), Err("`one` must be the name of a strategy, or a list of names".to_owned())),
-            (json!({"several": ["a", 3]}), Err("`several` must be the name of a strategy, or a list of names".to_owned())),
+            (
+                json!({"several": ["a", 3]}),
+                Err("`several` must be the name of a strategy, or a list of names".to_owned()),
+            ),
         ] {
             assert_eq!(names(given), expected);
         }

@@ -5,7 +5,8 @@ use super::selector::{RunView, instance};
 use crate::experiment::Mishap;
 use crate::operations::{Asked, Call, Choice, ComponentAsk, Components, Context, Services};
 use crate::plugin::{Instance, PluginError, check_selection};
-use coldstart_plugin_api::{Code, Error, Selection};
+use crate::wait;
+use coldstart_plugin_api::{Code, Error};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,19 +78,21 @@ impl Ensemble {
     pub fn load(&self, mut states: BTreeMap<String, ByteBuf>) -> Result<(), PluginError> {
         for (component, member) in self.composer.components.iter().zip(&self.members) {
             let state = states.remove(&component.name).map(ByteBuf::into_vec).unwrap_or_default();
-            *lock(member) = self.begun(&component.strategy, state)?;
+            let (instance, state) = self.begun(&component.strategy, state)?;
+            *lock(member) = Member { instance: Some(instance), state };
         }
         Ok(())
     }
 
-    /// A new instance in this state; in the one that it begins with where there is none.
-    fn begun(&self, strategy: &Strategy, state: Vec<u8>) -> Result<Member, PluginError> {
+    /// A new instance in this state, and the state; where that is empty, in the one that an instance begins with.
+    fn begun(&self, strategy: &Strategy, state: Vec<u8>) -> Result<(Instance, Vec<u8>), PluginError> {
         let (mut instance, _) = instance(strategy, &self.services, &self.view, None)?;
-        let state = if state.is_empty() { instance.save()? } else { state };
-        if !state.is_empty() {
-            instance.load(&state)?;
+        if state.is_empty() {
+            let state = instance.save()?;
+            return Ok((instance, state));
         }
-        Ok(Member { instance: Some(instance), state })
+        instance.load(&state)?;
+        Ok((instance, state))
     }
 
     /// Ask a component, again with a new instance where its worker is lost.
@@ -117,16 +120,13 @@ impl Ensemble {
         // Whatever ends this early leaves no instance behind: the next one begins from the state.
         let mut instance = match member.instance.take() {
             Some(instance) => instance,
-            None => self.begun(strategy, member.state.clone())?.instance.expect("it was begun just now"),
+            None => self.begun(strategy, member.state.clone())?.0,
         };
         let name = &strategy.manifest.name;
         let call = Call::new(&self.services, self.context(name, ask));
         let request = call.request(ask.round, ask.count, ask.candidates);
-        let Selection { ids, .. } = {
-            let selection = instance.select(&request, call.as_host())?;
-            check_selection(name, &selection, ask.candidates, ask.count)?;
-            selection
-        };
+        let selection = instance.select(&request, call.as_host())?;
+        check_selection(name, &selection, ask.candidates, ask.count)?;
         let state = instance.save()?;
         let has_changed = state != member.state;
         if ask.keep {
@@ -135,7 +135,7 @@ impl Ensemble {
         if ask.keep || !has_changed {
             member.instance = Some(instance);
         }
-        Ok(Choice { ids, asked: call.asked() })
+        Ok(Choice { ids: selection.ids, asked: call.asked() })
     }
 
     fn context<'a>(&'a self, name: &'a str, ask: &ComponentAsk<'a>) -> Context<'a> {
@@ -168,7 +168,7 @@ impl Components for Ensemble {
         };
         let answered = self.ask(&component.strategy, &mut lock(member), ask);
         answered.map_err(|error| {
-            if self.services.is_cancelled() {
+            if self.services.is_cancelled() || wait::interrupted() {
                 return Error::new(Code::CANCELLED, "cancelled");
             }
             let told = Error::new(Code::HOST, error.to_string()).with("hint", error.hint.clone());

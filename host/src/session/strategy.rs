@@ -5,8 +5,8 @@ use crate::config::{Config, Isolation, Plugins, Sandbox, Seat};
 use crate::plugin::lock::{Lock, LockedPlugin, Use};
 use crate::plugin::trust::TrustStore;
 use crate::plugin::{
-    Composed, Found, Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified, composed,
-    is_script, warn_once, with_defaults,
+    Composed, Found, Head, Limits, Manifest, Plugin, PluginCode, PluginError, SearchPath, StrategyName, Verified,
+    composed, is_script, warn_once, with_defaults,
 };
 use coldstart_plugin_api::Role;
 use coldstart_plugin_api::manifest::COMPONENTS;

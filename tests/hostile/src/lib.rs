@@ -53,6 +53,7 @@ enum Behaviour {
     UnknownView,
     HiddenTargets,
     ReadsHiddenLabel,
+    LooksAround,
     ImpossibleTensor,
     ReleasesRequest,
     BadArtifact,
@@ -143,6 +144,19 @@ impl Drop for Hostile {
     }
 }
 
+/// Ask the model about the images below 300 that the request does not name; errs where the host lets it see one, or counts one.
+fn look_around(request: &Request, host: &Host<'_>) -> Result<()> {
+    let (pool, n_images) = (request.pool(), host.pool()?.images);
+    if n_images != pool.len() as u64 {
+        return Err(Error::plugin(format!("it was shown {} images, and is told of {n_images}", pool.len())));
+    }
+    let hidden = (0..300).filter(|id| pool.binary_search(id).is_err());
+    match hidden.into_iter().find(|id| host.predict(&[*id]).and_then(|asked| asked.probabilities()).is_ok()) {
+        Some(id) => Err(Error::plugin(format!("it saw the image {id}"))),
+        None => Ok(()),
+    }
+}
+
 fn misbehave(params: &Hostility, request: &Request, host: &Host<'_>, honest: Selection) -> Result<Selection> {
     use Behaviour::*;
     let mut ids = honest.ids;
@@ -169,6 +183,7 @@ fn misbehave(params: &Hostility, request: &Request, host: &Host<'_>, honest: Sel
             host.train(&spec, &request.unlabelled)?;
         }
         ReadsHiddenLabel => _ = host.labels(&request.unlabelled[..1])?,
+        LooksAround => look_around(request, host)?,
         ImpossibleTensor => {
             let shape = [u64::MAX, 2];
             raw(host).tensor_put(DType::F32, RSlice::from(&shape[..]), RSlice::from(&[0; 8][..])).into_result()?;

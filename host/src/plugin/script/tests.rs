@@ -33,6 +33,7 @@ fn what_is_given_is_taken() {
         ("roles = [\n  \"query\", # later\n]", "roles", json!(["query"])),
         ("roles = [\"sizer\"]", "roles", json!(["sizer"])),
         ("criterion = \"flat-doubt\"", "criterion", json!("flat-doubt")),
+        ("composes = [\"first\"]", "composes", json!(["first"])),
         ("needs = [\"model.predict/1\", \"x-new/1\"]", "needs", json!(["model.predict/1", "x-new/1"])),
         ("modules = [\"a.py\", \"b/_c.py\"]", "modules", json!(["a.py", "b/_c.py"])),
     ] {

@@ -76,8 +76,7 @@ fn entry_of(
     let found = search.resolve(name, role)?;
     let looked = look(&found, store)?;
     // Either mode gives the same answers, so that a lock need not demand one.
-    let used =
-        Use { role, manifest: &looked.manifest, sha256: &looked.sha256, trust: &looked.trust, mode: "" };
+    let used = Use { role, manifest: &looked.manifest, sha256: &looked.sha256, trust: &looked.trust, mode: "" };
     let entry = LockedPlugin::of(used, &StrategyName::parse(name)?);
     Ok((looked.manifest, entry))
 }

@@ -201,6 +201,7 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
         ("roles", or_none(&manifest.roles)),
         ("needs", or_none(&manifest.needs)),
         ("asks", or_none(&manifest.asks)),
+        ("composes", or_none(&manifest.composes)),
         ("cite", manifest.cite.clone()),
         ("authors", manifest.authors.replace(':', ", ")),
         ("licence", manifest.license.clone()),
