@@ -37,23 +37,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Ensemble {
-    /// Make an instance of each component; with what they asked the host for meanwhile.
+    /// Make an instance of each component; what they have the host do meanwhile is added to `asked`.
     ///
     /// Errs when one refuses its parameters.
     pub fn create(
         composer: Arc<Strategy>,
         services: Arc<Services>,
         view: RunView,
-    ) -> Result<(Ensemble, Vec<Asked>), PluginError> {
-        let (mut members, mut all_asked) = (Vec::new(), Vec::new());
+        asked: &mut Asked,
+    ) -> Result<Ensemble, PluginError> {
+        let mut members = Vec::new();
         for component in &composer.components {
-            let (mut instance, asked) = instance(&component.strategy, &services, &view, None)?;
+            let (mut instance, asked_by_it) = instance(&component.strategy, &services, &view, None)?;
             let state = instance.save()?;
             members.push(Mutex::new(Member { instance: Some(instance), state }));
-            all_asked.push(asked);
+            asked.add(asked_by_it);
         }
         let (failure, mishaps) = (Mutex::default(), Mutex::default());
-        Ok((Ensemble { composer, services, view, members, failure, mishaps }, all_asked))
+        Ok(Ensemble { composer, services, view, members, failure, mishaps })
     }
 
     /// The failure of a component since the last call of this, if there was one.
@@ -78,21 +79,20 @@ impl Ensemble {
     pub fn load(&self, mut states: BTreeMap<String, ByteBuf>) -> Result<(), PluginError> {
         for (component, member) in self.composer.components.iter().zip(&self.members) {
             let state = states.remove(&component.name).map(ByteBuf::into_vec).unwrap_or_default();
-            let (instance, state) = self.begun(&component.strategy, state)?;
+            let mut instance = self.begun(&component.strategy, &state)?;
+            let state = if state.is_empty() { instance.save()? } else { state };
             *lock(member) = Member { instance: Some(instance), state };
         }
         Ok(())
     }
 
-    /// A new instance in this state, and the state; where that is empty, in the one that an instance begins with.
-    fn begun(&self, strategy: &Strategy, state: Vec<u8>) -> Result<(Instance, Vec<u8>), PluginError> {
+    /// A new instance in this state; where that is empty, as an instance begins.
+    fn begun(&self, strategy: &Strategy, state: &[u8]) -> Result<Instance, PluginError> {
         let (mut instance, _) = instance(strategy, &self.services, &self.view, None)?;
-        if state.is_empty() {
-            let state = instance.save()?;
-            return Ok((instance, state));
+        if !state.is_empty() {
+            instance.load(state)?;
         }
-        instance.load(&state)?;
-        Ok((instance, state))
+        Ok(instance)
     }
 
     /// Ask a component, again with a new instance where its worker is lost.
@@ -120,7 +120,7 @@ impl Ensemble {
         // Whatever ends this early leaves no instance behind: the next one begins from the state.
         let mut instance = match member.instance.take() {
             Some(instance) => instance,
-            None => self.begun(strategy, member.state.clone())?.0,
+            None => self.begun(strategy, &member.state)?,
         };
         let name = &strategy.manifest.name;
         let call = Call::new(&self.services, self.context(name, ask));
@@ -153,6 +153,16 @@ impl Ensemble {
         }
     }
 
+    /// A failure as the composing strategy hears of it; the first one of a call is kept. What ends because the user stops the run is none.
+    fn failed(&self, error: PluginError) -> Error {
+        if self.services.is_cancelled() || wait::interrupted() {
+            return Error::new(Code::CANCELLED, "cancelled");
+        }
+        let told = Error::new(Code::HOST, error.to_string()).with("hint", error.hint.clone());
+        lock(&self.failure).get_or_insert(error);
+        told
+    }
+
     fn unknown(&self, name: &str) -> Error {
         let names: Vec<&str> = self.composer.components.iter().map(|component| component.name.as_str()).collect();
         let message = format!("`{name}` is none of the strategies that the parameters name: {}", names.join(", "));
@@ -167,13 +177,6 @@ impl Components for Ensemble {
             return Err(self.unknown(ask.name));
         };
         let answered = self.ask(&component.strategy, &mut lock(member), ask);
-        answered.map_err(|error| {
-            if self.services.is_cancelled() || wait::interrupted() {
-                return Error::new(Code::CANCELLED, "cancelled");
-            }
-            let told = Error::new(Code::HOST, error.to_string()).with("hint", error.hint.clone());
-            lock(&self.failure).get_or_insert(error);
-            told
-        })
+        answered.map_err(|error| self.failed(error))
     }
 }

@@ -71,10 +71,8 @@ impl Player {
         let (instance, mut asked_before) = made.map_err(SessionError::of_plugin)?;
         let mut ensemble = None;
         if !strategy.components.is_empty() {
-            let made = Ensemble::create(strategy.clone(), services.clone(), view.clone());
-            let (components, asked) = made.map_err(SessionError::of_plugin)?;
-            asked.into_iter().for_each(|asked| asked_before.add(asked));
-            ensemble = Some(components);
+            let made = Ensemble::create(strategy.clone(), services.clone(), view.clone(), &mut asked_before);
+            ensemble = Some(made.map_err(SessionError::of_plugin)?);
         }
         let (state, changed, dir) = (Vec::new(), true, None);
         Ok(Player { name, strategy, instance, state, changed, services, view, dir, asked_before, ensemble })

@@ -77,6 +77,27 @@ impl Place {
     fn role(&self) -> Role {
         self.seat.role
     }
+
+    /// The strategy that stands here.
+    fn strategy(
+        &self,
+        manifest: Manifest,
+        plugin: Plugin,
+        params: &Params,
+        locked: LockedPlugin,
+        terms: &Terms,
+    ) -> Strategy {
+        Strategy {
+            seat: self.seat,
+            key: self.key.clone(),
+            manifest,
+            plugin,
+            params_json: as_json(params),
+            locked,
+            retries: terms.plugins.retries,
+            components: Vec::new(),
+        }
+    }
 }
 
 /// What a config says of plugins as such.
@@ -268,28 +289,6 @@ impl Finder<'_> {
                 None => std::thread::available_parallelism().map_or(1, usize::from),
                 Some(threads) => threads,
             },
-        }
-    }
-}
-
-impl Place {
-    fn strategy(
-        &self,
-        manifest: Manifest,
-        plugin: Plugin,
-        params: &Params,
-        locked: LockedPlugin,
-        terms: &Terms,
-    ) -> Strategy {
-        Strategy {
-            seat: self.seat,
-            key: self.key.clone(),
-            manifest,
-            plugin,
-            params_json: as_json(params),
-            locked,
-            retries: terms.plugins.retries,
-            components: Vec::new(),
         }
     }
 }
