@@ -105,57 +105,63 @@ def differences(means, baseline):
     return header, table
 
 
-#: Of the chart: pixels of a panel, of its margins.
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 220, 44, 28, 36
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+#: Of the chart: pixels of a row, of the names' column, of a panel, between panels.
+ROW, NAMES, PANEL, GAP = 20, 180, 170, 24
+#: An interval that holds 0, and one that does not.
+GREY, BLUE = "#888888", "#0072b2"
 
 
 def chart(table, baseline):
-    """An SVG: a panel for each group, a line for each arm; points above the baseline over images a class, over all data sets."""
+    """An SVG: for each group a block, in it a panel for each number of images, a row for each arm; over all data sets."""
     names = {row[1] for row in table}
     shown = [row for row in table if row[1] == (ALL if ALL in names else row[1]) and row[2] != baseline]
     groups = list(dict.fromkeys(row[0] for row in shown))
-    arms = list(dict.fromkeys(row[2] for row in shown))
-    images = sorted({float(row[3]) for row in shown})
+    images = list(dict.fromkeys(row[3] for row in shown))
     low = min(0.0, min(float(row[7]) - float(row[8]) for row in shown))
     high = max(0.0, max(float(row[7]) + float(row[8]) for row in shown))
-    width, height = len(groups) * (LEFT + WIDTH), TOP + HEIGHT + BOTTOM + 16 * len(arms)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for place, group in enumerate(groups):
-        left = LEFT + place * (LEFT + WIDTH)
-        parts += panel([row for row in shown if row[0] == group], group, arms, images, (low, high), left)
-    for i, arm in enumerate(arms):
-        y = TOP + HEIGHT + BOTTOM + 16 * i
-        parts.append(f'<rect x="{LEFT}" y="{y - 9}" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
-        parts.append(f'<text x="{LEFT + 16}" y="{y}">{arm}</text>')
-    parts.append(f'<text x="{LEFT + 160}" y="{TOP + HEIGHT + BOTTOM}" fill="#666">points above {baseline} ± 95 %, over images a class</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    parts, top = [], 0
+    for group in groups:
+        of_group = [row for row in shown if row[0] == group]
+        arms = list(dict.fromkeys(row[2] for row in of_group))
+        parts += block(of_group, group, arms, images, (low, high), top)
+        top += 70 + ROW * len(arms)
+    width = NAMES + len(images) * (PANEL + GAP)
+    begin = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + 20}" font-family="sans-serif" font-size="12">'
+    under = f'<text x="8" y="{top + 10}" fill="#666">points above {baseline} ± 95 %; blue: the interval does not hold 0</text>'
+    return "\n".join([begin, f'<rect width="{width}" height="{top + 20}" fill="white"/>', *parts, under, "</svg>", ""])
 
 
-def panel(shown, group, arms, images, reach, left):
+def block(shown, group, arms, images, reach, top):
     low, high = reach
-    across = lambda value: left + 16 + (WIDTH - 48) * images.index(value) / max(1, len(images) - 1)
-    up = lambda points: TOP + HEIGHT * (high - points) / (high - low)
-    parts = [f'<text x="{left + WIDTH / 2:.0f}" y="16" text-anchor="middle" font-weight="bold">{group}</text>']
-    for points in range(int(np.ceil(low)), int(high) + 1, max(1, round((high - low) / 8))):
-        parts.append(f'<text x="{left - 6}" y="{up(points) + 4:.1f}" text-anchor="end" fill="#666">{points}</text>')
-    parts.append(f'<line x1="{left}" x2="{left + WIDTH - 16}" y1="{up(0):.1f}" y2="{up(0):.1f}" stroke="#999" stroke-dasharray="3 3"/>')
-    for value in images:
-        parts.append(f'<text x="{across(value):.1f}" y="{TOP + HEIGHT + 16}" text-anchor="middle" fill="#666">{value:g}</text>')
+    bottom = top + 50 + ROW * len(arms)
+    parts = [f'<text x="8" y="{top + 16}" font-weight="bold">{group}</text>']
     for i, arm in enumerate(arms):
-        of_arm = [row for row in shown if row[2] == arm]
-        colour = COLOURS[i % len(COLOURS)]
-        # A little to the side of each other, so that intervals can be told apart.
-        points = [(across(float(row[3])) + 3 * i, float(row[7]), float(row[8])) for row in of_arm]
-        line = " ".join(f"{x:.1f},{up(mean):.1f}" for x, mean, _ in points)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for x, mean, half in points:
-            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(mean - half):.1f}" y2="{up(mean + half):.1f}" stroke="{colour}"/>')
-            parts.append(f'<circle cx="{x:.1f}" cy="{up(mean):.1f}" r="3" fill="{colour}"/>')
+        parts.append(f'<text x="{NAMES - 10}" y="{top + 44 + ROW * i}" text-anchor="end">{arm}</text>')
+    for place, value in enumerate(images):
+        left = NAMES + place * (PANEL + GAP)
+        across = lambda points, left=left: left + PANEL * (points - low) / (high - low)
+        parts.append(f'<text x="{left + PANEL / 2:.0f}" y="{top + 16}" text-anchor="middle" font-weight="bold">{value} a class</text>')
+        parts.append(f'<line x1="{across(0):.1f}" x2="{across(0):.1f}" y1="{top + 26}" y2="{bottom - 14}" stroke="#999" stroke-dasharray="3 3"/>')
+        for points in marks(low, high):
+            parts.append(f'<text x="{across(points):.1f}" y="{bottom}" text-anchor="middle" fill="#666">{points}</text>')
+        for i, arm in enumerate(arms):
+            parts += [part for row in shown if row[2:4] == [arm, value] for part in whisker(row, across, top + 40 + ROW * i)]
     return parts
+
+
+def marks(low, high):
+    """Whole numbers between two points, 0 among them, about six."""
+    step = max(1, round((high - low) / 6))
+    return range(-step * int(-low // step), int(high) + 1, step)
+
+
+def whisker(row, across, y):
+    mean, half = float(row[7]), float(row[8])
+    colour = BLUE if abs(mean) > half else GREY
+    return [
+        f'<line x1="{across(mean - half):.1f}" x2="{across(mean + half):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',
+        f'<circle cx="{across(mean):.1f}" cy="{y}" r="4" fill="{colour}"/>',
+    ]
 
 
 def main():
