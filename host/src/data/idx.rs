@@ -152,8 +152,8 @@ mod tests {
             (images, idx(&[2], &[9, 0]), "byte 3: the magic number"),
             (labels, idx(&[3], &[9, 0, 1]), "byte 4: holds 3 labels"),
             (labels, idx(&[2], &[9, 10]), "byte 9: label 10 is outside 0 to 9"),
-            (labels, bad_gz, "byte 10: corrupt"),
-            (labels, cut_gz, "the file ends"),
+            (labels, bad_gz, "corrupt compressed data after 10 bytes unpacked"),
+            (labels, cut_gz, "the file ends within its gzip data"),
         ];
         for (name, bytes, expected) in rows {
             let folder = tiny();
