@@ -88,12 +88,20 @@ struct Made {
     tables: &'static [&'static str],
 }
 
-const MADE: &[Made] = &[Made {
-    study: "initial-size",
-    script: "configs/regret.py",
-    args: &[],
-    tables: &["regrets.csv", "by-set.csv", "regrets.svg"],
-}];
+const MADE: &[Made] = &[
+    Made {
+        study: "initial-size",
+        script: "configs/regret.py",
+        args: &[],
+        tables: &["regrets.csv", "by-set.csv", "regrets.svg"],
+    },
+    Made {
+        study: "first-set",
+        script: "configs/paired.py",
+        args: &["--baseline", "random", "--at", "1", "2", "5", "10"],
+        tables: &["differences.csv", "differences.svg"],
+    },
+];
 
 #[test]
 fn tables_are_made_again_to_the_byte() {
