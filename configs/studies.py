@@ -51,7 +51,8 @@ def write(file, header, table):
 
 
 def number(value):
-    return f"{value:.4f}"
+    """Four decimals. Rounded twice: sums in another order differ in their last bits, which must not decide a tie."""
+    return f"{round(float(value), 9):.4f}"
 
 
 def interval(values):
