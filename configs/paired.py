@@ -21,6 +21,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from intervals import BLUE, GREY, Interval, chart
 from studies import finished, interval, number, rows, write
 
 ALL = "all"
@@ -105,63 +106,17 @@ def differences(means, baseline):
     return header, table
 
 
-#: Of the chart: pixels of a row, of the names' column, of a panel, between panels.
-ROW, NAMES, PANEL, GAP = 20, 180, 170, 24
-#: An interval that holds 0, and one that does not.
-GREY, BLUE = "#888888", "#0072b2"
-
-
-def chart(table, baseline):
-    """An SVG: for each group a block, in it a panel for each number of images, a row for each arm; over all data sets."""
+def chart_of(table, baseline):
+    """A block for each group, in it a panel for each number of images, a row for each arm; over all data sets."""
     names = {row[1] for row in table}
     shown = [row for row in table if row[1] == (ALL if ALL in names else row[1]) and row[2] != baseline]
-    groups = list(dict.fromkeys(row[0] for row in shown))
-    images = list(dict.fromkeys(row[3] for row in shown))
-    low = min(0.0, min(float(row[7]) - float(row[8]) for row in shown))
-    high = max(0.0, max(float(row[7]) + float(row[8]) for row in shown))
-    parts, top = [], 0
-    for group in groups:
-        of_group = [row for row in shown if row[0] == group]
-        arms = list(dict.fromkeys(row[2] for row in of_group))
-        parts += block(of_group, group, arms, images, (low, high), top)
-        top += 70 + ROW * len(arms)
-    width = NAMES + len(images) * (PANEL + GAP)
-    begin = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + 20}" font-family="sans-serif" font-size="12">'
-    under = f'<text x="8" y="{top + 10}" fill="#666">points above {baseline} ± 95 %; blue: the interval does not hold 0</text>'
-    return "\n".join([begin, f'<rect width="{width}" height="{top + 20}" fill="white"/>', *parts, under, "</svg>", ""])
-
-
-def block(shown, group, arms, images, reach, top):
-    low, high = reach
-    bottom = top + 50 + ROW * len(arms)
-    parts = [f'<text x="8" y="{top + 16}" font-weight="bold">{group}</text>']
-    for i, arm in enumerate(arms):
-        parts.append(f'<text x="{NAMES - 10}" y="{top + 44 + ROW * i}" text-anchor="end">{arm}</text>')
-    for place, value in enumerate(images):
-        left = NAMES + place * (PANEL + GAP)
-        across = lambda points, left=left: left + PANEL * (points - low) / (high - low)
-        parts.append(f'<text x="{left + PANEL / 2:.0f}" y="{top + 16}" text-anchor="middle" font-weight="bold">{value} a class</text>')
-        parts.append(f'<line x1="{across(0):.1f}" x2="{across(0):.1f}" y1="{top + 26}" y2="{bottom - 14}" stroke="#999" stroke-dasharray="3 3"/>')
-        for points in marks(low, high):
-            parts.append(f'<text x="{across(points):.1f}" y="{bottom}" text-anchor="middle" fill="#666">{points}</text>')
-        for i, arm in enumerate(arms):
-            parts += [part for row in shown if row[2:4] == [arm, value] for part in whisker(row, across, top + 40 + ROW * i)]
-    return parts
-
-
-def marks(low, high):
-    """Whole numbers between two points, 0 among them, about six."""
-    step = max(1, round((high - low) / 6))
-    return range(-step * int(-low // step), int(high) + 1, step)
-
-
-def whisker(row, across, y):
-    mean, half = float(row[7]), float(row[8])
-    colour = BLUE if abs(mean) > half else GREY
-    return [
-        f'<line x1="{across(mean - half):.1f}" x2="{across(mean + half):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',
-        f'<circle cx="{across(mean):.1f}" cy="{y}" r="4" fill="{colour}"/>',
-    ]
+    blocks = defaultdict(list)
+    for group, _, arm, images, *_, mean, half, _, _ in shown:
+        mean, half = float(mean), float(half)
+        blocks[group].append(Interval(f"{images} a class", arm, mean, half, BLUE if abs(mean) > half else GREY))
+    every = [one for intervals in blocks.values() for one in intervals]
+    reach = min(0.0, min(one.mean - one.half for one in every)), max(0.0, max(one.mean + one.half for one in every))
+    return chart(blocks, reach, f"points above {baseline} ± 95 %; blue: the interval does not hold 0")
 
 
 def main():
@@ -179,7 +134,7 @@ def main():
     means = with_all(read(args.out, args.at))
     header, table = differences(means, args.baseline)
     write(args.out / "differences.csv", header, table)
-    (args.out / "differences.svg").write_text(chart(table, args.baseline))
+    (args.out / "differences.svg").write_text(chart_of(table, args.baseline))
 
 
 if __name__ == "__main__":

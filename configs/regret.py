@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from intervals import BLUE, GREY, Interval, chart
 from studies import finished, interval, number, rows, write
 
 RANDOM = "random"
@@ -198,39 +199,15 @@ def by_set(worlds, queries, named, totals):
     return header, table
 
 
-#: Of the chart: pixels of a row, of the names' column, of a panel, between panels.
-ROW, NAMES, PANEL, GAP = 20, 150, 170, 24
 #: Regret in points at the ends of a panel.
-LOW, HIGH = -3.0, 6.0
+REACH = -3.0, 6.0
 
 
-def chart(table, queries, names):
-    """An SVG: a panel for each query strategy, a row for each sizer; the regret over all totals with its interval."""
-    found = {(row[0], row[2]): (float(row[5]), float(row[6])) for row in table if row[1] == "all"}
-    width = NAMES + len(queries) * (PANEL + GAP)
-    height = 60 + ROW * len(names)
-    place = lambda points: (min(max(points, LOW), HIGH) - LOW) / (HIGH - LOW) * PANEL
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for i, name in enumerate(names):
-        parts.append(f'<text x="{NAMES - 10}" y="{44 + ROW * i}" text-anchor="end">{name}</text>')
-    for panel, query in enumerate(queries):
-        left = NAMES + panel * (PANEL + GAP)
-        zero = left + place(0.0)
-        parts.append(f'<text x="{left + PANEL / 2}" y="16" text-anchor="middle" font-weight="bold">then {query}</text>')
-        parts.append(f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="26" y2="{height - 24}" stroke="#999" stroke-dasharray="3 3"/>')
-        for points in range(int(LOW), int(HIGH) + 1):
-            parts.append(f'<text x="{left + place(points):.1f}" y="{height - 8}" text-anchor="middle" fill="#666">{points}</text>')
-        for i, name in enumerate(names):
-            mean, half = found[query, name]
-            y, colour = 40 + ROW * i, "#888888" if name.startswith("always") else "#0072b2"
-            x, low, high = (left + place(value) for value in (mean, mean - half, mean + half))
-            parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>')
-            parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="4" fill="{colour}"/>')
-    parts.append(f'<text x="8" y="{height - 8}" fill="#666">regret, points ± 95 %</text>')
-    return "\n".join([*parts, "</svg>", ""])
+def chart_of(table):
+    """A panel for each query strategy, a row for each sizer; the regret over all totals with its interval."""
+    colour = lambda name: GREY if name.startswith("always") else BLUE
+    intervals = [Interval(f"then {row[0]}", row[2], float(row[5]), float(row[6]), colour(row[2])) for row in table if row[1] == "all"]
+    return chart({"": intervals}, REACH, "regret, points ± 95 %")
 
 
 def main():
@@ -251,7 +228,7 @@ def main():
     named = options(worlds)
     header, table = regrets(worlds, queries, named, args.totals)
     write(args.out / "regrets.csv", header, table)
-    (args.out / "regrets.svg").write_text(chart(table, queries, list(named)))
+    (args.out / "regrets.svg").write_text(chart_of(table))
     write(args.out / "by-set.csv", *by_set(worlds, queries, named, args.totals))
 
 
