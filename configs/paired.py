@@ -1,10 +1,11 @@
 """What each arm of some studies is above a baseline, paired by seed, with so many images a class: tables and a chart.
 
-    python3 configs/paired.py [NAME=]STUDY... --baseline ARM --at IMAGES... --out FOLDER [--arm COLUMN...] [--across COLUMN...]
+    python3 configs/paired.py [NAME=]STUDY... --baseline ARM --at IMAGES... --out FOLDER [--arm COLUMN...] [--across COLUMN...] [--add]
     python3 configs/paired.py --baseline ARM --at IMAGES... --out FOLDER
 
 Needs numpy, scipy and statsmodels. The first form reads studies and writes what they found to FOLDER: `accuracies.csv`. Both forms
-then write the table and the chart that follow from it.
+then write the table and the chart that follow from it. With `--add` the runs that FOLDER has already stay, so that a study can be done
+in parts, on several machines or days, seed by seed.
 
 * An arm is the value of the columns `--arm` of a study's plan, joined by commas; every other column but those of `--across` sets
   groups apart, which are compared within themselves. Where the runs of a study end with the initial set, `initial.size` goes across.
@@ -34,8 +35,8 @@ def column(images):
     return f"accuracy at {images:g} a class"
 
 
-def keep(studies, arm_columns, across, at, folder):
-    """Write `accuracies.csv` for some studies, in the order of their plans."""
+def keep(studies, arm_columns, across, at, folder, before):
+    """Write `accuracies.csv`: the runs of some studies, in the order of their plans, after the rows from before that are not of them."""
     table = []
     aside = OTHER.union(arm_columns, across)
     for run in finished(studies):
@@ -43,7 +44,11 @@ def keep(studies, arm_columns, across, at, folder):
         group = ", ".join(value for name, value in run.plan.items() if name not in aside)
         reached = run.accuracies()
         table.append([group, run.set, arm, run.plan["seed"], *(reached.get(images, "") for images in at)])
-    write(folder / "accuracies.csv", [*KEY, *map(column, at)], table)
+    again = {tuple(line[: len(KEY)]) for line in table}
+    header = [*KEY, *map(column, at)]
+    kept = [[row[name] for name in header] for row in before]
+    kept = [line for line in kept if tuple(line[: len(KEY)]) not in again]
+    write(folder / "accuracies.csv", header, kept + table)
 
 
 def read(folder, at):
@@ -127,10 +132,13 @@ def main():
     parser.add_argument("--baseline", required=True, metavar="ARM")
     parser.add_argument("--at", nargs="+", required=True, type=float, metavar="IMAGES")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--add", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.studies:
-        keep(args.studies, args.arm, args.across, args.at, args.out)
+        kept = args.out / "accuracies.csv"
+        before = rows(kept) if args.add and kept.exists() else []
+        keep(args.studies, args.arm, args.across, args.at, args.out, before)
     means = with_all(read(args.out, args.at))
     header, table = differences(means, args.baseline)
     write(args.out / "differences.csv", header, table)

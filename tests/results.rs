@@ -121,3 +121,46 @@ fn tables_are_made_again_to_the_byte() {
         }
     }
 }
+
+/// A study of two arms that was done with these seeds, as `sweep` leaves one.
+fn a_study(seeds: &[u32]) -> TempDir {
+    let study = tempfile::tempdir().unwrap();
+    let mut plan = String::from("run,arm,seed\n");
+    for (arm, accuracy) in [("random", 0.5), ("margin", 0.6)] {
+        for seed in seeds {
+            plan += &format!("{arm}-{seed},{arm},{seed}\n");
+            let run = study.path().join("runs").join(format!("{arm}-{seed}"));
+            fs::create_dir_all(&run).unwrap();
+            let accuracy = accuracy * (1.0 + f64::from(*seed) / 100.0);
+            fs::write(run.join("results.csv"), format!("labels,accuracy\n2,{accuracy}\n")).unwrap();
+            fs::write(run.join("environment.json"), r#"{ "dataset": { "classes": ["ant", "bee"] } }"#).unwrap();
+        }
+    }
+    fs::write(study.path().join("plan.csv"), plan).unwrap();
+    study
+}
+
+#[test]
+fn a_study_done_in_parts_has_the_table_of_the_whole() {
+    if !has_statistics() {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let table_after = |parts: &[&[u32]], folder: &str| {
+        let folder = out.path().join(folder);
+        let folder = folder.to_str().unwrap();
+        for seeds in parts {
+            let study = a_study(seeds);
+            // The data set is called as the study is, so both parts need one name.
+            let study = format!("ants={}", study.path().display());
+            let args = [&study, "--baseline", "random", "--at", "1", "--out", folder, "--add"];
+            script("configs/paired.py", &args).exits(0);
+        }
+        fs::read_to_string(format!("{folder}/differences.csv")).unwrap()
+    };
+    let whole = table_after(&[&[1, 2, 3, 4, 5]], "whole");
+    assert!(whole.contains(",5,"), "{whole}");
+    assert_eq!(table_after(&[&[1, 2, 3], &[4, 5]], "parts"), whole);
+    // A part that is done again replaces itself.
+    assert_eq!(table_after(&[&[1, 2, 3], &[4, 5], &[3, 4]], "again"), whole);
+}
