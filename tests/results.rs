@@ -101,6 +101,12 @@ const MADE: &[Made] = &[
         args: &["--baseline", "random", "--at", "1", "2", "5", "10"],
         tables: &["differences.csv", "differences.svg"],
     },
+    Made {
+        study: "without-pretraining",
+        script: "configs/paired.py",
+        args: &["--baseline", "random, then random", "--at", "1", "2", "3", "5", "10"],
+        tables: &["differences.csv", "differences.svg"],
+    },
 ];
 
 #[test]
