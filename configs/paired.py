@@ -23,7 +23,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from intervals import BLUE, GREY, Interval, chart
-from studies import finished, interval, number, rows, write
+from studies import finished, interval, number, put, rows, write
 
 ALL = "all"
 KEY = ["group", "data set", "arm", "seed"]
@@ -35,8 +35,8 @@ def column(images):
     return f"accuracy at {images:g} a class"
 
 
-def keep(studies, arm_columns, across, at, folder, before):
-    """Write `accuracies.csv`: the runs of some studies, in the order of their plans, after the rows from before that are not of them."""
+def keep(studies, arm_columns, across, at, folder, others):
+    """Put the runs of some studies into `accuracies.csv`, in the order of their plans."""
     table = []
     aside = OTHER.union(arm_columns, across)
     for run in finished(studies):
@@ -44,11 +44,7 @@ def keep(studies, arm_columns, across, at, folder, before):
         group = ", ".join(value for name, value in run.plan.items() if name not in aside)
         reached = run.accuracies()
         table.append([group, run.set, arm, run.plan["seed"], *(reached.get(images, "") for images in at)])
-    again = {tuple(line[: len(KEY)]) for line in table}
-    header = [*KEY, *map(column, at)]
-    kept = [[row[name] for name in header] for row in before]
-    kept = [line for line in kept if tuple(line[: len(KEY)]) not in again]
-    write(folder / "accuracies.csv", header, kept + table)
+    put(folder / "accuracies.csv", [*KEY, *map(column, at)], table, len(KEY), others)
 
 
 def read(folder, at):
@@ -136,9 +132,7 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.studies:
-        kept = args.out / "accuracies.csv"
-        before = rows(kept) if args.add and kept.exists() else []
-        keep(args.studies, args.arm, args.across, args.at, args.out, before)
+        keep(args.studies, args.arm, args.across, args.at, args.out, args.add)
     means = with_all(read(args.out, args.at))
     header, table = differences(means, args.baseline)
     write(args.out / "differences.csv", header, table)

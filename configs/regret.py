@@ -1,6 +1,6 @@
 """What each sizer and each fixed size costs, over the data sets of several studies: tables and a chart.
 
-    python3 configs/regret.py [NAME=]STUDY... --out FOLDER [--totals IMAGES...]
+    python3 configs/regret.py [NAME=]STUDY... --out FOLDER [--totals IMAGES...] [--add]
     python3 configs/regret.py --out FOLDER [--totals IMAGES...]
 
 Needs numpy and scipy. A study of one data set may be given the name that it is to have in the tables. Each crosses `initial.size`
@@ -8,7 +8,8 @@ with arms, one of which is called `random` and is asked for advice, and with see
 and of 20 classes are told together.
 
 The first form reads studies and writes what they found to FOLDER: `accuracies.csv` and `advice.csv`. Both forms then write the
-tables and the chart that follow from these two files. Totals are images a class at which accuracies are read off a run.
+tables and the chart that follow from these two files. With `--add` the runs that FOLDER has already stay, so that a study can be
+done in parts, on several machines or days, seed by seed. Totals are images a class at which accuracies are read off a run.
 
 For a query strategy, a total, a data set and a seed:
 
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from intervals import BLUE, GREY, Interval, chart
-from studies import finished, interval, number, rows, write
+from studies import finished, interval, number, put, rows, write
 
 RANDOM = "random"
 
@@ -66,10 +67,10 @@ def studied(studies, totals):
 KEY = ["data set", "arm", "seed", "size a class"]
 
 
-def keep(studies, totals, folder):
+def keep(studies, totals, folder, others):
     accuracies, advices = studied(studies, totals)
-    write(folder / "accuracies.csv", [*KEY, *map(column, totals)], accuracies)
-    write(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices)
+    put(folder / "accuracies.csv", [*KEY, *map(column, totals)], accuracies, len(KEY), others)
+    put(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices, len(KEY), others)
 
 
 def advice(folder, n_classes):
@@ -215,10 +216,11 @@ def main():
     parser.add_argument("studies", nargs="*", metavar="[NAME=]STUDY")
     parser.add_argument("--totals", nargs="+", type=float, default=[5, 10, 20], metavar="IMAGES")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--add", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.studies:
-        keep(args.studies, args.totals, args.out)
+        keep(args.studies, args.totals, args.out, args.add)
     runs = read(args.out, args.totals)
     of_set = defaultdict(list)
     for run in runs:

@@ -50,6 +50,13 @@ def write(file, header, table):
         writer.writerows(table)
 
 
+def put(file, header, table, n_key, others):
+    """Write a table. With `others` it follows the file's own rows, but for those whose first `n_key` cells a line of the table has."""
+    again = {tuple(map(str, line[:n_key])) for line in table}
+    before = [[row[name] for name in header] for row in rows(file)] if others and file.exists() else []
+    write(file, header, [line for line in before if tuple(line[:n_key]) not in again] + table)
+
+
 def number(value):
     """Four decimals. Rounded twice: sums in another order differ in their last bits, which must not decide a tie."""
     return f"{round(float(value), 9):.4f}"
