@@ -35,7 +35,7 @@ def column(images):
     return f"accuracy at {images:g} a class"
 
 
-def keep(studies, arm_columns, across, at, folder, others):
+def keep(studies, arm_columns, across, at, folder, keep_others):
     """Put the runs of some studies into `accuracies.csv`, in the order of their plans."""
     table = []
     aside = OTHER.union(arm_columns, across)
@@ -44,7 +44,7 @@ def keep(studies, arm_columns, across, at, folder, others):
         group = ", ".join(value for name, value in run.plan.items() if name not in aside)
         reached = run.accuracies()
         table.append([group, run.set, arm, run.plan["seed"], *(reached.get(images, "") for images in at)])
-    put(folder / "accuracies.csv", [*KEY, *map(column, at)], table, len(KEY), others)
+    put(folder / "accuracies.csv", [*KEY, *map(column, at)], table, len(KEY), keep_others)
 
 
 def read(folder, at):

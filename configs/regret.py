@@ -67,10 +67,10 @@ def studied(studies, totals):
 KEY = ["data set", "arm", "seed", "size a class"]
 
 
-def keep(studies, totals, folder, others):
+def keep(studies, totals, folder, keep_others):
     accuracies, advices = studied(studies, totals)
-    put(folder / "accuracies.csv", [*KEY, *map(column, totals)], accuracies, len(KEY), others)
-    put(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices, len(KEY), others)
+    put(folder / "accuracies.csv", [*KEY, *map(column, totals)], accuracies, len(KEY), keep_others)
+    put(folder / "advice.csv", [*KEY, "sizer", "told of", "says, a class"], advices, len(KEY), keep_others)
 
 
 def advice(folder, n_classes):

@@ -50,11 +50,14 @@ def write(file, header, table):
         writer.writerows(table)
 
 
-def put(file, header, table, n_key, others):
-    """Write a table. With `others` it follows the file's own rows, but for those whose first `n_key` cells a line of the table has."""
+def put(file, header, table, n_key, keep_others):
+    """Write a table. With `keep_others` it follows the file's own rows, but for those whose first `n_key` cells a line of the table has."""
+    before = rows(file) if keep_others and file.exists() else []
+    if before and list(before[0]) != header:
+        raise SystemExit(f"{file} has other columns: {', '.join(before[0])}; add to it with the numbers of images that it was made with")
     again = {tuple(map(str, line[:n_key])) for line in table}
-    before = [[row[name] for name in header] for row in rows(file)] if others and file.exists() else []
-    write(file, header, [line for line in before if tuple(line[:n_key]) not in again] + table)
+    kept = [list(row.values()) for row in before]
+    write(file, header, [line for line in kept if tuple(line[:n_key]) not in again] + table)
 
 
 def number(value):

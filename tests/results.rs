@@ -152,27 +152,27 @@ fn a_study(seeds: &[u32]) -> TempDir {
     study
 }
 
+/// The table of a study of which these parts were done, one after the other.
+fn table_of_parts(parts: &[&[u32]]) -> String {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    for seeds in parts {
+        let study = a_study(seeds);
+        // The data set is called as the study is, so all parts need one name.
+        let study = format!("ants={}", study.path().display());
+        script("configs/paired.py", &[&study, "--baseline", "random", "--at", "1", "--out", folder, "--add"]).exits(0);
+    }
+    fs::read_to_string(out.path().join("differences.csv")).unwrap()
+}
+
 #[test]
 fn a_study_done_in_parts_has_the_table_of_the_whole() {
     if !has_statistics() {
         return;
     }
-    let out = tempfile::tempdir().unwrap();
-    let table_after = |parts: &[&[u32]], folder: &str| {
-        let folder = out.path().join(folder);
-        let folder = folder.to_str().unwrap();
-        for seeds in parts {
-            let study = a_study(seeds);
-            // The data set is called as the study is, so both parts need one name.
-            let study = format!("ants={}", study.path().display());
-            let args = [&study, "--baseline", "random", "--at", "1", "--out", folder, "--add"];
-            script("configs/paired.py", &args).exits(0);
-        }
-        fs::read_to_string(format!("{folder}/differences.csv")).unwrap()
-    };
-    let whole = table_after(&[&[1, 2, 3, 4, 5]], "whole");
+    let whole = table_of_parts(&[&[1, 2, 3, 4, 5]]);
     assert!(whole.contains(",5,"), "{whole}");
-    assert_eq!(table_after(&[&[1, 2, 3], &[4, 5]], "parts"), whole);
+    assert_eq!(table_of_parts(&[&[1, 2, 3], &[4, 5]]), whole);
     // A part that is done again replaces itself.
-    assert_eq!(table_after(&[&[1, 2, 3], &[4, 5], &[3, 4]], "again"), whole);
+    assert_eq!(table_of_parts(&[&[1, 2, 3], &[4, 5], &[3, 4]]), whole);
 }
