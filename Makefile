@@ -5,13 +5,10 @@ COLDSTART := target/release/coldstart
 
 .PHONY: demo test test-long test-slurm build lint deny unit bench gpu-bundle setup tools clean
 
-## demo: on a fresh machine, fetch libtorch, build, run a real experiment, say where its report is
+## demo: on a fresh machine, fetch libtorch, build, run a study of a minute, say where its report is
 demo: build
 	@rm -rf runs/demo
-	@for strategy in entropy margin random; do \
-	  $(COLDSTART) run configs/demo.toml -s query.strategy=$$strategy --out runs/demo/$$strategy > /dev/null || exit 1; \
-	done
-	@$(COLDSTART) report runs/demo/entropy runs/demo/margin runs/demo/random -o runs/demo/report.html > /dev/null
+	@$(COLDSTART) sweep configs/demo-study.toml --jobs 2 --out runs/demo > /dev/null
 	@echo "report: runs/demo/report.html"
 
 ## build: the program and the plugins, into target/release

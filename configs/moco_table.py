@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from studies import interval, number, rows, write
+from studies import interval, number, put, rows, write
 
 CONFIG = Path(__file__).parent / "moco-table.toml"
 
@@ -58,14 +58,15 @@ def judged(args, row, seed):
 
 
 def train(args, file):
-    done = rows(file) if file.exists() else []
     for seed in args.seeds:
         for row in ROWS:
-            if any(one["row"] == row.name and one["seed"] == str(seed) for one in done):
-                continue
-            knn, linear = judged(args, row, seed)
-            done.append(dict(zip(COLUMNS, [row.name, str(seed), f"{knn:.6f}", f"{linear:.6f}"])))
-            write(file, COLUMNS, [[one[name] for name in COLUMNS] for one in done])
+            if not is_done(file, row, seed):
+                knn, linear = judged(args, row, seed)
+                put(file, COLUMNS, [[row.name, seed, f"{knn:.6f}", f"{linear:.6f}"]], n_key=2, keep_others=True)
+
+
+def is_done(file, row, seed):
+    return file.exists() and any(one["row"] == row.name and one["seed"] == str(seed) for one in rows(file))
 
 
 def table_of(found):
