@@ -1,6 +1,6 @@
 //! The documents: every link leads somewhere, every page can be reached from the README, every config is described.
 
-use coldstart_tests::{files_under, repository};
+use coldstart_tests::{Lab, files_under, repository};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -141,5 +141,53 @@ fn every_config_says_what_it_is() {
         if expected.starts_with("docs/") {
             assert!(repository().join(expected).exists(), "{} expects {expected}", config.display());
         }
+    }
+}
+
+/// The page of a config's keys is what the program prints.
+#[test]
+fn the_reference_of_configs_is_the_program_s() {
+    let printed = Lab::new().coldstart(&["config", "explain", "--markdown"]);
+    let page = std::fs::read_to_string(repository().join("docs/reference/config.md")).unwrap();
+    assert!(printed.exits(0).stdout == page, "`coldstart config explain --markdown > docs/reference/config.md`");
+}
+
+/// The page of commands is what the program prints, and the man pages name every command.
+#[test]
+fn the_reference_of_commands_is_the_program_s() {
+    let lab = Lab::new();
+    let page = std::fs::read_to_string(repository().join("docs/reference/commands.md")).unwrap();
+    assert!(lab.coldstart(&["manual"]).exits(0).stdout == page, "`coldstart manual > docs/reference/commands.md`");
+    lab.coldstart(&["manual", "--man", "man"]).exits(0);
+    for name in ["coldstart.1", "coldstart-run.1", "coldstart-plugin-install.1", "coldstart-config-explain.1"] {
+        assert!(lab.path("man").join(name).exists(), "no {name}");
+    }
+    assert!(!lab.path("man/coldstart-help.1").exists());
+}
+
+/// A config to begin with is one that runs, and one that exists is left alone.
+#[test]
+fn a_first_config_is_written_and_taken() {
+    let lab = Lab::new();
+    lab.coldstart(&["config", "init", "first.toml"]).exits(0);
+    assert!(lab.path("coldstart.schema.json").exists());
+    let text = std::fs::read_to_string(lab.path("first.toml")).unwrap();
+    assert!(text.contains("name = \"first\"") && text.starts_with("#:schema ./coldstart.schema.json\n"), "{text}");
+    let drawn = "dataset={ kind = \"synthetic\", size = 200, test_size = 100 }";
+    lab.coldstart(&["run", "first.toml", "-s", drawn, "-s", "query.rounds=1", "--out", "run"]).exits(0);
+    lab.coldstart(&["config", "init", "first.toml"]).exits(2).says("is there already");
+}
+
+#[test]
+fn a_key_is_explained_and_a_slip_is_set_right() {
+    let lab = Lab::new();
+    let explained = lab.coldstart(&["config", "explain", "training.batch_size"]);
+    for words in ["at least 2", "128", "Labelled images per optimizer step"] {
+        assert!(explained.exits(0).stdout.contains(words), "{}", explained.stdout);
+    }
+    lab.coldstart(&["config", "explain", "training.batchsize"]).exits(2).says("did you mean `training.batch_size`?");
+    let table = lab.coldstart(&["config", "explain", "training.optimizer"]);
+    for words in ["sgd", "adamw", "lars", "training.optimizer.lr"] {
+        assert!(table.exits(0).stdout.contains(words), "{}", table.stdout);
     }
 }

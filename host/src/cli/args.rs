@@ -13,35 +13,42 @@ mod choose;
 pub use author::{CheckSettings, PluginBuild, PluginCheck, PluginNew};
 pub use choose::{Format, Ingest, OnDisagreement, Project, ProjectExport, Select};
 
+/// What the program's exit codes mean, at the end of its help.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 a mistake in what was typed or in a config, 3 a plugin failed, 130 interrupted";
+
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Cold-start deep active learning: strategies loaded by name, experiments that can be trusted
 #[derive(Debug, Parser)]
-#[command(name = "coldstart", version, max_term_width = 110)]
+#[command(name = "coldstart", version, max_term_width = 110, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Args {
     /// Folder in which relative data paths begin
-    #[arg(long, global = true, env = "COLDSTART_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "COLDSTART_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
     /// Folder of trained networks, shared by all runs [default: coldstart/trained in the user's cache folder]
-    #[arg(long, global = true, env = "COLDSTART_CACHE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "COLDSTART_CACHE", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache: Option<PathBuf>,
     /// How large that folder may grow, in GiB
-    #[arg(long, global = true, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0, value_parser = number)]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "COLDSTART_CACHE_LIMIT", value_name = "GIB", default_value_t = 20.0, value_parser = number)]
     pub cache_limit: f64,
     /// Run strategies that nobody you trust has signed, each in a process of its own
-    #[arg(long, global = true, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "COLDSTART_ALLOW_UNSIGNED", value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_unsigned: bool,
     /// Run the learner in Python that a config names, for this call: once and for all, `coldstart learner allow FILE` gives it leave
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub allow_learner: bool,
     /// How well strategies that run apart must be shut in at the least: `required` refuses them where the system cannot do it
     /// completely, `best-effort` takes what there is; a config can only demand more [default: best-effort; `plugin check`
     /// requires it for packages and installed plugins that nobody you trust has signed]
-    #[arg(long, global = true, env = "COLDSTART_SANDBOX", value_name = "HOW", default_value = "", hide_default_value = true, value_parser = sandbox)]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "COLDSTART_SANDBOX", value_name = "HOW", default_value = "", hide_default_value = true, value_parser = sandbox)]
     pub sandbox: Floor,
     /// Say more; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Say nothing but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = GLOBAL, conflicts_with = "verbose")]
     pub quiet: bool,
     /// What to do
     #[command(subcommand)]
@@ -52,55 +59,97 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run an experiment
+    #[command(after_help = "Example: coldstart run configs/demo.toml -s seed=2")]
     Run(Run),
     /// Go on with a run that was stopped or killed
     ///
     /// It goes on with the config, the images and the strategies that it began with, or not at all. A finished run stays as it is, unless
     /// it is given more rounds: they are those that it would have had with more rounds from the beginning.
+    #[command(after_help = "Example: coldstart resume runs/demo-1")]
     Resume(Resume),
     /// Run a study: every combination of the lists in a config's table `[sweep]`; the same command goes on with it
+    #[command(after_help = "Example: coldstart sweep configs/quick.toml --jobs 2")]
     Sweep(Sweep),
     /// Work on a planned study until none of its runs is left to take, beside any number of other workers
     ///
     /// It can be started by hand, or by any scheduler, on every machine that shares the study's folder; `coldstart sweep CONFIG
     /// --executor none` plans a study for such workers and watches it. A run whose worker has died is gone on with by another one. Ctrl-C
     /// and SIGTERM stop it at the next safe point.
+    #[command(after_help = "Example: coldstart worker studies/quick")]
     Worker(Worker),
     /// Write one HTML page about one or more runs, or about a study
+    #[command(after_help = "Example: coldstart report studies/quick")]
     Report(Report),
     /// Write runs in the forms of other tools: a file store of MLflow's, event files of TensorBoard's
+    #[command(after_help = "Example: coldstart export studies/quick --tensorboard board")]
     Export(Export),
     /// Choose which images of a folder to label next
+    #[command(after_help = "Example: coldstart select --images photos --size 20 --format label-studio")]
     Select(Select),
     /// Read the labels of chosen images back
+    #[command(after_help = "Example: coldstart ingest photos-selection labels.csv")]
     Ingest(Ingest),
     /// Look at what `select` wrote: how far it is, the labelled images, images to be forgotten
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart project status photos-selection")]
     Project(Project),
     /// Train the representation of a config, judge it, store its features
+    #[command(after_help = "Example: coldstart represent configs/cifar10-moco.toml --out features")]
     Represent(Represent),
     /// Judge a finished run with every label of its pool: maps, representations, pretexts
+    #[command(after_help = "Example: coldstart diagnose runs/demo-1")]
     Diagnose(Diagnose),
     /// Look at strategies, make, check, pack, sign and install them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart plugin list")]
     Plugin(Plugin),
     /// Say which learners in Python may run, with your rights
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart learner allow my_learner.py")]
     Learner(Learner),
     /// Look at the cache of trained networks and clean it
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart cache list")]
     Cache(Cache),
     /// Look at data sets and fetch public ones
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart data fetch fashion-mnist")]
     Data(Data),
+    /// Look up what a config may say, and begin one
+    #[command(subcommand, after_help = "Example: coldstart config explain training.learner")]
+    Config(ConfigHelp),
     /// Time the standard cases on this machine: training steps, predictions, pretexts, a round of a linear probe
+    #[command(after_help = "Example: coldstart bench resnet18-16")]
     Bench(Bench),
     /// Say what works on this machine: libtorch, devices, threads, search path
+    #[command(after_help = "Example: coldstart doctor")]
     Doctor(Doctor),
+    /// Print every command and option as a page of Markdown
+    Manual {
+        /// Write man pages into this folder instead
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        man: Option<PathBuf>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// Which shell
         shell: Shell,
+    },
+}
+
+/// The commands under `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigHelp {
+    /// Explain a key: its type, its range, its default, what it sets
+    Explain {
+        /// The key, such as `training.optimizer.lr`, or a table, such as `training`; absent, every key
+        key: Option<String>,
+        /// Print every key as a page of Markdown
+        #[arg(long, conflicts_with = "key")]
+        markdown: bool,
+    },
+    /// Print the JSON Schema of a config, for editors
+    Schema,
+    /// Write a config to begin with, and the schema beside it
+    Init {
+        /// The file to write
+        #[arg(value_hint = ValueHint::FilePath, default_value = "experiment.toml")]
+        file: PathBuf,
     },
 }
 

@@ -98,8 +98,10 @@ fn run(args: &Args, console: &Console) -> Result<(), Problem> {
         Command::Learner(command) => commands::learner::learner(command),
         Command::Plugin(plugin) => commands::plugin::plugin(args, plugin),
         Command::Data(data) => commands::data::data(args, data, console),
+        Command::Config(command) => commands::config::config(command),
         Command::Bench(bench) => commands::bench::bench(bench, console),
         Command::Doctor(doctor) => commands::doctor::doctor(args, doctor),
+        Command::Manual { man } => commands::manual::manual(man.as_deref()),
         Command::Completions { shell } => commands::completions(*shell),
     }
 }

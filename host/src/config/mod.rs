@@ -5,6 +5,7 @@
 
 mod error;
 mod overrides;
+mod reference;
 mod representation;
 mod select;
 mod strategies;
@@ -12,6 +13,7 @@ mod sweep;
 
 pub use error::ConfigError;
 pub use overrides::Override;
+pub use reference::{Choice, Key, Range, keys, markdown, schema};
 pub use representation::{Published, Representation, UNTRAINED};
 pub use select::{Choosing, DefaultStrategy, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Size, SizerSettings, Stochastic};
@@ -21,6 +23,7 @@ use crate::data::{self, Kind};
 use crate::engine;
 use coldstart_plugin_api::Role;
 use representation::network_of;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -30,10 +33,10 @@ use std::path::{Path, PathBuf};
 const MOST_THREADS: usize = 1024;
 
 /// One experiment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What the run is called; also the name of its folder.
+    /// Name of the run and of its folder: letters, digits, `.`, `_` and `-`.
     pub name: String,
     /// Seed of everything that is drawn. Runs with the same seed are paired.
     #[serde(default = "defaults::seed")]
@@ -42,6 +45,7 @@ pub struct Config {
     /// more threads than cores are warned about. A result on the CPU belongs to its number of threads: a run's
     /// `environment.json` says which it was, and resuming takes that one.
     #[serde(default)]
+    #[schemars(range(max = MOST_THREADS))]
     pub threads: usize,
     /// The images.
     pub dataset: data::Spec,
@@ -58,16 +62,17 @@ pub struct Config {
     pub initial: Initial,
     /// Rounds 1 and later.
     pub query: Query,
-    /// Where strategies come from.
+    /// Where strategies come from and where they run.
     #[serde(default)]
     pub plugins: Plugins,
     /// What `coldstart sweep` crosses; for a single run it is not there.
     #[serde(default, skip_serializing)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub sweep: Option<toml::Table>,
 }
 
 /// The section `[plugins]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plugins {
     /// Folders searched before all others, relative to the config's folder.
@@ -77,8 +82,10 @@ pub struct Plugins {
     /// How well a worker process must be shut in.
     pub sandbox: Sandbox,
     /// Seconds that a strategy may take for one call in a worker process; the host's own work does not count.
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0))]
     pub timeout: f64,
     /// GiB that a worker process may take, and that the tensors of one call may.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub memory: f64,
     /// How often a round is tried again with a new worker process after one died or took too long.
     pub retries: u32,
@@ -101,7 +108,7 @@ impl Default for Plugins {
 }
 
 /// Where strategies run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Trusted ones inside the program, all others in a process of their own.
@@ -114,7 +121,7 @@ pub enum Isolation {
 }
 
 /// How well a worker process must be shut in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sandbox {
     /// As well as the system can.

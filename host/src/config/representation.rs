@@ -5,12 +5,13 @@ use crate::data::FeatureFile;
 use crate::engine;
 use crate::nearest::nearest;
 use coldstart_plugin_api::training::{Backbone, Objective, PRESETS, Schedule, Setting, TrainSpec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The section `[representation]`: features of the pool, from self-supervised training, from what needs no training, or from a
 /// file; also what `[initial]` and `[query]` may have of their own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Representation {
     /// A preset of training (rotation, jigsaw, npid, moco-v1, moco-v2, simclr), or pixels, random-network, handcrafted, file.
@@ -44,6 +45,7 @@ pub struct Representation {
     pub schedule: Option<Decay>,
     /// Principal components of the pixels; absent, 128.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub components: Option<u32>,
     /// The file of features, relative to the config's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +67,7 @@ pub const UNTRAINED: [(&str, &[&str]); 4] = [
 ];
 
 /// For which size of images published settings are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Published {
     /// About 32 x 32.
@@ -75,7 +77,7 @@ pub enum Published {
 }
 
 /// The heads of MoCo, which Chen, Fan, Girshick and He 2020 (table 1) tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TrainedHead {
     /// A linear layer, as in MoCo v1.
@@ -85,7 +87,8 @@ pub enum TrainedHead {
 }
 
 /// The augmentations that the same table tells apart, as both papers have them for ImageNet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TrainedAugmentation")]
 pub enum Augmentation {
     /// Crops, grey, jitter of all colours, flips.
     #[serde(rename = "moco-v1")]
@@ -96,7 +99,7 @@ pub enum Augmentation {
 }
 
 /// The schedules that it tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
     /// A tenth after 60 and again after 80 % of the epochs.

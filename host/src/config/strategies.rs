@@ -2,12 +2,14 @@
 
 use super::{Override, Representation, defaults};
 use coldstart_plugin_api::Role;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt::Formatter;
 
 /// The section `[initial]`: who chooses the initial set, and how many images.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Initial {
     /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
@@ -51,6 +53,16 @@ pub enum Size {
 
 const AUTO: &str = "auto";
 
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "const": AUTO }] })
+    }
+}
+
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -87,16 +99,18 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 /// Where a config names a sizer, and between which bounds it may choose.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SizerSettings {
     /// Named as strategies are.
     pub strategy: String,
     /// The smallest initial set; absent, the images of a query round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub least: Option<usize>,
     /// The largest one.
     #[serde(default = "defaults::most")]
+    #[schemars(range(min = 1))]
     pub most: usize,
     /// The query strategy that an adviser is told of, by name; absent, the run's. One run then tells what a sizer says to several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,12 +121,13 @@ pub struct SizerSettings {
 }
 
 /// The section `[query]`: who chooses afterwards, how many images a round, and for how many rounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
     /// `name`, `publisher/name`, `name@^1.2`, or a script `file.py` relative to the config's folder.
     pub strategy: String,
     /// Images a round.
+    #[schemars(range(min = 1))]
     pub size: usize,
     /// Rounds after round 0; or else there is `until`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,6 +143,7 @@ pub struct Query {
     pub stochastic: Option<Stochastic>,
     /// Whether every class that the model predicts gets the same share of a round, the best of each first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(extend("default" = false))]
     pub balance: bool,
     /// The strategy's own parameters.
     #[serde(default)]
@@ -142,12 +158,13 @@ pub struct Query {
 
 /// A second strategy, which chooses a share of the images, among those that the first has left. What else the section says holds
 /// for both.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mix {
     /// Named as the first.
     pub strategy: String,
     /// Its share of each choice, between 0 and 1; rounded to whole images, a half away from 0.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub weight: f64,
     /// Its own parameters.
     #[serde(default)]
@@ -289,25 +306,28 @@ impl Query {
 
 /// How likely an image is to be chosen, from its score or its rank (Kirsch et al. 2023, Stochastic Batch Acquisition): drawn one
 /// by one without replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Stochastic {
     /// In proportion to `score^beta`; a score of 0 or less comes last.
     Power {
         /// How strongly the score counts.
         #[serde(default = "defaults::beta")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
         beta: f64,
     },
     /// In proportion to `exp(beta * score)`.
     Softmax {
         /// How strongly the score counts.
         #[serde(default = "defaults::beta")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
         beta: f64,
     },
     /// In proportion to `rank^-beta`, the best at rank 1.
     Softrank {
         /// How strongly the rank counts.
         #[serde(default = "defaults::beta")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
         beta: f64,
     },
 }

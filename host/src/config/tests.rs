@@ -155,3 +155,118 @@ fn two_overrides_may_make_a_section_together() {
         assert!(error.contains("above 0 and below 1"), "{error}");
     }
 }
+
+/// Where a key can be set, and has an effect: what a config says beside it.
+fn beside(key: &Key) -> Vec<String> {
+    let table = key.path.rsplit_once('.').map_or("", |(table, _)| table);
+    let settings: &[&str] = match (table, key.path.as_str()) {
+        (_, "dataset.max_value") => &["dataset={ kind = \"csv\", path = \"x\", shape = [8, 8, 1] }"],
+        (_, "dataset.test_fraction") => &["dataset={ kind = \"folder\", path = \"x\" }"],
+        (_, "training.timeout") => &["training.learner=learner.py"],
+        ("training.learner", _) => &["representation.method=pixels"],
+        ("initial.sizer", _) => &["initial.size=auto", "initial.sizer.strategy=x", "query.size=1"],
+        ("initial.advisers", _) => &["query.size=1"],
+        ("initial.mix", _) => &["initial.mix.strategy=x"],
+        ("query.mix", _) => &["query.mix.strategy=x"],
+        ("representation", _) => &["representation.method=pixels"],
+        _ => &[],
+    };
+    let kind = key.of_kind.iter().map(|kind| format!("{table}.kind={kind}"));
+    settings.iter().map(|text| text.to_string()).chain(kind).collect()
+}
+
+/// A config with one key set to a number.
+fn with_number(key: &Key, number: f64) -> Result<Config, String> {
+    let mut settings = beside(key);
+    settings.push(match key.path.strip_prefix("initial.advisers.") {
+        Some(name) => format!("initial.advisers=[{{ strategy = \"x\", {name} = {number} }}]"),
+        None => format!("{}={number}", key.path),
+    });
+    let text = MINIMAL.replace("[training]\nepochs = 3\n", "");
+    read(&text, &settings.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The printed ranges are those that configs are held to: a number at the edge is taken, and one beyond it refused.
+#[test]
+fn ranges_are_those_that_are_checked() {
+    let (mut n_bounds, mut wrong) = (0, Vec::new());
+    for key in keys() {
+        let Range { least, above, most, below } = key.range;
+        // A whole number that is large enough for keys that others depend on.
+        let step = if key.takes.contains("whole") { 1.0 } else { 1e-3 };
+        let inside = [least, above.map(|n| n + step), most, below.map(|n| n - step)];
+        let outside = [least.map(|n| n - step), above, most.map(|n| n + step.max(n * 1e-3)), below];
+        for number in inside.into_iter().flatten() {
+            wrong.extend(with_number(&key, number).err().map(|error| format!("{} = {number}: {error}", key.path)));
+        }
+        for number in outside.into_iter().flatten() {
+            n_bounds += 1;
+            let name = key.path.rsplit('.').next().unwrap();
+            match with_number(&key, number) {
+                Ok(_) => wrong.push(format!("{} = {number} is taken", key.path)),
+                Err(error) if !error.contains(name) => wrong.push(format!("{} = {number}: {error}", key.path)),
+                Err(_) => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_bounds > 40, "{n_bounds}");
+}
+
+/// The printed defaults are those that a config gets.
+#[test]
+fn defaults_are_those_of_a_config_that_says_nothing() {
+    let written: toml::Table = read(MINIMAL, &[]).unwrap().to_toml().parse().unwrap();
+    let mut n_defaults = 0;
+    for key in keys().iter().filter(|key| key.of_kind.is_none() && key.path != "training.epochs") {
+        let found =
+            key.path.split('.').try_fold(&toml::Value::Table(written.clone()), |value, name| value.get(name)).cloned();
+        let (Some(found), Some(default)) = (found, &key.default) else { continue };
+        n_defaults += 1;
+        let default: toml::Table = format!("value = {default}").parse().unwrap();
+        match (found.get("kind"), default["value"].get("kind")) {
+            (Some(found), Some(default)) => assert_eq!(found, default, "{}", key.path),
+            _ => assert_eq!(found, default["value"], "{}", key.path),
+        }
+    }
+    assert!(n_defaults > 20, "{n_defaults}");
+}
+
+/// A release keeps its keys, but for those that a changelog says are gone.
+#[test]
+fn keys_of_earlier_releases_are_still_there() {
+    let of_first = keys().iter().filter(|key| key.since == "0.1").count();
+    assert_eq!(of_first, include_str!("keys/0.1.txt").lines().count());
+}
+
+#[test]
+fn the_schema_takes_every_config_that_is_shipped_and_no_other() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let json = |text: &str| serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let files = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let configs: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    assert!(configs.len() > 20);
+    for file in configs {
+        let config = json(&std::fs::read_to_string(&file).unwrap());
+        let errors: Vec<String> = validator.iter_errors(&config).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", file.display());
+    }
+    assert!(validator.is_valid(&json(MINIMAL)));
+    let wrong = [
+        ("epochs = 3", "epoch = 3"),
+        ("epochs = 3", "epochs = 0"),
+        ("epochs = 3", "epochs = \"three\""),
+        ("epochs = 3", "learner = \"fixmach\""),
+        ("epochs = 3", "learner = { kind = \"fixmatch\", treshold = 0.9 }"),
+        ("epochs = 3", "optimizer = { kind = \"sgd\", trust = 0.1 }"),
+        ("kind = \"synthetic\"", "kind = \"cifar11\""),
+        ("kind = \"synthetic\"", "kind = \"synthetic\"\nimbalence = 2"),
+        ("size = 10", "size = \"some\""),
+        ("name = \"toy\"", ""),
+    ];
+    for (from, to) in wrong {
+        assert!(!validator.is_valid(&json(&MINIMAL.replacen(from, to, 1))), "{to}");
+    }
+}

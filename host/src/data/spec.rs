@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
 use super::table::Keys;
 
-/// What a `[dataset]` section says. Keys that are left out take the defaults of [`Spec::with_defaults`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The images, section `[dataset]`. Keys that are left out take the defaults of [`Spec::with_defaults`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// How the files are laid out.
@@ -22,10 +23,12 @@ pub struct Spec {
     pub test_path: Option<PathBuf>,
     /// Long-tail ratio: how many times rarer the last class is than the first; 1 leaves the set as it is.
     #[serde(default = "default_imbalance")]
+    #[schemars(range(min = 1, max = MAX_IMBALANCE))]
     pub imbalance: f64,
     /// The share of the labels of the training part that are replaced by another class, each as probable; 0 leaves them as they
     /// are. The test part keeps its labels, so that accuracy is that on the truth.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = MAX_LABEL_NOISE), extend("default" = 0.0))]
     pub label_noise: f64,
     /// How many labelled images are held out of the pool for validation.
     #[serde(default)]
@@ -34,11 +37,11 @@ pub struct Spec {
     /// it; 0 measures on the test part.
     #[serde(default)]
     pub tuning: usize,
-    /// Height, width, channels. `folder`, `table`, `parquet`: what images are resized to (channels 1 or 3); `csv`: how the pixel
-    /// columns of a row are read, in this axis order.
+    /// Height, width, channels (1 or 3). `folder`, `table`, `parquet`: what images are resized to, 32 x 32 x 3 by default; `csv`: how
+    /// the pixel columns of a row are read, in this axis order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<[usize; 3]>,
-    /// `csv`: the label column: `first`, `last` or a name from the header line. `features`, `table`, `parquet`: the column or array of
+    /// `csv`: the label column: `first`, `last` (the default) or a name from the header line. `features`, `table`, `parquet`: the column or array of
     /// labels, where it is not called as labels are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -55,15 +58,19 @@ pub struct Spec {
     /// `csv`, `npz`: the pixel value that is white; values 0..=max_value are scaled to 0..=255. Default: 255 for `csv`; arrays
     /// in `npz` are bytes without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
     pub max_value: Option<f64>,
     /// The share of each class that becomes the test part, used only where a set has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.01, max = 0.9), extend("default" = TEST_FRACTION))]
     pub test_fraction: Option<f64>,
     /// `synthetic`: how many images the pool has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = MAX_SYNTHETIC), extend("default" = SYNTHETIC_SIZE))]
     pub size: Option<usize>,
     /// `synthetic`: how many images the test part has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = MAX_SYNTHETIC), extend("default" = SYNTHETIC_TEST_SIZE))]
     pub test_size: Option<usize>,
     /// `features`: an .npy with the label of each row, where `path` is an .npy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +111,7 @@ fn is_zero(share: &f64) -> bool {
 }
 
 /// The layouts that can be read, by the name that a config gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Handwritten digits, IDX files.

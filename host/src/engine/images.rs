@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coldstart_plugin_api::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -63,7 +64,7 @@ impl Normalisation {
 }
 
 /// Random changes to the training images, chosen by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Augmentation {
     /// No change.

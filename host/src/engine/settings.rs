@@ -1,10 +1,12 @@
 //! The `[model]` and `[training]` sections: what may be set, the defaults, and what is refused.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use coldstart_plugin_api::training as spec;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -16,13 +18,14 @@ use super::device::Device;
 use super::images::Augmentation;
 
 /// The task model, section `[model]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
-    /// A name in [`BACKBONES`](super::BACKBONES); or `torchscript:FILE`, relative to the config's folder, for a linear probe on
-    /// what an exported network makes of images from 0 to 1.
+    /// `convnet`, `resnet18` (for images of about 32 x 32), `resnet18-imagenet`, `resnet20` or `wrn-28-2`; or `torchscript:FILE`,
+    /// relative to the config's folder, for a linear probe on what an exported network makes of images from 0 to 1.
     pub backbone: String,
     /// Channels after the first convolution; absent, the backbone's published width.
+    #[schemars(range(min = 1, max = 1024))]
     pub width: Option<usize>,
     /// Where the weights start.
     pub init: Init,
@@ -35,7 +38,7 @@ impl Default for ModelSettings {
 }
 
 /// Where the weights of a new model come from: `"scratch"`, `"representation"` or `{ file = { path = ... } }`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// Random weights (Kaiming) from the run's seed.
@@ -47,7 +50,7 @@ pub enum Init {
 }
 
 /// A safetensors file with a backbone's weights, such as a published network's.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightFile {
     /// The file, relative to the config's folder.
@@ -57,14 +60,15 @@ pub struct WeightFile {
     pub rename: BTreeMap<String, String>,
 }
 
-/// How a model is trained, section `[training]`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+/// The training of the task model, section `[training]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Training {
     /// The kind of learning.
     pub learner: Learner,
     /// Passes over the labelled images, or over all images for a learner that learns from unlabelled ones too; more when
     /// `min_steps` asks for them.
+    #[schemars(range(min = 1))]
     pub epochs: usize,
     /// Optimizer steps that even the smallest labelled set gets: epochs are added until they are reached.
     ///
@@ -74,6 +78,7 @@ pub struct Training {
     /// (`configs/README.md`).
     pub min_steps: usize,
     /// Labelled images per optimizer step at most; the batches of an epoch are as equal as whole images allow.
+    #[schemars(range(min = 2))]
     pub batch_size: usize,
     /// The update rule and its peak learning rate.
     pub optimizer: Optimizer,
@@ -86,11 +91,13 @@ pub struct Training {
     /// Random changes to the training images.
     pub augmentation: Augmentation,
     /// The share of the target that is spread evenly over all classes (Szegedy et al. 2016); 0 for none.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub label_smoothing: f64,
     /// Whether each image counts less the more labelled images its class has, so that all classes seen count the same.
     pub class_balance: bool,
     /// How much of the running average of the weights, which is then what predicts, stays at each step; 0 for no average.
     /// Absent, as published for the learner: 0.999 for fixmatch and mixmatch, else 0.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub ema: Option<f64>,
     /// The number format of convolutions and the classifier; weights are always kept in f32.
     pub precision: Precision,
@@ -104,6 +111,7 @@ pub struct Training {
     pub params: serde_json::Map<String, serde_json::Value>,
     /// How many seconds one call of a learner in Python may take; absent, a day.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1e9), extend("exclusiveMinimum" = 0))]
     pub timeout: Option<f64>,
     /// Whether a learner in Python is shut in, as strategies are: no files, no network, no GPU. Absent, it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,11 +239,48 @@ impl<'de> Deserialize<'de> for Learner {
     }
 }
 
+/// A name, or a table with its `kind`: what [`Learner::deserialize`] reads.
+impl JsonSchema for Learner {
+    fn schema_name() -> Cow<'static, str> {
+        "Learner".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let name = json_schema!({
+            "type": "string",
+            "pattern": r"^(supervised|linear-probe|fixmatch|mixmatch)$|\.py$",
+        });
+        let kinds = [
+            kind_schema("supervised", "Cross-entropy on the labelled images", json_schema!({ "type": "object" })),
+            kind_schema(
+                "linear-probe",
+                "Logistic regression on the features of a frozen representation",
+                LinearProbe::json_schema(generator),
+            ),
+            kind_schema("fixmatch", "FixMatch (Sohn et al. 2020)", FixMatch::json_schema(generator)),
+            kind_schema("mixmatch", "MixMatch (Berthelot et al. 2019)", MixMatch::json_schema(generator)),
+        ];
+        json_schema!({ "anyOf": [name, { "oneOf": kinds }] })
+    }
+}
+
+/// The schema of a table that has a `kind` beside its settings.
+fn kind_schema(kind: &str, summary: &str, mut settings: Schema) -> Schema {
+    let table = settings.ensure_object();
+    table.insert("description".to_owned(), summary.into());
+    table.insert("required".to_owned(), serde_json::json!(["kind"]));
+    table.insert("additionalProperties".to_owned(), false.into());
+    let keys = table.entry("properties").or_insert_with(|| serde_json::json!({}));
+    keys["kind"] = serde_json::json!({ "type": "string", "const": kind });
+    settings
+}
+
 /// Settings of `kind = "linear-probe"`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinearProbe {
     /// The L2 penalty on the weights, beside the mean loss of an image.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub penalty: f64,
     /// What features are divided by, once the mean of each over the whole set is subtracted.
     ///
@@ -253,7 +298,7 @@ impl Default for LinearProbe {
 }
 
 /// What the centred features of a linear probe are divided by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// One number, the root of their mean variance: a rotation of the features changes nothing.
@@ -264,14 +309,17 @@ pub enum Scale {
 }
 
 /// Settings of `kind = "fixmatch"`; the defaults are those of the paper's CIFAR-10 runs.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FixMatch {
     /// Unlabelled images per step, as a multiple of `batch_size`.
+    #[schemars(range(min = 1, max = 1000))]
     pub unlabelled: usize,
     /// From which probability on the network's word counts as a label.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub threshold: f64,
     /// The weight of the unlabelled images' loss.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub weight: f64,
     /// Whether the network's words are brought to name each class as often as the labels do (the distribution alignment of
     /// ReMixMatch, Berthelot et al. 2020, which the paper adds where labels are few).
@@ -285,16 +333,20 @@ impl Default for FixMatch {
 }
 
 /// Settings of `kind = "mixmatch"`; the defaults are those of the released code's CIFAR-10 runs.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MixMatch {
     /// The temperature by which guessed labels are sharpened.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
     /// Both parameters of the Beta distribution that mixtures are drawn from; at most 1.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub mixing: f64,
     /// The weight of the unlabelled images' loss at its highest.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub weight: f64,
     /// The share of the training in which that weight rises to it from 0.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub ramp: f64,
 }
 
@@ -305,7 +357,7 @@ impl Default for MixMatch {
 }
 
 /// The update rule: `{ kind = "sgd", ... }`, `{ kind = "adamw", ... }` or `{ kind = "lars", ... }`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Optimizer {
     /// Stochastic gradient descent with momentum.
@@ -357,14 +409,17 @@ impl From<Optimizer> for spec::Optimizer {
 }
 
 /// Settings of `kind = "sgd"`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sgd {
     /// The peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
     /// Nesterov momentum.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub momentum: f64,
     /// L2 penalty, added to the gradient of every parameter.
+    #[schemars(range(min = 0, max = 1))]
     pub weight_decay: f64,
     /// Whether momentum takes Nesterov's form.
     pub nesterov: bool,
@@ -377,16 +432,20 @@ impl Default for Sgd {
 }
 
 /// Settings of `kind = "lars"`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lars {
     /// The peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
     /// Momentum.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub momentum: f64,
     /// L2 penalty on weights; biases and batch-norm are neither decayed nor scaled.
+    #[schemars(range(min = 0, max = 1))]
     pub weight_decay: f64,
     /// The share of its norm that a weight moves at learning rate 1.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub trust: f64,
 }
 
@@ -397,12 +456,14 @@ impl Default for Lars {
 }
 
 /// Settings of `kind = "adamw"`.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamW {
     /// The peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lr: f64,
     /// Decay per unit of learning rate, applied to every parameter.
+    #[schemars(range(min = 0, max = 1))]
     pub weight_decay: f64,
 }
 
@@ -413,7 +474,7 @@ impl Default for AdamW {
 }
 
 /// How the learning rate falls from its peak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Half a cosine, down to zero at the last step.
@@ -425,7 +486,7 @@ pub enum Schedule {
 }
 
 /// The number format of convolutions and the classifier in training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// bf16 where the hardware multiplies in it, else f32.
@@ -452,7 +513,7 @@ impl Precision {
 }
 
 /// Where each round's training starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// From new random weights.

@@ -2,10 +2,12 @@
 
 pub mod bench;
 pub mod cache;
+pub mod config;
 pub mod data;
 pub mod doctor;
 pub mod ingest;
 pub mod learner;
+pub mod manual;
 pub mod plugin;
 pub mod project;
 pub mod report;
