@@ -16,7 +16,8 @@ For a query strategy, a total, a data set and a seed:
 * the accuracy of a size below the total is that of its run, between two sizes by interpolation over the logarithm;
 * that of a size from the total on is that of random images alone: the mean over the seed's random runs;
 * the best size of a data set is the one with the highest mean over the other seeds;
-* regret is the accuracy of that size minus the accuracy of what was said.
+* regret is the accuracy of that size minus the accuracy of what was said;
+* `all` in place of a query strategy is the mean over them: one rule, whichever strategy follows.
 
 A seed's number is the mean over the data sets (and totals); means and 95 % intervals (Student's t) are over seeds.
 """
@@ -33,6 +34,7 @@ from intervals import BLUE, GREY, Interval, chart
 from studies import finished, interval, number, put, rows, write
 
 RANDOM = "random"
+ALL = "all"
 
 
 @dataclass
@@ -169,22 +171,34 @@ def regret(world, query, seed, total, size):
     return world.at(query, seed, total, best) - world.at(query, seed, total, size)
 
 
+def over_queries(worlds, queries, totals, says, quantity):
+    """The mean of a quantity over some query strategies, for each seed."""
+    return np.mean([by_seed(worlds, query, totals, says, quantity) for query in queries], axis=0)
+
+
 def regrets(worlds, queries, named, all_totals):
-    """Regret and gain over the best fixed size in hindsight, for each query strategy, each total and all totals."""
+    """Regret and gain over the best fixed size in hindsight: for each query strategy and all, for each total and all."""
     table = []
-    for query in queries:
+    groups = {query: [query] for query in queries} | {ALL: queries}
+    for label, group in groups.items():
         for totals in dict.fromkeys([*((total,) for total in all_totals), tuple(all_totals)]):
-            accuracies = {name: by_seed(worlds, query, totals, says, accuracy) for name, says in named.items()}
-            fixed = [name for name in named if name.startswith("always")]
-            best = max(fixed, key=lambda name: accuracies[name].mean())
-            for name, says in named.items():
-                cost = interval(by_seed(worlds, query, totals, says, regret))
-                gain = interval(accuracies[name] - accuracies[best]) if name != best else (0.0, 0.0)
-                label = "all" if len(totals) == len(all_totals) else f"{totals[0]:g}"
-                cells = [accuracies[name].mean(), *cost, *gain]
-                table.append([query, label, name, len(accuracies[name]), *map(number, cells), best])
+            table += regrets_of(worlds, group, named, totals, [label, ALL if len(totals) == len(all_totals) else f"{totals[0]:g}"])
     header = ["query", "total a class", "sizer", "seeds", "accuracy", "regret", "regret ±", "above the best fixed size", "above ±", "best fixed size"]
     return header, table
+
+
+def regrets_of(worlds, queries, named, totals, labels):
+    """The rows of one group of query strategies and of totals."""
+    accuracies = {name: over_queries(worlds, queries, totals, says, accuracy) for name, says in named.items()}
+    fixed = [name for name in named if name.startswith("always")]
+    best = max(fixed, key=lambda name: accuracies[name].mean())
+    table = []
+    for name, says in named.items():
+        cost = interval(over_queries(worlds, queries, totals, says, regret))
+        gain = interval(accuracies[name] - accuracies[best]) if name != best else (0.0, 0.0)
+        cells = [accuracies[name].mean(), *cost, *gain]
+        table.append([*labels, name, len(accuracies[name]), *map(number, cells), best])
+    return table
 
 
 def by_set(worlds, queries, named, totals):
@@ -207,7 +221,8 @@ REACH = -3.0, 6.0
 def chart_of(table):
     """A panel for each query strategy, a row for each sizer; the regret over all totals with its interval."""
     colour = lambda name: GREY if name.startswith("always") else BLUE
-    intervals = [Interval(f"then {row[0]}", row[2], float(row[5]), float(row[6]), colour(row[2])) for row in table if row[1] == "all"]
+    panel = lambda query: "mean of these" if query == ALL else f"then {query}"
+    intervals = [Interval(panel(row[0]), row[2], float(row[5]), float(row[6]), colour(row[2])) for row in table if row[1] == ALL]
     return chart({"": intervals}, REACH, "regret, points ± 95 %")
 
 

@@ -239,14 +239,18 @@ def check_regrets(folder):
     seeds = sorted(set.intersection(*(set(world.seeds) for world in worlds)))
     every_total = sorted({total for world in worlds for _, _, _, total in world.accuracy})
 
+    told = rows(table.file)
+    every_query = sorted({row["query"] for row in told} - {"all"})
+
     def per_seed(row, sizer, quantity):
         totals = every_total if row["total a class"] == "all" else [float(row["total a class"])]
+        queries = every_query if row["query"] == "all" else [row["query"]]
         of_seed = lambda seed: [
-            quantity(world)(row["query"], seed, total, world.said(sizer, row["query"], seed)) for world in worlds for total in totals
+            quantity(world)(query, seed, total, world.said(sizer, query, seed)) for query in queries for world in worlds for total in totals
         ]
         return np.array([np.mean(of_seed(seed)) for seed in seeds])
 
-    for row in rows(table.file):
+    for row in told:
         accuracies = per_seed(row, row["sizer"], lambda world: world.of_size)
         table.hold(row, "accuracy", accuracies.mean())
         cost = per_seed(row, row["sizer"], lambda world: world.regret)
