@@ -191,3 +191,11 @@ fn a_key_is_explained_and_a_slip_is_set_right() {
         assert!(table.exits(0).stdout.contains(words), "{}", table.stdout);
     }
 }
+
+#[test]
+fn the_citation_has_the_program_s_version() {
+    let citation = std::fs::read_to_string(repository().join("CITATION.cff")).unwrap();
+    let version = Lab::new().coldstart(&["--version"]);
+    let version = version.exits(0).stdout.trim().trim_start_matches("coldstart ").to_owned();
+    assert!(citation.contains(&format!("\nversion: {version}\n")), "{version}");
+}
