@@ -137,11 +137,19 @@ fn every_config_says_what_it_is() {
         for key in ["# Source:", "# Command:", "# Expected:", "# Time:"] {
             assert!(text.contains(key), "{} has no line `{key}`", config.display());
         }
+        let settings = text.lines().filter(|line| !line.starts_with('#'));
+        let needs_files = settings.filter(|line| line.contains("path = \"")).any(|line| !is_public(line));
+        assert!(!needs_files || text.contains("# Data:"), "{} does not say `# Data:`", config.display());
         let expected = text.lines().find_map(|line| line.strip_prefix("# Expected:")).unwrap().trim();
         if expected.starts_with("docs/") {
             assert!(repository().join(expected).exists(), "{} expects {expected}", config.display());
         }
     }
+}
+
+/// Whether the paths of a line are those that `data fetch` fills.
+fn is_public(line: &str) -> bool {
+    ["mnist", "fashion-mnist", "cifar10", "cifar100"].iter().any(|name| line.contains(&format!("path = \"{name}\"")))
 }
 
 /// The page of a config's keys is what the program prints.
