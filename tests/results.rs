@@ -108,6 +108,12 @@ const MADE: &[Made] = &[
         tables: &["differences.csv", "differences.svg"],
     },
     Made {
+        study: "from-scratch",
+        script: "configs/paired.py",
+        args: &["--baseline", "random", "--at", "1", "2", "5", "10"],
+        tables: &["differences.csv", "differences.svg"],
+    },
+    Made {
         study: "query-strategies",
         script: "configs/paired.py",
         args: &["--baseline", "random", "--at", "2", "3", "5", "10"],

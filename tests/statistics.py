@@ -62,14 +62,6 @@ def paired_p(first, second):
     return float(stats.ttest_rel(first, second).pvalue)
 
 
-def flips_p(first, second):
-    """The exact sign-flip test: scipy tries all of the 2^n assignments, as n is small."""
-    differences = np.asarray(first) - np.asarray(second)
-    differences[abs(differences) <= ROUNDING] = 0.0
-    tried = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    return float(tried.pvalue)
-
-
 def final_accuracies(folder):
     """(facet, arm) -> seed -> the accuracy at the end."""
     found = defaultdict(dict)
@@ -78,39 +70,9 @@ def final_accuracies(folder):
     return found
 
 
-def of_arm(found, facet, name):
-    """The accuracies of an arm; those of an arm whose size is not said are its seeds' means over all sizes."""
-    if (facet, name) in found:
-        return found[facet, name]
-    each = [of_seed for (there, arm), of_seed in found.items() if there == facet and arm.startswith(f"{name}, initial.size ")]
-    return {seed: float(np.mean([of_seed[seed] for of_seed in each])) for seed in each[0]}
-
-
 def pairs(first, second):
     seeds = [seed for seed in first if seed in second]
     return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
-
-
-def check_initial_sets(folder):
-    """The means of reports, and their differences to a baseline: the rows that have none."""
-    table = Table(folder / "initial-sets.csv", DIGITS)
-    found = final_accuracies(folder)
-    baseline = {}
-    families = defaultdict(list)
-    for row in rows(table.file):
-        facet, arm = row["facet"], row["initial set"]
-        values = list(found[facet, arm].values())
-        table.hold(row, "accuracy with it", np.mean(values))
-        table.hold(row, "accuracy with it, half width", half_width(values))
-        if not row["above the baseline"]:
-            baseline[facet, row["labels"]] = found[facet, arm]
-            continue
-        first, second = pairs(found[facet, arm], baseline[facet, row["labels"]])
-        table.hold(row, "above the baseline", np.mean(first) - np.mean(second))
-        table.hold(row, "above the baseline, half width", half_width(np.subtract(first, second)))
-        families[facet, row["labels"]].append((row, paired_p(first, second)))
-    hold_holm(table, families)
-    return table
 
 
 def hold_holm(table, families):
@@ -118,24 +80,6 @@ def hold_holm(table, families):
         corrected = multipletests([p for _, p in family], method="holm")[1]
         for (row, _), p in zip(family, corrected):
             table.hold(row, "p, Holm", p)
-
-
-def check_tests(folder):
-    table = Table(folder / "tests.csv", DIGITS)
-    found = final_accuracies(folder)
-    families = defaultdict(list)
-    for row in rows(table.file):
-        first, second = pairs(of_arm(found, row["facet"], row["first"]), of_arm(found, row["facet"], row["second"]))
-        table.hold(row, "first - second", np.mean(np.subtract(first, second)))
-        table.hold(row, "half width", half_width(np.subtract(first, second)))
-        p = paired_p(first, second)
-        table.hold(row, "p", p)
-        if p < 1.0:
-            table.hold(row, "t", stats.ttest_rel(first, second).statistic)
-        table.hold(row, "p, sign flips", flips_p(first, second))
-        families[row["facet"], row["family"]].append((row, p))
-    hold_holm(table, families)
-    return table
 
 
 def check_ranking(folder):
@@ -263,8 +207,6 @@ def check_regrets(folder):
 
 
 CHECKS = {
-    "initial-sets.csv": check_initial_sets,
-    "tests.csv": check_tests,
     "ranking.csv": check_ranking,
     "differences.csv": check_differences,
     "regrets.csv": check_regrets,
