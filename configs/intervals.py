@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-#: Pixels of a row, of the names' column, of a panel, between panels; of a block beside its rows.
-ROW, NAMES, PANEL, GAP, AROUND = 20, 180, 170, 24, 70
+#: Pixels of a row, of a panel, between panels; of a block beside its rows.
+ROW, PANEL, GAP, AROUND = 20, 170, 24, 70
+#: Pixels of the names' column at the least, and of a letter of a name.
+NAMES, LETTER = 180, 6.8
 GREY, BLUE = "#888888", "#0072b2"
 
 
@@ -21,26 +23,33 @@ class Interval:
 def chart(blocks, reach, under):
     """An SVG of blocks, title -> intervals; panels reach from one number of points to another, and what is beyond ends there."""
     parts, top, n_panels = [], 0, 1
+    left = width_of_names(one.row for intervals in blocks.values() for one in intervals)
     for title, intervals in blocks.items():
         panels = list(dict.fromkeys(one.panel for one in intervals))
         n_rows = len({one.row for one in intervals})
-        parts += block(title, intervals, panels, reach, top)
+        parts += block(title, intervals, panels, reach, (left, top))
         top += AROUND + ROW * n_rows
         n_panels = max(n_panels, len(panels))
-    width, height = NAMES + n_panels * (PANEL + GAP), top + 20
+    width, height = left + n_panels * (PANEL + GAP), top + 20
     begin = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
     end = f'<text x="8" y="{top + 10}" fill="#666">{under}</text>'
     return "\n".join([begin, f'<rect width="{width}" height="{height}" fill="white"/>', *parts, end, "</svg>", ""])
 
 
-def block(title, intervals, panels, reach, top):
+def width_of_names(names):
+    longest = max(len(name) for name in names)
+    return max(NAMES, round(LETTER * longest) + 20)
+
+
+def block(title, intervals, panels, reach, corner):
+    left, top = corner
     names = list(dict.fromkeys(one.row for one in intervals))
     parts = [f'<text x="8" y="{top + 16}" font-weight="bold">{title}</text>']
     for i, name in enumerate(names):
-        parts.append(f'<text x="{NAMES - 10}" y="{top + 44 + ROW * i}" text-anchor="end">{name}</text>')
+        parts.append(f'<text x="{left - 10}" y="{top + 44 + ROW * i}" text-anchor="end">{name}</text>')
     for place, name in enumerate(panels):
         of_panel = [one for one in intervals if one.panel == name]
-        parts += panel(name, of_panel, names, reach, (NAMES + place * (PANEL + GAP), top))
+        parts += panel(name, of_panel, names, reach, (left + place * (PANEL + GAP), top))
     return parts
 
 
