@@ -182,7 +182,8 @@ def regrets(worlds, queries, named, all_totals):
     groups = {query: [query] for query in queries} | {ALL: queries}
     for label, group in groups.items():
         for totals in dict.fromkeys([*((total,) for total in all_totals), tuple(all_totals)]):
-            table += regrets_of(worlds, group, named, totals, [label, ALL if len(totals) == len(all_totals) else f"{totals[0]:g}"])
+            label_of_totals = ALL if len(totals) == len(all_totals) else f"{totals[0]:g}"
+            table += regrets_of(worlds, group, named, totals, [label, label_of_totals])
     header = ["query", "total a class", "sizer", "seeds", "accuracy", "regret", "regret ±", "above the best fixed size", "above ±", "best fixed size"]
     return header, table
 
