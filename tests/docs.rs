@@ -166,6 +166,10 @@ fn the_reference_of_commands_is_the_program_s() {
     let lab = Lab::new();
     let page = std::fs::read_to_string(repository().join("docs/reference/commands.md")).unwrap();
     assert!(lab.coldstart(&["manual"]).exits(0).stdout == page, "`coldstart manual > docs/reference/commands.md`");
+    for section in page.split("\n## `").skip(1) {
+        let name = section.split('`').next().unwrap();
+        assert!(section.contains(&format!("\nExample: {name}")), "the help of `{name}` has no example of it");
+    }
     lab.coldstart(&["manual", "--man", "man"]).exits(0);
     for name in ["coldstart.1", "coldstart-run.1", "coldstart-plugin-install.1", "coldstart-config-explain.1"] {
         assert!(lab.path("man").join(name).exists(), "no {name}");

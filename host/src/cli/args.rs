@@ -114,18 +114,20 @@ pub enum Command {
     #[command(subcommand, after_help = "Example: coldstart config explain training.learner")]
     Config(ConfigHelp),
     /// Time the standard cases on this machine: training steps, predictions, pretexts, a round of a linear probe
-    #[command(after_help = "Example: coldstart bench resnet18-16")]
+    #[command(after_help = "Example: coldstart bench train")]
     Bench(Bench),
     /// Say what works on this machine: libtorch, devices, threads, search path
     #[command(after_help = "Example: coldstart doctor")]
     Doctor(Doctor),
     /// Print every command and option as a page of Markdown
+    #[command(after_help = "Example: coldstart manual --man share/man/man1")]
     Manual {
         /// Write man pages into this folder instead
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         man: Option<PathBuf>,
     },
     /// Print a completion script for a shell
+    #[command(after_help = "Example: coldstart completions bash > coldstart.bash")]
     Completions {
         /// Which shell
         shell: Shell,
@@ -136,6 +138,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum ConfigHelp {
     /// Explain a key: its type, its range, its default, what it sets
+    #[command(after_help = "Example: coldstart config explain training.optimizer.lr")]
     Explain {
         /// The key, such as `training.optimizer.lr`, or a table, such as `training`; absent, every key
         key: Option<String>,
@@ -144,8 +147,10 @@ pub enum ConfigHelp {
         markdown: bool,
     },
     /// Print the JSON Schema of a config, for editors
+    #[command(after_help = "Example: coldstart config schema > coldstart.schema.json")]
     Schema,
     /// Write a config to begin with, and the schema beside it
+    #[command(after_help = "Example: coldstart config init my-experiment.toml")]
     Init {
         /// The file to write
         #[arg(value_hint = ValueHint::FilePath, default_value = "experiment.toml")]
@@ -456,23 +461,27 @@ pub struct Diagnose {
 #[derive(Debug, Subcommand)]
 pub enum Learner {
     /// Let a script run as it is now, with the modules that it names: a change takes another leave
+    #[command(after_help = "Example: coldstart learner allow my_learner.py")]
     Allow {
         /// The script
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// List the scripts that may run
+    #[command(after_help = "Example: coldstart learner list")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Take leave back
+    #[command(after_help = "Example: coldstart learner forget my_learner.py")]
     Forget {
         /// The script's path, or a hash that `list` shows
         meant: String,
     },
     /// List the error codes of learners
+    #[command(after_help = "Example: coldstart learner codes")]
     Codes,
 }
 
@@ -480,12 +489,14 @@ pub enum Learner {
 #[derive(Debug, Subcommand)]
 pub enum Cache {
     /// List the networks, the one used last first
+    #[command(after_help = "Example: coldstart cache list")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Remove the networks used longest ago
+    #[command(after_help = "Example: coldstart cache clean --to 5")]
     Clean {
         /// Until the rest takes at most so many GiB; 0 removes all that nobody uses
         #[arg(long, value_name = "GIB", default_value_t = 0.0, value_parser = number)]
@@ -508,12 +519,14 @@ pub struct Report {
 #[derive(Debug, Subcommand)]
 pub enum Plugin {
     /// List the strategies on the search path
+    #[command(after_help = "Example: coldstart plugin list")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Show what a strategy says of itself, and its parameters
+    #[command(after_help = "Example: coldstart plugin info some-lab/idea")]
     Info {
         /// Its name as in a config, a library file, or a package
         plugin: String,
@@ -522,6 +535,7 @@ pub enum Plugin {
         json: bool,
     },
     /// Put a recording of `run --record` to a build of its strategy, and compare the answers
+    #[command(after_help = "Example: coldstart plugin replay runs/demo-1/recordings/query-idea-1.record")]
     Replay {
         /// The recording
         #[arg(value_hint = ValueHint::FilePath)]
@@ -534,8 +548,10 @@ pub enum Plugin {
         json: bool,
     },
     /// List the error codes of plugins
+    #[command(after_help = "Example: coldstart plugin codes")]
     Codes,
     /// Say why a strategy is chosen, or not
+    #[command(after_help = "Example: coldstart plugin doctor some-lab/idea")]
     Doctor {
         /// Its name as in a config [default: every strategy on the search path]
         plugin: Option<String>,
@@ -544,8 +560,10 @@ pub enum Plugin {
         json: bool,
     },
     /// Pack a library into one file for another lab
+    #[command(after_help = "Example: coldstart plugin pack dist/libidea.so")]
     Pack(Pack),
     /// Sign a package; the password of the key comes from the terminal or COLDSTART_KEY_PASSWORD
+    #[command(after_help = "Example: coldstart plugin sign idea-0.1.0-x86_64-unknown-linux-gnu.csp --key some-lab.key")]
     Sign {
         /// The package, which is written anew
         #[arg(value_hint = ValueHint::FilePath)]
@@ -555,6 +573,7 @@ pub enum Plugin {
         key: PathBuf,
     },
     /// Check a package and its signature
+    #[command(after_help = "Example: coldstart plugin verify idea-0.1.0-x86_64-unknown-linux-gnu.csp")]
     Verify {
         /// The package
         #[arg(value_hint = ValueHint::FilePath)]
@@ -564,23 +583,26 @@ pub enum Plugin {
         key: Option<PathBuf>,
     },
     /// Make keys to sign with; the password comes from the terminal or COLDSTART_KEY_PASSWORD
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart plugin keys new some-lab.key")]
     Keys(Keys),
     /// Say which lab may sign which strategies
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: coldstart plugin trust list")]
     Trust(Trust),
     /// Install packages for this user
+    #[command(after_help = "Example: coldstart plugin install idea-0.1.0-x86_64-unknown-linux-gnu.csp")]
     Install {
         /// A package, its address, or a folder of packages
         #[arg(value_name = "FILE|URL|DIR", value_hint = ValueHint::AnyPath)]
         place: String,
     },
     /// Remove an installed strategy
+    #[command(after_help = "Example: coldstart plugin uninstall some-lab/idea")]
     Uninstall {
         /// Its name as in a config; without a version all of them
         plugin: String,
     },
     /// Lock the strategies of configs: runs beside the lock use these and no others
+    #[command(after_help = "Example: coldstart plugin lock configs/demo.toml")]
     Lock {
         /// Experiments of one folder, in which the lock is written
         #[arg(required = true, value_hint = ValueHint::FilePath)]
@@ -590,10 +612,13 @@ pub enum Plugin {
         package: Vec<PathBuf>,
     },
     /// Make a crate with a working strategy, to begin one's own with
+    #[command(after_help = "Example: coldstart plugin new my-idea")]
     New(PluginNew),
     /// Build a crate's library, and say on which systems it runs
+    #[command(after_help = "Example: coldstart plugin build")]
     Build(PluginBuild),
     /// Hold a strategy against what hosts demand; from the level `load` on its code runs, in processes of their own
+    #[command(after_help = "Example: coldstart plugin check dist/libidea.so")]
     Check(PluginCheck),
 }
 
@@ -627,6 +652,7 @@ pub struct Pack {
 #[derive(Debug, Subcommand)]
 pub enum Keys {
     /// Make a key pair, in the formats of minisign
+    #[command(after_help = "Example: coldstart plugin keys new some-lab.key")]
     New {
         /// The secret key; the public one is written beside it and ends in `.pub`
         #[arg(value_hint = ValueHint::FilePath)]
@@ -641,6 +667,7 @@ pub enum Keys {
 #[derive(Debug, Subcommand)]
 pub enum Trust {
     /// Trust a lab's key
+    #[command(after_help = "Example: coldstart plugin trust add some-lab --key some-lab.pub --names 'some-lab/*'")]
     Add {
         /// What you call the lab, such as `some-lab`
         lab: String,
@@ -661,12 +688,14 @@ pub enum Trust {
         beside: bool,
     },
     /// List the trusted keys
+    #[command(after_help = "Example: coldstart plugin trust list")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Trust no key of a lab any more
+    #[command(after_help = "Example: coldstart plugin trust remove some-lab")]
     Remove {
         /// The lab
         lab: String,
@@ -677,12 +706,14 @@ pub enum Trust {
 #[derive(Debug, Subcommand)]
 pub enum Data {
     /// List the kinds that can be read and the sets that can be fetched
+    #[command(after_help = "Example: coldstart data list")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Read the data set of a config and say what is in it
+    #[command(after_help = "Example: coldstart data info configs/demo.toml")]
     Info {
         #[command(flatten)]
         experiment: Experiment,
@@ -694,7 +725,7 @@ pub enum Data {
         files: Option<PathBuf>,
     },
     /// Write a table of ids and paths of all images, so that features computed elsewhere can name them
-    #[command(name = "list-images")]
+    #[command(name = "list-images", after_help = "Example: coldstart data list-images --images photos -o images.csv")]
     ListImages {
         #[command(flatten)]
         experiment: Option<Experiment>,
@@ -706,6 +737,7 @@ pub enum Data {
         out: Option<PathBuf>,
     },
     /// Download a public set into the data folder; goes on where a broken download stopped
+    #[command(after_help = "Example: coldstart data fetch fashion-mnist")]
     Fetch {
         /// Its name, from `data list`
         name: String,
@@ -721,4 +753,28 @@ pub struct Doctor {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The examples at the end of the help of a command and of those below it.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let own = command.get_after_help().map(ToString::to_string);
+        let own = own.and_then(|help| help.strip_prefix("Example: ").map(str::to_owned));
+        own.into_iter().chain(command.get_subcommands().flat_map(examples)).collect()
+    }
+
+    #[test]
+    fn every_example_can_be_typed() {
+        let examples = examples(&Args::command());
+        assert!(examples.len() > 40, "{examples:?}");
+        for example in examples {
+            // A shell takes quotes away, and what stands behind a `>`.
+            let command = example.split(" > ").next().unwrap().replace('\'', "");
+            Args::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
 }

@@ -13,7 +13,7 @@ mod sweep;
 
 pub use error::ConfigError;
 pub use overrides::Override;
-pub use reference::{Choice, Key, Range, keys, markdown, schema};
+pub use reference::{Choice, Key, Range, keys, schema};
 pub use representation::{Published, Representation, UNTRAINED};
 pub use select::{Choosing, DefaultStrategy, Settings};
 pub use strategies::{Around, Initial, Mix, Query, Seat, Size, SizerSettings, Stochastic};
@@ -143,6 +143,11 @@ mod defaults {
     pub fn most() -> usize {
         1000
     }
+}
+
+/// Whether the name of a run may have the character.
+pub fn is_of_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
 }
 
 /// The longest config; a study of thousands of arms stays far below.
@@ -281,10 +286,9 @@ impl Config {
         let fits = |key: &str, fits: bool, rule: &str| {
             if fits { Ok(()) } else { Err((key.to_owned(), format!("must be {rule}"))) }
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         fits(
             "name",
-            !self.name.is_empty() && self.name.chars().all(is_name),
+            !self.name.is_empty() && self.name.chars().all(is_of_a_name),
             "made of letters, digits, `.`, `_` and `-`",
         )?;
         let rule = format!("at most {MOST_THREADS}; 0 leaves the number to the program");

@@ -1,5 +1,4 @@
-//! Reference of a config's keys, told from the types that read it: a JSON Schema for editors, sentences for the terminal, a page
-//! for the documents.
+//! Reference of a config's keys, read off the types that read it: a JSON Schema for editors, and a list of keys in words.
 
 use super::Config;
 use schemars::generate::SchemaSettings;
@@ -58,10 +57,12 @@ pub struct Range {
 }
 
 impl Range {
-    fn of(schema: &Value) -> Range {
+    /// The bounds that a JSON Schema gives a number.
+    pub fn of(schema: &Value) -> Range {
         let bound = |key: &str| schema[key].as_f64();
-        // Whole numbers without a sign are at least 0 by their type.
-        let least = bound("minimum").filter(|least| *least != 0.0 || type_of(schema) == "number");
+        // The schema of a number without a sign says that it is at least 0, which its type says already.
+        let has_sign = schema["format"].as_str().is_none_or(|format| !format.starts_with("uint"));
+        let least = bound("minimum").filter(|least| *least != 0.0 || has_sign);
         Range { least, above: bound("exclusiveMinimum"), most: bound("maximum"), below: bound("exclusiveMaximum") }
     }
 
@@ -112,7 +113,7 @@ pub fn keys() -> Vec<Key> {
     walk.tables.push_back(Table { path: String::new(), of_kind: None, schema: schema.clone() });
     // Breadth first, so that the keys of a table that several sections share are listed where it stands highest.
     while let Some(table) = walk.tables.pop_front() {
-        walk.table(&table);
+        walk.add_keys_of(&table);
     }
     walk.keys.sort_by(|a, b| (&a.path, &a.of_kind).cmp(&(&b.path, &b.of_kind)));
     walk.keys
@@ -134,7 +135,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn table(&mut self, table: &Table) {
+    fn add_keys_of(&mut self, table: &Table) {
         let needed: Vec<&str> = strings(&table.schema["required"]).collect();
         for (name, property) in table.schema["properties"].as_object().into_iter().flatten() {
             if table.of_kind.is_some() && name == "kind" {
@@ -142,11 +143,11 @@ impl Walk {
             }
             let path = if table.path.is_empty() { name.clone() } else { format!("{}.{name}", table.path) };
             let is_needed = needed.contains(&name.as_str());
-            self.key(path, table.of_kind.clone(), property, is_needed);
+            self.add_key(path, table.of_kind.clone(), property, is_needed);
         }
     }
 
-    fn key(&mut self, path: String, of_kind: Option<String>, property: &Value, is_needed: bool) {
+    fn add_key(&mut self, path: String, of_kind: Option<String>, property: &Value, is_needed: bool) {
         let definition = definition_of(property);
         let merged = self.merged(property);
         let mut summary = sentence(&merged["description"]);
@@ -316,51 +317,4 @@ fn sentence(description: &Value) -> String {
         rest = behind;
     }
     plain + rest
-}
-
-/// The page `docs/reference/config.md`.
-pub fn markdown() -> String {
-    let keys = keys();
-    let mut page = PAGE.to_owned();
-    let mut tables: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
-    for key in &keys {
-        let table = key.path.rsplit_once('.').map_or("", |(table, _)| table);
-        tables.entry(table).or_default().push(key);
-    }
-    for (table, keys_of_table) in tables {
-        let title = if table.is_empty() { "Top level".to_owned() } else { format!("`{table}`") };
-        let summary = keys.iter().find(|key| key.path == table).map_or("", |key| &key.summary);
-        _ = write!(page, "\n## {title}\n\n{summary}{}", if summary.is_empty() { "" } else { "\n\n" });
-        page += "| key | value | default | since | meaning |\n| --- | --- | --- | --- | --- |\n";
-        keys_of_table.iter().for_each(|key| page += &row(key));
-    }
-    page
-}
-
-const PAGE: &str = "# Config
-
-Every key of a config. `coldstart config explain --markdown` prints this page, `coldstart config explain KEY` one key, and
-`coldstart config schema` a JSON Schema, with which editors check a config as it is written: `#:schema ./coldstart.schema.json` in its
-first line. Keys without a default are absent unless a config says them.
-";
-
-fn row(key: &Key) -> String {
-    let name = key.path.rsplit('.').next().unwrap_or_default();
-    let of_kind = key.of_kind.as_ref().map(|kind| format!(" (`kind = \"{kind}\"`)")).unwrap_or_default();
-    let range = key.range.in_words().map(|range| format!("; {range}")).unwrap_or_default();
-    let default = match &key.default {
-        Some(default) => format!("`{default}`"),
-        None if key.is_needed => "must be there".to_owned(),
-        None => String::new(),
-    };
-    let choices: Vec<String> = key.choices.iter().map(choice).collect();
-    let choices = if choices.is_empty() { String::new() } else { format!(" {}", choices.join("; ")) };
-    let meaning = format!("{}{choices}", key.summary).replace('|', "\\|");
-    format!("| `{name}`{of_kind} | {}{range} | {default} | {} | {meaning} |\n", key.takes, key.since)
-}
-
-fn choice(choice: &Choice) -> String {
-    let Choice { name, summary } = choice;
-    let summary = summary.trim_end_matches('.');
-    if summary.is_empty() { format!("`{name}`") } else { format!("`{name}`: {summary}") }
 }

@@ -246,21 +246,20 @@ impl JsonSchema for Learner {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let name = json_schema!({
-            "type": "string",
-            "pattern": r"^(supervised|linear-probe|fixmatch|mixmatch)$|\.py$",
-        });
         let kinds = [
-            kind_schema("supervised", "Cross-entropy on the labelled images", json_schema!({ "type": "object" })),
-            kind_schema(
+            ("supervised", "Cross-entropy on the labelled images", json_schema!({ "type": "object" })),
+            (
                 "linear-probe",
                 "Logistic regression on the features of a frozen representation",
                 LinearProbe::json_schema(generator),
             ),
-            kind_schema("fixmatch", "FixMatch (Sohn et al. 2020)", FixMatch::json_schema(generator)),
-            kind_schema("mixmatch", "MixMatch (Berthelot et al. 2019)", MixMatch::json_schema(generator)),
+            ("fixmatch", "FixMatch (Sohn et al. 2020)", FixMatch::json_schema(generator)),
+            ("mixmatch", "MixMatch (Berthelot et al. 2019)", MixMatch::json_schema(generator)),
         ];
-        json_schema!({ "anyOf": [name, { "oneOf": kinds }] })
+        let names = kinds.each_ref().map(|(name, ..)| *name).join("|");
+        let name = json_schema!({ "type": "string", "pattern": format!(r"^({names})$|\.py$") });
+        let tables = kinds.map(|(name, summary, settings)| kind_schema(name, summary, settings));
+        json_schema!({ "anyOf": [name, { "oneOf": tables }] })
     }
 }
 

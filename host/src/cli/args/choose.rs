@@ -117,6 +117,7 @@ pub struct Ingest {
 #[derive(Debug, Subcommand)]
 pub enum Project {
     /// Say how far the project is: images, labels, what the last predictions were worth
+    #[command(after_help = "Example: coldstart project status photos-selection")]
     Status {
         /// The folder that `select` wrote
         #[arg(value_hint = ValueHint::DirPath)]
@@ -126,8 +127,10 @@ pub enum Project {
         json: bool,
     },
     /// Give the labelled images out again: as folders, one for each label, or as a table
+    #[command(after_help = "Example: coldstart project export photos-selection --folders labelled")]
     Export(ProjectExport),
     /// Forget images, with their labels and all of their copies: they are not offered again, and nothing is learnt from them
+    #[command(after_help = "Example: coldstart project drop photos-selection blurred.jpg")]
     Drop {
         /// The folder that `select` wrote
         #[arg(value_hint = ValueHint::DirPath)]

@@ -7,6 +7,8 @@ use crate::cli::typed::make_folder_of;
 use crate::config::{self, Choice, Key};
 use crate::experiment::RunError;
 use crate::nearest::nearest;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,7 +17,7 @@ use std::path::Path;
 pub fn config(command: &ConfigHelp) -> Result<(), Problem> {
     match command {
         ConfigHelp::Explain { markdown: true, .. } => {
-            stdout::own(&config::markdown());
+            stdout::own(&markdown(&config::keys()));
             Ok(())
         }
         ConfigHelp::Explain { key: Some(key), .. } => explain(key),
@@ -82,6 +84,52 @@ fn of_kind(key: &Key) -> String {
     key.of_kind.as_ref().map(|kind| format!(" (kind = \"{kind}\")")).unwrap_or_default()
 }
 
+/// The page `docs/reference/config.md`.
+fn markdown(keys: &[Key]) -> String {
+    let mut page = PAGE.to_owned();
+    let mut tables: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
+    for key in keys {
+        let table = key.path.rsplit_once('.').map_or("", |(table, _)| table);
+        tables.entry(table).or_default().push(key);
+    }
+    for (table, keys_of_table) in tables {
+        let title = if table.is_empty() { "Top level".to_owned() } else { format!("`{table}`") };
+        let summary = keys.iter().find(|key| key.path == table).map_or("", |key| &key.summary);
+        _ = write!(page, "\n## {title}\n\n{summary}{}", if summary.is_empty() { "" } else { "\n\n" });
+        page += "| key | value | default | since | meaning |\n| --- | --- | --- | --- | --- |\n";
+        keys_of_table.iter().for_each(|key| page += &row(key));
+    }
+    page
+}
+
+const PAGE: &str = "# Config
+
+Every key of a config. `coldstart config explain --markdown` prints this page, `coldstart config explain KEY` one key, and
+`coldstart config schema` a JSON Schema, with which editors check a config as it is written: `#:schema ./coldstart.schema.json` in its
+first line. Keys without a default are absent unless a config says them.
+";
+
+fn row(key: &Key) -> String {
+    let name = key.path.rsplit('.').next().unwrap_or_default();
+    let of_kind = key.of_kind.as_ref().map(|kind| format!(" (`kind = \"{kind}\"`)")).unwrap_or_default();
+    let range = key.range.in_words().map(|range| format!("; {range}")).unwrap_or_default();
+    let default = match &key.default {
+        Some(default) => format!("`{default}`"),
+        None if key.is_needed => "must be there".to_owned(),
+        None => String::new(),
+    };
+    let choices: Vec<String> = key.choices.iter().map(choice).collect();
+    let choices = if choices.is_empty() { String::new() } else { format!(" {}", choices.join("; ")) };
+    let meaning = format!("{}{choices}", key.summary).replace('|', "\\|");
+    format!("| `{name}`{of_kind} | {}{range} | {default} | {} | {meaning} |\n", key.takes, key.since)
+}
+
+fn choice(choice: &Choice) -> String {
+    let Choice { name, summary } = choice;
+    let summary = summary.trim_end_matches('.');
+    if summary.is_empty() { format!("`{name}`") } else { format!("`{name}`: {summary}") }
+}
+
 /// What a config begins with; `NAME` stands for its own.
 const FIRST: &str = include_str!("../../config/first.toml");
 
@@ -92,8 +140,7 @@ const SCHEMA: &str = "coldstart.schema.json";
 fn init(file: &Path) -> Result<(), Problem> {
     make_folder_of(file)?;
     let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("experiment");
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let name: String = name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let name: String = name.chars().map(|c| if config::is_of_a_name(c) { c } else { '-' }).collect();
     write_new(file, &FIRST.replace("NAME", &name))?;
     let schema = serde_json::to_string_pretty(&config::schema()).expect("plain data") + "\n";
     let beside = file.with_file_name(SCHEMA);

@@ -12,6 +12,7 @@ mod trust;
 use super::print_json;
 use crate::cli::args::{Args, Plugin};
 use crate::cli::problem::Problem;
+use crate::config::Range;
 use crate::foreign;
 use crate::plugin::package::{Build, EXTENSION, Package};
 use crate::plugin::trust::{Trust, TrustStore, judge, judge_package, look};
@@ -228,9 +229,9 @@ fn print_info(Shown { file, manifest, build, trust }: &Shown) {
 fn print_param(name: &str, schema: &Value) {
     let text = |key: &str| schema.get(key).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
     let kind = text("type").or_else(|| text("enum")).unwrap_or_default();
-    let facts = [("default", "default"), ("minimum", "at least"), ("maximum", "at most")];
-    let facts = facts.into_iter().filter_map(|(key, word)| Some(format!(", {word} {}", text(key)?)));
-    outln!("  {}: {}{}", foreign::name(name), foreign::phrase(&kind), facts.collect::<String>());
+    let default = text("default").map(|default| format!(", default {default}")).unwrap_or_default();
+    let range = Range::of(schema).in_words().map(|range| format!(", {range}")).unwrap_or_default();
+    outln!("  {}: {}{default}{range}", foreign::name(name), foreign::phrase(&kind));
     if let Some(description) = text("description").filter(|description| !description.is_empty()) {
         outln!("      {description}");
     }
