@@ -2,8 +2,9 @@
 
 SHELL := bash
 COLDSTART := target/release/coldstart
+PREFIX ?= /usr/local
 
-.PHONY: demo test test-long test-slurm build lint deny unit bench gpu-bundle setup tools clean
+.PHONY: demo test test-long test-slurm build install archive wheel docs lint deny unit bench gpu-bundle setup tools clean
 
 ## demo: on a fresh machine, fetch libtorch, build, run a study of a minute, say where its report is
 demo: build
@@ -14,6 +15,22 @@ demo: build
 ## build: the program and the plugins, into target/release
 build: setup
 	cargo build --release --locked
+
+## install: the program, its plugins and libtorch into PREFIX, such as make install PREFIX=~/.local; needs patchelf
+install: build
+	host/setup/install.sh "$(PREFIX)"
+
+## archive: one file that runs from any folder, with libtorch's CPU part, into target/dist; needs patchelf and zstd
+archive: build
+	host/setup/archive.sh
+
+## wheel: the Python package `coldstart` around the program, which uses pip's PyTorch, into target/dist; needs patchelf
+wheel: build
+	host/setup/wheel.sh
+
+## docs: the book, into target/book; needs mdbook
+docs:
+	docs/build.sh
 
 ## test: set-up, lints, every test
 test: lint unit

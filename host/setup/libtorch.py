@@ -2,8 +2,8 @@
 """Fetch the libtorch that Coldstart links: `python3 host/setup/libtorch.py [FOLDER]`.
 
 Downloads three wheels with pip, checks each against the sha256 below, and unpacks from them only what a
-CPU build needs (headers, libtorch_cpu and the two small CUDA libraries it is linked to) into FOLDER, by
-default `.libtorch`. Wheels stay in a cache outside the checkout, so a second clone downloads nothing; one
+CPU build needs (headers, libtorch_cpu, the two small CUDA libraries it is linked to, and their licences) into
+FOLDER, by default `.libtorch`. Wheels stay in a cache outside the checkout, so a second clone downloads nothing; one
 that does not match its sha256 is deleted and fetched again. Running it twice does nothing twice.
 """
 
@@ -54,6 +54,7 @@ WANTED = re.compile(
     r"|torch/lib/lib(?!.*(cuda|nvshmem|nvrtc|python|shm\b|global_deps))[^/]*\.so[^/]*"
     r"|torch\.libs/.*"
     r"|nvidia/cu13/lib/lib(cudart|cupti)\.so\.13"
+    r"|[^/]*\.dist-info/licenses/[^/]+"
 )
 
 
@@ -63,7 +64,8 @@ def main() -> None:
     if machine not in WHEELS[0][2]:
         sys.exit(f"libtorch: no wheel for {machine}; set LIBTORCH to a libtorch 2.11.0 folder instead")
     stamp = folder / "unpacked"
-    wanted = "\n".join(f"{name} {sums[machine]}" for name, _, sums in WHEELS) + "\n"
+    # A folder that was unpacked by other rules is unpacked again.
+    wanted = "\n".join([*(f"{name} {sums[machine]}" for name, _, sums in WHEELS), WANTED.pattern]) + "\n"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coldstart" / "wheels"
