@@ -12,9 +12,9 @@ const LANGUAGES: [([&str; 3], &str, &str); 2] = [
     (["-x", "c++", "-std=c++17"], "static_assert", "alignof"),
 ];
 
-/// A whole plugin that both languages compile, the lowest ids: the code of `plugins/your-first-strategy-in-c.md`.
+/// A whole plugin that both languages compile, the lowest ids: the code of `docs/tutorials/first-strategy-in-c.md`.
 fn lowest() -> String {
-    let guide = std::fs::read_to_string(repository().join("plugins/your-first-strategy-in-c.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/tutorials/first-strategy-in-c.md")).unwrap();
     let code = guide.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
     code.expect("the guide shows its code").to_owned()
 }

@@ -55,9 +55,9 @@ mod tests {
 }
 "##;
 
-/// The code of `plugins/your-first-pretext.md`: a pretext that the host has never heard of.
+/// The code of `docs/tutorials/first-pretext.md`: a pretext that the host has never heard of.
 fn pretext_of_the_guide() -> String {
-    let guide = std::fs::read_to_string(repository().join("plugins/your-first-pretext.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/tutorials/first-pretext.md")).unwrap();
     let code = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
     code.expect("the guide shows its code").to_owned()
 }

@@ -69,7 +69,7 @@ fn a_spec_from_python_is_read_as_the_same_training() {
 
 #[test]
 fn the_guide_shows_the_example() {
-    let guide = std::fs::read_to_string(repository().join("plugins/your-first-strategy-in-python.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/tutorials/first-strategy-in-python.md")).unwrap();
     let code = guide.split("```python\n").nth(1).and_then(|rest| rest.split("```").next());
     assert_eq!(code.unwrap(), example("my_idea.py"));
 }

@@ -564,9 +564,12 @@ fn the_examples_run() {
 /// The documents show the examples as they are.
 #[test]
 fn the_guide_shows_the_examples() {
-    let guide = std::fs::read_to_string(repository().join("docs/learners.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/guides/write-a-learner.md")).unwrap();
     let shown: Vec<&str> = guide.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     for name in ["softmax_learner.py", "resnet_learner.py", "boosting_learner.py"] {
-        assert!(shown.contains(&example(name).as_str()), "docs/learners.md does not show {name} as it is");
+        assert!(
+            shown.contains(&example(name).as_str()),
+            "docs/guides/write-a-learner.md does not show {name} as it is"
+        );
     }
 }

@@ -290,7 +290,7 @@ fn a_check_reads_well_and_the_guide_lists_every_case() {
     let cases = listed.as_array().unwrap();
     let text = lab.coldstart(&["plugin", "check", "--list"]);
     assert_eq!(text.exits(0).stdout.lines().count(), 2 * cases.len());
-    let guide = std::fs::read_to_string(repository().join("plugins/from-idea-to-package.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/tutorials/from-idea-to-package.md")).unwrap();
     let row = |case: &Value| {
         let text = |key: &str| case[key].as_str().unwrap().to_owned();
         format!("| `{}` | {} | {} |", text("case"), text("level"), text("about"))

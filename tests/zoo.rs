@@ -1,7 +1,7 @@
 //! The zoo: plugins that harm the process, the machine or the user's files, in a process of their own.
 //!
 //! Every one ends as a named error, the run keeps what it had and can be resumed, and nothing of the user's is touched.
-//! The table of what happens stands in `plugins/README.md`.
+//! The table of what happens is in `docs/explanation/isolation.md`.
 
 use coldstart_tests::{Lab, Ran, c_manifest, events, from_c, library, library_name, results, until, without_landlock};
 use rustix::process::Pid;
@@ -62,7 +62,8 @@ const ZOO: [(&str, &str, &str); 22] = [
 #[test]
 fn every_beast_ends_as_a_named_error_and_the_run_goes_on_without_it() {
     let lab = Lab::new();
-    let table = std::fs::read_to_string(coldstart_tests::repository().join("plugins/README.md")).unwrap();
+    let page = "docs/explanation/isolation.md";
+    let table = std::fs::read_to_string(coldstart_tests::repository().join(page)).unwrap();
     for (behaviour, code, sentence) in ZOO {
         // A quarter of a GiB is handed over before it is too much: on a busy machine that takes more than the second of the others.
         let more: &[&str] = if behaviour == "leaks-tensors" { &["plugins.timeout=30"] } else { &[] };
@@ -73,7 +74,7 @@ fn every_beast_ends_as_a_named_error_and_the_run_goes_on_without_it() {
         assert_eq!(events(&lab.path(behaviour)).last().unwrap(), "run-failed", "{behaviour}");
         let kept = results(&lab.path(behaviour));
         assert!(kept.contains_key("rounds/001/metrics.json"), "{behaviour}: {:?}", kept.keys());
-        assert!(table.contains(&format!("`{behaviour}`")), "plugins/README.md does not show `{behaviour}`");
+        assert!(table.contains(&format!("`{behaviour}`")), "{page} does not show `{behaviour}`");
     }
 }
 

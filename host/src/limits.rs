@@ -1,6 +1,6 @@
 //! What a plugin may take, and how long the program waits for others: every limit has a name and a figure here.
 //!
-//! No limit stands here that nobody checks. `plugins/README.md` has the same table, and a test holds it to this one.
+//! No limit stands here that nobody checks. `docs/reference/limits.md` has the same table, and a test holds it to this one.
 
 use coldstart_plugin_api::tensors::MOST_TENSORS;
 use std::fmt;
@@ -176,7 +176,7 @@ pub const RANDOM: Limit = Limit::bytes("bytes drawn for a question", 16 * MIB, R
 pub const HOST_TIME: Limit =
     Limit::of("the program's work for a call, in `plugins.timeout`", 24, "times as long", "P019, or refused");
 
-/// Every limit on plugins, in the order of the table in `plugins/README.md`.
+/// Every limit on plugins, in the order of the table in `docs/reference/limits.md`.
 pub const ALL: [Limit; 30] = [
     MEMORY,
     THREADS,
@@ -256,11 +256,11 @@ mod tests {
 
     #[test]
     fn every_limit_stands_in_the_table_with_its_figure() {
-        let table = include_str!("../../plugins/README.md");
+        let table = include_str!("../../docs/reference/limits.md");
         let mut names = BTreeSet::new();
         for limit in ALL {
             let row = format!("| {} | {} | {} |", limit.name, limit.figure(), limit.beyond);
-            assert!(table.contains(&row), "plugins/README.md has no row\n{row}");
+            assert!(table.contains(&row), "docs/reference/limits.md has no row\n{row}");
             assert!(names.insert(limit.name), "two limits are called {}", limit.name);
         }
     }

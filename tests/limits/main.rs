@@ -1,7 +1,7 @@
 //! Limits: what a plugin takes of the machine and of the user's patience, and that none of it is without an end.
 //!
 //! `greedy.c` takes more than it may, one way at a time, and keeps the program waiting, at each place where it waits. The
-//! limits are those of the table in `plugins/README.md`.
+//! limits are those of the table in `docs/reference/limits.md`.
 
 use coldstart_tests::{Lab, Ran, events, from_c, repository, until};
 use rustix::process::{Pid, Signal, kill_process};

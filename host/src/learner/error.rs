@@ -140,11 +140,14 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_codes_and_the_documents_have_it() {
-        let table = include_str!("../../../docs/learners.md");
+        let table = include_str!("../../../docs/guides/write-a-learner.md");
         for (i, (code, id, title, hint)) in CODES.into_iter().enumerate() {
             assert_eq!((code as usize, id), (i, format!("L{:03}", i + 1).as_str()));
             assert!(!hint.is_empty());
-            assert!(table.contains(&format!("| {id} | {title} |")), "docs/learners.md has no row for {id} {title}");
+            assert!(
+                table.contains(&format!("| {id} | {title} |")),
+                "docs/guides/write-a-learner.md has no row for {id} {title}"
+            );
         }
     }
 

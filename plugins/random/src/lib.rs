@@ -1,6 +1,6 @@
 //! `random`: images drawn uniformly from the unlabelled ones. The baseline, and the shortest correct plugin.
 //!
-//! Read it top to bottom to learn how a strategy is written; `plugins/your-first-strategy.md` leads through making your own.
+//! Read it top to bottom to learn how a strategy is written; `docs/tutorials/first-strategy-in-rust.md` leads through making your own.
 
 use coldstart_plugin_api::prelude::*;
 
