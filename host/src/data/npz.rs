@@ -460,6 +460,21 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
             return Err(format!("its header has more than {DEEPEST_HEADER} brackets within brackets"));
         }
     }
+    check_numbers(header)
+}
+
+/// Errs where the numbers in a header, which are the lengths of axes, have a product that no 64 bits hold, or are not plain: npyz
+/// multiplies them unchecked.
+fn check_numbers(header: &[u8]) -> Result<(), String> {
+    let words = header.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let mut elements = 1u64;
+    for word in words.filter(|word| word.first().is_some_and(u8::is_ascii_digit)) {
+        let word = String::from_utf8_lossy(word);
+        let number = word.parse::<u64>();
+        let number = number.map_err(|_| format!("its header has `{word}` where the length of an axis should be"))?;
+        let product = elements.checked_mul(number.max(1));
+        elements = product.ok_or("its shape has more elements than any file")?;
+    }
     Ok(())
 }
 
@@ -574,9 +589,14 @@ mod tests {
 
     #[test]
     fn every_corruption_names_the_array() {
-        let rows: [(&str, Vec<u8>, &str); 10] = [
+        let rows: [(&str, Vec<u8>, &str); 15] = [
             ("train_images", npy("|u1", "(2, 1, 2, 3)", false, &[0; 11]), "does not fit the 11 bytes"),
-            ("train_images", npy("|u1", "(99999999999, 99999999999)", false, &[]), "does not fit the 0 bytes"),
+            ("train_images", npy("|u1", "(99999999999, 99999999999)", false, &[]), "more elements than any file"),
+            ("train_images", npy("|u1", "(0, 99999999999, 99999999999)", false, &[]), "more elements than any file"),
+            ("train_images", npy("|u1", "(0000011406509395579415209, 3)", false, &[]), "more elements than any file"),
+            ("train_images", npy("|u1", "(99999999999999999999, 1)", false, &[]), "the length of an axis"),
+            ("train_images", npy("|u1", "(0xffffffff, 0xffffffffff)", false, &[]), "the length of an axis"),
+            ("train_images", npy("|u1", "(4_294_967_296, 4_294_967_296)", false, &[]), "the length of an axis"),
             ("train_images", npy("<f4", "(2, 1, 2, 3)", false, &[0; 48]), "not unsigned bytes"),
             ("train_images", npy("|u1", "(2, 6)", false, &[0; 12]), "is not (n, h, w)"),
             ("train_images", b"\x93NUMPY".to_vec(), "corrupt"),
