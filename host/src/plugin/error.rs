@@ -117,7 +117,7 @@ pub const CODES: [(PluginCode, &str, &str, &str); 21] = [
         PluginCode::Limit,
         "P021",
         "passes its limits",
-        "plugins/README.md lists the limits; `plugins.memory` and `plugins.timeout` raise what depends on them",
+        "docs/reference/limits.md lists the limits; `plugins.memory` and `plugins.timeout` raise what depends on them",
     ),
 ];
 
